@@ -1,0 +1,400 @@
+"""Instance <-> tf.train.Example, an offset index beside each TFRecord shard, and a CRC-checked reader by number.
+
+A data folder is what `m3it mini` and `m3it build` write:
+
+    DATA/m3it.json                       what is in it (below)
+    DATA/README.md                       the card
+    DATA/tokenizer.model                 SentencePiece, if the folder has one of its own
+    DATA/<source>/<version>/             a TFDS data set: dataset_info.json, features.json, *.tfrecord-00000-of-00001,
+                                         one *.index.npz beside each shard, provenance.json
+
+`m3it.json`:
+
+    {"schema_version": 1, "name": "m3it-mini", "edition": "full",
+     "sources": {NAME: {"version": "1.0.0", "task": "vqa", "language": "en", "licence": "MIT", "citation": "...",
+                        "url": "...", "splits": {"train": 14000, "validation": 120, "test": 400},
+                        "fingerprint": SHA-256 over the hashes of the source's shards,
+                        "instructions": [the pool: each suits every record of the source, so an epoch may redraw]}},
+     "tokenizer": {"file": "tokenizer.model", "sha256": "..."},
+     "attributes": {"shape": ["circle", "rectangle", "triangle"], ...}}   label tables, from the train split only
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from m3it_jax import errors, schema
+
+INDEX_SUFFIX = ".index.npz"
+MANIFEST = "m3it.json"
+
+# TFRecord framing (tensorflow/core/lib/io/record_writer.h): length u64, its masked CRC u32, data, its masked CRC u32.
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+_MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
+_MAX_RECORD_BYTES = 1 << 30  # a length above this is a broken header, not a record
+
+
+class BrokenRecordError(errors.UserError):
+    """A record that cannot be read: says the file, the record's number in it, the byte offset and the reason."""
+
+    def __init__(self, path: pathlib.Path, *, record: int, offset: int, reason: str):
+        """Takes where it is and what is wrong with it."""
+        super().__init__(f"{path}: record {record} at byte {offset}: {reason}; run `m3it check` on the data folder")
+        self.path, self.record, self.offset, self.reason = path, record, offset, reason
+
+
+@functools.cache
+def _example_class() -> Any:
+    # TensorFlow takes seconds to import, and whoever reads only indices (data order, counts) does not need it.
+    import tensorflow as tf
+
+    return tf.train.Example
+
+
+def to_features(instance: schema.Instance) -> dict[str, Any]:
+    """Returns the record as the TFDS builder takes it; `meta` becomes JSON text with sorted keys."""
+    features = {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
+    features["images"] = list(instance.images)
+    features["meta"] = json.dumps(dict(instance.meta), ensure_ascii=False, sort_keys=True)
+    return features
+
+
+def decode(serialized: bytes) -> schema.Instance:
+    """Returns the record in a serialized tf.train.Example, as TFDS writes it.
+
+    Raises:
+      ValueError: the bytes are no Example, or a field is missing or no text.
+    """
+    try:
+        feature = _example_class().FromString(serialized).features.feature
+    except Exception as error:  # protobuf's DecodeError differs between its implementations
+        raise ValueError(f"is no tf.train.Example ({error})") from error
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(schema.Instance):
+        if field.name not in feature:
+            raise ValueError(f"field {field.name!r} is missing; the record has another schema")
+        raw = list(feature[field.name].bytes_list.value)
+        if field.name == "images":
+            values["images"] = tuple(raw)
+            continue
+        if len(raw) != 1:
+            raise ValueError(f"field {field.name!r} holds {len(raw)} texts, must be one")
+        values[field.name] = raw[0].decode("utf-8")
+    try:
+        values["meta"] = json.loads(values["meta"])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"field 'meta' is no JSON ({error})") from error
+    return schema.Instance(**values)
+
+
+def masked_crc(data: bytes) -> int:
+    """Returns the masked CRC32C of `data` as TFRecord files store it."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def frame_problem(frame: bytes, length: int) -> str | None:
+    """Returns what is wrong with one framed record (header, `length` bytes of data, footer), or None."""
+    if len(frame) < HEADER_BYTES + length + FOOTER_BYTES:
+        return f"the file ends inside the record ({len(frame)} of {HEADER_BYTES + length + FOOTER_BYTES} bytes)"
+    stored, header_crc = struct.unpack_from("<QI", frame)
+    if header_crc != masked_crc(frame[:8]):
+        return "the checksum of its length does not match"
+    if stored != length:
+        return f"its length is {stored} bytes, the index says {length}"
+    data = memoryview(frame)[HEADER_BYTES : HEADER_BYTES + length]
+    (data_crc,) = struct.unpack_from("<I", frame, HEADER_BYTES + length)
+    if data_crc != masked_crc(bytes(data)):
+        return "the checksum of its data does not match"
+    return None
+
+
+def scan(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+    """Yields (byte offset, data) of each record of a shard in order, with every checksum checked.
+
+    Raises:
+      BrokenRecordError: at the first record that does not hold; what follows cannot be found without the index.
+    """
+    with open(path, "rb") as file:
+        record, offset = 0, 0
+        while header := file.read(HEADER_BYTES):
+            length = struct.unpack_from("<Q", header)[0] if len(header) == HEADER_BYTES else 0
+            sane = len(header) == HEADER_BYTES and length <= _MAX_RECORD_BYTES
+            frame = header + (file.read(length + FOOTER_BYTES) if sane else b"")
+            reason = frame_problem(frame, length) if sane else "the file ends, or its length is out of range"
+            if reason:
+                raise BrokenRecordError(path, record=record, offset=offset, reason=reason)
+            yield offset, frame[HEADER_BYTES : HEADER_BYTES + length]
+            record, offset = record + 1, offset + len(frame)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardIndex:
+    """Where each record of a shard lies.
+
+    Attributes:
+      ids: text, `Instance.id` in the shard's order.
+      offsets: int64, bytes from the file's begin to the record's header.
+      lengths: int64, bytes of the data (without the 16 bytes of framing).
+      num_images: int32, pictures of the record.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    num_images: np.ndarray
+
+    def end(self) -> int:
+        """Returns the size in bytes that the shard must have."""
+        return int(self.offsets[-1] + self.lengths[-1]) + HEADER_BYTES + FOOTER_BYTES if len(self.ids) else 0
+
+
+def index_path(shard: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a shard's index."""
+    return shard.with_name(shard.name + INDEX_SUFFIX)
+
+
+def write_index(shard: pathlib.Path) -> ShardIndex:
+    """Reads a shard once, checks it, writes its index beside it and returns it.
+
+    Raises:
+      BrokenRecordError: a record of the shard does not hold.
+    """
+    rows = []
+    for record, (offset, data) in enumerate(scan(shard)):
+        try:
+            instance = decode(data)
+        except ValueError as error:
+            raise BrokenRecordError(shard, record=record, offset=offset, reason=str(error)) from error
+        rows.append((instance.id, offset, len(data), len(instance.images)))
+    ids, offsets, lengths, num_images = zip(*rows, strict=True) if rows else ((), (), (), ())
+    index = ShardIndex(
+        ids=np.array(ids, np.str_),
+        offsets=np.array(offsets, np.int64),
+        lengths=np.array(lengths, np.int64),
+        num_images=np.array(num_images, np.int32),
+    )
+    partial = shard.with_name(shard.name + ".index.partial")
+    with open(partial, "wb") as file:
+        np.savez(file, **{field.name: getattr(index, field.name) for field in dataclasses.fields(index)})
+    os.replace(partial, index_path(shard))
+    return index
+
+
+def read_index(shard: pathlib.Path) -> ShardIndex:
+    """Returns the index stored beside a shard, after a check that the shard has the size it speaks of.
+
+    Raises:
+      UserError: the index or the shard is missing, damaged or does not belong to the other.
+    """
+    path = index_path(shard)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            index = ShardIndex(**{field.name: arrays[field.name] for field in dataclasses.fields(ShardIndex)})
+    except FileNotFoundError as error:
+        raise errors.UserError(f"{path}: the index of a shard is missing; build the data folder again") from error
+    except Exception as error:  # zipfile, zlib and numpy each have their own kind for a damaged file
+        raise errors.UserError(f"{path}: the index is damaged ({error}); build the data folder again") from error
+    sizes = {len(getattr(index, field.name)) for field in dataclasses.fields(index)}
+    if len(sizes) != 1:
+        raise errors.UserError(f"{path}: the index is damaged (columns differ in length); build the data folder again")
+    try:
+        size = shard.stat().st_size
+    except FileNotFoundError as error:
+        raise errors.UserError(f"{shard}: the shard is missing; build the data folder again") from error
+    if size != index.end():
+        raise errors.UserError(f"{shard}: has {size} bytes, its index speaks of {index.end()}; build the folder again")
+    return index
+
+
+class RecordTable:
+    """The records of one split of one source, read by number in any order. Reading is safe from several threads.
+
+    Attributes:
+      ids: array of text, the records' ids.
+      num_images: int32 array, pictures of each record.
+    """
+
+    def __init__(self, shards: list[pathlib.Path]):
+        """Reads the indices of the shards; the shards themselves are opened with the first record.
+
+        Raises:
+          UserError: a shard or an index is missing or damaged.
+        """
+        self._shards = shards
+        indices = [read_index(shard) for shard in shards]
+        self.ids = np.concatenate([index.ids for index in indices])
+        self.num_images = np.concatenate([index.num_images for index in indices])
+        self._offsets = np.concatenate([index.offsets for index in indices])
+        self._lengths = np.concatenate([index.lengths for index in indices])
+        counts = [len(index.ids) for index in indices]
+        self._shard_of = np.repeat(np.arange(len(shards)), counts)
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+        self._files: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Returns the number of records."""
+        return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the open files behind, so that a table may be handed to another process."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_files", "_lock")}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Takes what `__getstate__` gave."""
+        self.__dict__.update(state, _files={}, _lock=threading.Lock())
+
+    def read_bytes(self, number: int) -> bytes:
+        """Returns the serialized record `number` (from 0) after its checksums held.
+
+        Raises:
+          BrokenRecordError: they did not.
+        """
+        shard = int(self._shard_of[number])
+        offset, length = int(self._offsets[number]), int(self._lengths[number])
+        with self._lock:
+            if shard not in self._files:
+                self._files[shard] = open(self._shards[shard], "rb")
+        frame = os.pread(self._files[shard].fileno(), HEADER_BYTES + length + FOOTER_BYTES, offset)
+        if reason := frame_problem(frame, length):
+            raise self._broken(number, reason)
+        return frame[HEADER_BYTES : HEADER_BYTES + length]
+
+    def read(self, number: int) -> schema.Instance:
+        """Returns record `number` (from 0).
+
+        Raises:
+          BrokenRecordError: its checksums do not hold, or it has another schema.
+        """
+        try:
+            return decode(self.read_bytes(number))
+        except ValueError as error:
+            raise self._broken(number, str(error)) from error
+
+    def _broken(self, number: int, reason: str) -> BrokenRecordError:
+        shard = int(self._shard_of[number])
+        record, offset = int(number - self._first[shard]), int(self._offsets[number])
+        return BrokenRecordError(self._shards[shard], record=record, offset=offset, reason=reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceInfo:
+    """One source of a data folder, as `m3it.json` lists it; `splits` maps a split to its number of records."""
+
+    version: str
+    task: str
+    language: str
+    splits: Mapping[str, int]
+    fingerprint: str
+    instructions: tuple[str, ...]
+    licence: str = ""
+    citation: str = ""
+    url: str = ""
+
+
+def shard_paths(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
+    """Returns the shards of a split in a source's version folder, in order.
+
+    Raises:
+      UserError: there is none, or one of a numbered set is missing.
+    """
+    found = sorted(path for path in folder.glob(f"*-{split}.tfrecord-*") if not path.name.endswith(INDEX_SUFFIX))
+    if not found:
+        raise errors.UserError(f"{folder}: has no shard of split {split!r}; build the data folder again")
+    total = int(found[0].name.rsplit("-of-", 1)[1])
+    if len(found) != total:
+        raise errors.UserError(f"{folder}: has {len(found)} of {total} shards of split {split!r}; build it again")
+    return found
+
+
+class DataFolder:
+    """A data folder whose manifest was read and understood.
+
+    Attributes:
+      path: where it is.
+      manifest: the whole of `m3it.json`.
+      sources: name -> SourceInfo, in order of name.
+      attributes: label tables, name -> values; a value's place is its label.
+      tokenizer_path: its SentencePiece model, or None.
+      fingerprint: changes whenever a record, a source's version, the pools of instructions or the tokenizer change.
+    """
+
+    def __init__(self, path: pathlib.Path, manifest: dict[str, Any]):
+        """Takes a manifest that `open` has checked."""
+        self.path = path
+        self.manifest = manifest
+        fields = {field.name for field in dataclasses.fields(SourceInfo)}
+        self.sources = {
+            name: SourceInfo(
+                **{key: value for key, value in info.items() if key in fields and key != "instructions"},
+                instructions=tuple(info["instructions"]),
+            )
+            for name, info in sorted(manifest["sources"].items())
+        }
+        self.attributes: dict[str, list[Any]] = manifest.get("attributes", {})
+        tokenizer = manifest.get("tokenizer")
+        self.tokenizer_path = path / tokenizer["file"] if tokenizer else None
+        parts = [manifest["sources"], self.attributes, tokenizer]
+        self.fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def open(cls, path: str | pathlib.Path) -> "DataFolder":
+        """Returns the data folder at `path`; no record is read.
+
+        Raises:
+          UserError: there is none, its manifest is damaged, or it was written with another record schema.
+        """
+        folder = pathlib.Path(path)
+        file = folder / MANIFEST
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise errors.UserError(f"{file}: is missing; make the data folder with `m3it mini {folder}`") from error
+        except (OSError, ValueError) as error:
+            raise errors.UserError(f"{file}: cannot be read ({error}); build the data folder again") from error
+        version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+        if version != schema.SCHEMA_VERSION:
+            wanted = schema.SCHEMA_VERSION
+            raise errors.UserError(f"{file}: schema_version is {version!r}, must be {wanted}; build the folder again")
+        try:
+            return cls(folder, manifest)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise errors.UserError(f"{file}: field {error} is missing or wrong; build the data folder again") from error
+
+    def source_path(self, source: str) -> pathlib.Path:
+        """Returns the folder of a source, which TFDS opens by itself.
+
+        Raises:
+          UserError: the data folder has no such source.
+        """
+        if source not in self.sources:
+            raise errors.UserError(f"{self.path}: has no source {source!r}; it has {', '.join(self.sources)}")
+        return self.path / source / self.sources[source].version
+
+    def table(self, source: str, split: str) -> RecordTable:
+        """Returns the records of one split of a source.
+
+        Raises:
+          UserError: no such source or split, a shard or an index is missing or damaged, or counts do not agree.
+        """
+        folder = self.source_path(source)
+        splits = self.sources[source].splits
+        if split not in splits:
+            raise errors.UserError(f"{folder}: has no split {split!r}; it has {', '.join(splits)}")
+        table = RecordTable(shard_paths(folder, split))
+        if len(table) != splits[split]:
+            counts = f"{len(table)} records, {MANIFEST} says {splits[split]}"
+            raise errors.UserError(f"{folder}: split {split!r} has {counts}; build the data folder again")
+        return table

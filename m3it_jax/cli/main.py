@@ -1,0 +1,143 @@
+"""The program `m3it`: finds the verb, runs it, and turns every mistake of the user into one line."""
+
+import argparse
+import difflib
+import errno
+import importlib
+import os
+import sys
+import types
+from collections.abc import Iterator, Sequence
+
+import m3it_jax
+from m3it_jax import errors
+
+# Verb -> (its module, what it does). A verb's module has `add_arguments(parser)`, `run(args) -> int` and `EXAMPLE`; it
+# imports JAX and TensorFlow inside `run`, so that help costs nothing. With `TAKES_OVERRIDES = True` it finds the
+# options that it does not know, such as --optimizer.learning_rate=0.1, in `args.overrides`.
+VERBS: dict[str, tuple[str, str]] = {
+    "mini": ("m3it_jax.cli.mini", "build the small edition m3it-mini from data inside packages"),
+    "check": ("m3it_jax.cli.check", "verify every shard and every record of a data folder"),
+    "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),
+    "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
+    "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),
+    "report": ("m3it_jax.cli.report", "write one self-contained report.html over a run"),
+    "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
+    "chat": ("m3it_jax.cli.chat", "talk about pictures in the terminal"),
+}
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `m3it VERB ...` and returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    # Not at import: a program that imports the package keeps its environment. TensorFlow's start-up notes say nothing
+    # to a user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "M3IT_DEBUG" in os.environ:  # for developers: the traceback of every mistake
+        return _dispatch(argv)
+    try:
+        return _dispatch(argv)
+    except errors.ConfigError as error:
+        return _refuse(str(error), EXIT_USAGE)
+    except errors.UserError as error:
+        return _refuse(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _refuse("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `m3it stats DATA | head`: the reader has left, so nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except Exception as error:
+        message = _told_in_one_line(error)
+        if message is None:
+            raise
+        return _refuse(message, EXIT_FAILED)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if argv else EXIT_USAGE
+    if argv[0] == "--version":
+        print(f"m3it {m3it_jax.__version__}")
+        return 0
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        raise errors.ConfigError(f"there is no verb {verb!r}{nearest(verb, VERBS)}; `m3it --help` lists the verbs")
+    module = importlib.import_module(VERBS[verb][0])
+    parser = _parser(verb, module)
+    args, unknown = parser.parse_known_args(rest)
+    if getattr(module, "TAKES_OVERRIDES", False):
+        args.overrides = unknown
+    elif unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        raise errors.ConfigError(
+            f"m3it {verb} does not take {unknown[0]!r}{nearest(unknown[0], options)}; see `m3it {verb} --help`"
+        )
+    return int(module.run(args))
+
+
+def overview() -> str:
+    """Returns the text of `m3it --help`: every verb with its line."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: m3it VERB ...",
+            "",
+            "Build multi-modal instruction data, train vision-language models on it and use them.",
+            "",
+            *lines,
+            "",
+            "`m3it VERB --help` shows a verb's options and an example. `bash launch/quickstart.sh` does it all once.",
+        ]
+    )
+
+
+def nearest(name: str, allowed: Sequence[str] | dict[str, object]) -> str:
+    """Returns " (nearest: ...)" for the allowed name most like `name`, or nothing if none is like it."""
+    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f" (nearest: {found[0]!r})" if found else ""
+
+
+def _parser(verb: str, module: types.ModuleType) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"m3it {verb}",
+        description=VERBS[verb][1].capitalize() + ".",
+        epilog=f"example:\n  {module.EXAMPLE.strip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # an abbreviation that works today would clash with an option of tomorrow
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _told_in_one_line(error: BaseException) -> str | None:
+    """Returns a line for a mistake of the user's machine, or None for a mistake of ours, which needs its traceback."""
+    for cause in _chain(error):
+        if "No space left on device" in str(cause) or (isinstance(cause, OSError) and cause.errno in _FULL):
+            where = getattr(cause, "filename", None)
+            return (
+                f"the disk is full{f' at {where}' if where else ''}: free some space, then run the same command again"
+            )
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: no permission; choose another place or change its permissions"
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _refuse(message: str, code: int) -> int:
+    print("m3it: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""What holds for every test: eight CPU devices, no network, fixed seeds, checked shapes."""
+
+import os
+import random
+import socket
+
+import numpy as np
+import pytest
+
+# Before JAX picks a backend. Eight small devices, so that a wrong sharding shows on a machine without accelerators.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax  # noqa: E402  (after the environment it reads)
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+_CONNECT = socket.socket.connect
+_LOCAL = ("127.", "localhost", "::1")
+
+
+@pytest.fixture(autouse=True)
+def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that reaches for the network fails at once, instead of passing on one machine alone."""
+    if request.node.get_closest_marker("network"):
+        return
+
+    def connect(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(_LOCAL):
+            raise OSError(f"the test tried to reach {address!r}; tests have no network")
+        _CONNECT(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    # Programs that a test starts find a proxy that refuses at once.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)

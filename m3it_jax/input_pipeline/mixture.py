@@ -12,13 +12,13 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from m3it_jax import config as configuration
-from m3it_jax import errors, rng
+from m3it_jax import errors, records, rng
 
 # CHOICE: long enough that a source with one part in a hundred is met once a block, short enough that the shares hold
 # over any stretch of training that a learning curve shows.
@@ -26,29 +26,6 @@ BLOCK_STEPS = 100
 BLOCK_ROWS = 256
 
 IntArray = npt.NDArray[np.int64]
-
-
-class Table(Protocol):
-    """What the order needs to know of one split of one source."""
-
-    @property
-    def ids(self) -> npt.NDArray[Any]:
-        """Record ids, one for each record."""
-
-    @property
-    def num_images(self) -> npt.NDArray[Any]:
-        """Pictures of each record."""
-
-
-class Folder(Protocol):
-    """What the order needs to know of a data folder."""
-
-    @property
-    def sources(self) -> Mapping[str, Any]:
-        """Source names and what is known of each."""
-
-    def table(self, source: str, split: str) -> Table:
-        """Returns one split of one source."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +92,19 @@ class Plan:
     def rows_per_step(self) -> dict[int, int]:
         """Returns the rows of a step over all hosts for each number of pictures that occurs."""
         return {bucket.num_images: bucket.rows_per_step for bucket in self._buckets}
+
+    def check_divisible(self, parts: int) -> None:
+        """Checks that the rows of every step can be shared evenly by so many hosts (or shards of a batch).
+
+        Raises:
+          ConfigError: those of some bucket cannot.
+        """
+        for num_images, rows in self.rows_per_step().items():
+            if rows % parts:
+                raise errors.ConfigError(
+                    f"data.global_batch_size, data.max_images: a step of rows with {num_images} pictures has {rows} "
+                    f"rows, which {parts} hosts or devices cannot share evenly; choose multiples of {parts * num_images}"
+                )
 
     def step(self, step: int) -> tuple[int, IntArray]:
         """Returns the pictures of each row of the step, and its rows over all hosts.
@@ -228,7 +218,7 @@ def make_streams(num_images: Mapping[str, npt.NDArray[Any]], weights: Mapping[st
     return streams
 
 
-def make_plan(folder: Folder, data: configuration.DataConfig, *, objective: str, seed: int) -> Plan:
+def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, objective: str, seed: int) -> Plan:
     """Returns the order for a data folder; reads its index files and nothing else.
 
     With the objective `towers` a row shows one picture of its record, so all records share one bucket.
@@ -255,8 +245,6 @@ def mixture_order(config: configuration.Experiment, start: int, stop: int) -> li
       UserError: the data folder is missing or damaged, or the range is none.
       ConfigError: the mixture names a source that is not there.
     """
-    from m3it_jax import records  # here, because it loads TensorFlow, which the arithmetic above has no need of
-
     folder = records.DataFolder.open(config.data.path)
     plan = make_plan(folder, config.data, objective=config.objective, seed=config.seed)
     ids = {name: folder.table(name, config.data.split).ids for name in plan.source_names}

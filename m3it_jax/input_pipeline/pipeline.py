@@ -1,0 +1,294 @@
+"""Step number -> the rows of this host -> batches of numpy arrays, made ahead of their use by tf.data.
+
+A batch is made by one call that reads the step's records by offset, decodes, augments and lays out tokens; tf.data runs
+such calls for several steps at once and hands the batches out in order. Nothing depends on which thread makes which
+step, so a batch is a pure function of (data folder, configuration, seed, step, host).
+"""
+
+import collections
+import contextlib
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from m3it_jax import config as configuration
+from m3it_jax import errors, prompts, records, rng, schema
+from m3it_jax import tokenizer as tokenization
+from m3it_jax.input_pipeline import augmentation, mixture, transforms
+
+Batch = dict[str, np.ndarray]
+
+# CHOICE: steps made at once and steps kept ready. More hide a slow read, and cost a batch of memory each.
+_PARALLEL_STEPS = 2
+_READY_STEPS = 2
+
+# Arrays of a batch by objective, and those that are not int32.
+_ARRAYS = {
+    "response": (
+        "images",
+        "token_ids",
+        "image_token_index",
+        "segment_ids",
+        "positions",
+        "loss_mask",
+        "source_index",
+    ),
+    "towers": ("images", "caption_ids", "attributes", "source_index"),
+}
+_TYPES = {"images": tf.uint8, "loss_mask": tf.float32}
+
+
+class Pipeline:
+    """The batches of one training run.
+
+    Attributes:
+      plan: Which records stand in which step.
+      source_names: Sorted names of the mixture's sources; `source_index` of a batch points into it.
+      attribute_names: Sorted names of the data folder's attributes, the columns of `attributes` in a batch.
+      fingerprint: Changes whenever the rows of a step would: kept in a checkpoint and compared on resume.
+      dropped_tokens: Source -> tokens that did not fit, over all rows made so far (steps made ahead included).
+    """
+
+    def __init__(
+        self,
+        data_config: configuration.DataConfig,
+        *,
+        objective: str,
+        layout: transforms.Layout,
+        image_size: int,
+        seed: int,
+        data_folder: records.DataFolder,
+        tokenizer: tokenization.Tokenizer,
+    ):
+        """Reads the index files and lays out the order; no record is read yet.
+
+        Args:
+          data_config: Mixture, split, sizes and augmentation.
+          objective: `response` (rows of tokens) or `towers` (one picture a row with its caption and attributes).
+          layout: Where tokens stand in a row.
+          image_size: Side of the pictures, pixels.
+          seed: Decides order, augmentation and redrawn instructions.
+          data_folder: Where the records are.
+          tokenizer: Encodes all texts.
+
+        Raises:
+          ConfigError: the mixture or its sizes do not suit the data folder.
+          UserError: a shard or an index is missing or damaged.
+        """
+        self._config = data_config
+        self._layout = layout
+        self._image_size = image_size
+        self._seed = seed
+        self._tokenizer = tokenizer
+        self._make = {"response": self._response_batch, "towers": self._tower_batch}[objective]
+        with_images = objective == "towers" or data_config.picture_as == "embeddings"
+        self._arrays = [name for name in _ARRAYS[objective] if name != "images" or with_images]
+        self.plan = mixture.make_plan(data_folder, data_config, objective=objective, seed=seed)
+        self.source_names = self.plan.source_names
+        self._tables = [data_folder.table(name, data_config.split) for name in self.source_names]
+        self._pools = [data_folder.sources[name].instructions for name in self.source_names]
+        labels = data_folder.attributes
+        self._labels = {name: {value: label for label, value in enumerate(labels[name])} for name in labels}
+        self.attribute_names = sorted(labels)
+        self.fingerprint = self._fingerprint(objective, data_folder)
+        self.dropped_tokens: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+
+    def _fingerprint(self, objective: str, folder: records.DataFolder) -> str:
+        sources = [(name, folder.sources[name].fingerprint) for name in self.source_names]
+        facts = [self.plan.fingerprint, objective, self._config.split, self._config.picture_as, sources]
+        versions = [schema.SCHEMA_VERSION, prompts.TEMPLATE_VERSION, self._tokenizer.fingerprint]
+        return hashlib.sha256(json.dumps([facts, versions]).encode()).hexdigest()
+
+    def record_ids(self, step: int, process_index: int = 0, process_count: int = 1) -> list[str]:
+        """Returns the record id of each row that this host has in the step."""
+        _, rows = self._host_rows(step, process_index, process_count)
+        return [str(self._tables[source].ids[record]) for source, record, _ in rows]
+
+    def batch(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
+        """Returns this host's part of a step's batch; see `batches` for its arrays.
+
+        Raises:
+          UserError: a record cannot be read or does not suit the configuration; the message names it.
+          ConfigError: the rows of a step cannot be shared by so many hosts.
+        """
+        num_images, rows = self._host_rows(step, process_index, process_count)
+        return self._make(num_images, rows, process_index * len(rows))
+
+    def batches(
+        self, start_step: int, num_steps: int, process_index: int = 0, process_count: int = 1
+    ) -> Iterator[Batch]:
+        """Yields this host's part of the batches of steps [start_step, start_step + num_steps).
+
+        For the objective `response`, B rows with n pictures each (n may differ from step to step):
+          images uint8 [B*n, h, w, 3], row by row (not there when pictures are shown as captions);
+          token_ids, image_token_index, segment_ids, positions int32 [B, T] and loss_mask float32 [B, T] as drawn in
+          `transforms`, but image_token_index counts over the pictures of the whole step (all hosts);
+          source_index int32 [B], into `source_names`.
+        For the objective `towers`: images uint8 [B, h, w, 3], caption_ids int32 [B, C] (0 is padding), attributes int32
+        [B, A] (label, or -1), source_index int32 [B].
+
+        Raises:
+          UserError: see `batch`; raised when the step's turn comes.
+        """
+        tf.config.set_visible_devices([], "GPU")  # the accelerators belong to JAX
+        failures: dict[int, Exception] = {}
+
+        def make(step: np.int64) -> list[np.ndarray]:
+            try:
+                batch = self.batch(int(step), process_index, process_count)
+            except Exception as error:  # TensorFlow would keep only its text, see below
+                failures[int(step)] = error
+                raise
+            return [batch[name] for name in self._arrays]
+
+        types = [_TYPES.get(name, tf.int32) for name in self._arrays]
+        dataset = tf.data.Dataset.range(start_step, start_step + num_steps)
+        dataset = dataset.map(
+            lambda step: tf.numpy_function(make, [step], types),
+            num_parallel_calls=_PARALLEL_STEPS,
+            deterministic=True,
+        )
+        stream = iter(dataset.prefetch(_READY_STEPS))
+        for step in range(start_step, start_step + num_steps):
+            try:
+                arrays = next(stream)
+            except tf.errors.OpError as error:
+                raise failures.get(step, error) from None
+            yield {name: array.numpy() for name, array in zip(self._arrays, arrays, strict=True)}
+
+    def _host_rows(self, step: int, process_index: int, process_count: int) -> tuple[int, np.ndarray]:
+        num_images, rows = self.plan.step(step)
+        self.plan.check_divisible(process_count)
+        share = len(rows) // process_count
+        return num_images, rows[process_index * share : (process_index + 1) * share]
+
+    def _response_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
+        """Returns the batch of `rows`, the first of which is row `first_row` of its step."""
+        with_images = self._config.picture_as == "embeddings"
+        size, queries = self._image_size, num_images * self._layout.num_queries
+        images = np.empty((len(rows), num_images, size, size, 3), np.uint8) if with_images else None
+        columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+        for place, (source, record, epoch) in enumerate(rows):
+            instance = self._tables[source].read(record)
+            chance = rng.generator(self._seed, "row", instance.id, int(epoch))
+            with _naming(instance):
+                row = self._response_row(instance, int(source), chance)
+                if images is not None:
+                    images[place] = self._images(instance.images, chance)
+            row["image_token_index"][row["image_token_index"] >= 0] += (first_row + place) * queries
+            for name, array in row.items():
+                columns[name].append(array)
+        batch = {name: np.stack(arrays) for name, arrays in columns.items()}
+        if images is not None:
+            batch["images"] = images.reshape(-1, size, size, 3)
+        return batch | {"source_index": rows[:, 0].astype(np.int32)}
+
+    def _response_row(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> Batch:
+        """Returns the padded row of one record."""
+        text = transforms.fit_text(
+            self._layout,
+            self._tokenizer,
+            instruction=self._instruction(instance, source, chance),
+            inputs=instance.inputs,
+            outputs=instance.outputs,
+        )
+        if text.num_dropped:
+            with self._lock:
+                self.dropped_tokens[self.source_names[source]] += text.num_dropped
+        num_images = len(instance.images)
+        if self._config.picture_as == "embeddings":
+            row = transforms.make_row(self._layout, text, num_images=num_images)
+            return transforms.pad_row(row, self._layout.row_len(num_images))
+        captions = [transforms.caption_ids(self._tokenizer, caption) for caption in _captions(instance)]
+        if len(captions) != num_images:
+            raise errors.UserError(
+                f"has {len(captions)} captions for {num_images} pictures; with data.picture_as=captions leave its "
+                f"source out of data.mixture"
+            )
+        row = transforms.make_row(self._layout, text, num_images=num_images, captions=captions)
+        return transforms.pad_row(row, self._layout.row_len(num_images, transforms.CAPTION_LEN))
+
+    def _instruction(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> str:
+        """Returns the record's own instruction, or one from the pool of its source that suits it as well."""
+        pool = self._pools[source]
+        draw = int(chance.integers(1 << 32))  # drawn in any case, so that the pictures' chance stays the same
+        if not self._config.redraw_instructions or instance.instruction not in pool:
+            return instance.instruction
+        return pool[draw % len(pool)]
+
+    def _images(self, encoded: tuple[bytes, ...], chance: np.random.Generator) -> np.ndarray:
+        """Returns a row's pictures, uint8 [n, h, w, 3]."""
+        images = np.stack([transforms.decode_image(data, self._image_size) for data in encoded])
+        return augmentation.augment(images, self._config.augment, chance)
+
+    def _tower_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
+        """Returns one picture of each record with what is known of it."""
+        del num_images, first_row  # every row shows one picture and no token of it
+        columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+        for source, record, epoch in rows:
+            instance = self._tables[source].read(record)
+            chance = rng.generator(self._seed, "row", instance.id, int(epoch))
+            number = int(chance.integers(len(instance.images)))
+            captions = _captions(instance)
+            row = transforms.tower_row(
+                self._tokenizer,
+                caption=captions[number] if number < len(captions) else "",
+                # The record's attributes speak of its first picture: they may be wrong for another frame.
+                attributes=instance.meta.get("attributes", {}) if number == 0 else {},
+                tables=self._labels,
+            )
+            with _naming(instance):
+                row["images"] = self._images(instance.images[number : number + 1], chance)[0]
+            for name, array in row.items():
+                columns[name].append(array)
+        batch = {name: np.stack(arrays) for name, arrays in columns.items()}
+        return batch | {"source_index": rows[:, 0].astype(np.int32)}
+
+
+@contextlib.contextmanager
+def _naming(instance: schema.Instance) -> Iterator[None]:
+    """Puts the record's id in front of what a user is told about it."""
+    try:
+        yield
+    except errors.UserError as error:
+        raise errors.UserError(f"record {instance.id}: {error}") from error
+
+
+def _captions(instance: schema.Instance) -> list[str]:
+    return list(instance.meta.get("captions", ()))
+
+
+def check_first_batch(batch: Batch, layout: transforms.Layout, *, vocab_size: int, record_ids: list[str]) -> None:
+    """Checks a batch before the first step, so that a run which could learn nothing stops at once.
+
+    Args:
+      batch: Of the objective `response`.
+      layout: Its number of query tokens says how many image tokens each row must have.
+      vocab_size: Ids must be below it.
+      record_ids: The rows' records, for the message.
+
+    Raises:
+      UserError: a row with no token to learn from, one whose image tokens are not exactly those of its pictures, or an
+        id outside the vocabulary.
+    """
+
+    def refuse(broken: np.ndarray, reason: str) -> None:
+        if broken.any():
+            named = ", ".join(np.asarray(record_ids)[broken][:3])
+            raise errors.UserError(f"{int(broken.sum())} of {len(broken)} rows {reason}, for instance {named}")
+
+    ids, index = batch["token_ids"], batch["image_token_index"]
+    refuse(((ids < 0) | (ids >= vocab_size)).any(axis=1), f"hold token ids outside the vocabulary of {vocab_size}")
+    real = batch["segment_ids"] > 0
+    refuse(((batch["loss_mask"] > 0) & real).sum(axis=1) == 0, "have no token to learn from; look at data.max_text_len")
+    queries = len(batch["images"]) // len(ids) * layout.num_queries if "images" in batch else 0
+    first = max(int(index.max()), 0) // max(len(ids) * queries, 1) * len(ids)  # of this host's rows in the step
+    wanted = np.arange(queries) + queries * (first + np.arange(len(ids)))[:, None]
+    shown = [row[row >= 0] for row in np.where(real, index, -1)]
+    lost = [not np.array_equal(have, want) for have, want in zip(shown, wanted, strict=True)]
+    refuse(np.array(lost), f"have lost image tokens ({queries} each); the row layout is broken")

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Lint, import contracts, types and the CPU test-suite. usage: bash launch/test.sh [pytest arguments]
+# M3IT_PYTHON chooses the interpreter, M3IT_VENV the environment folder (default .venv).
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+failed=""
+# check NAME COMMAND...: runs it, says how long it took, and goes on after a failure so that one run shows them all.
+check() {
+  local name="$1" start="$SECONDS"
+  shift
+  say "== $name"
+  if "$@"; then
+    say "== $name: passed in $((SECONDS - start)) s"
+  else
+    say "== $name: FAILED after $((SECONDS - start)) s"
+    failed="$failed $name"
+  fi
+}
+
+make_environment "[dev]"
+cd "$ROOT" || exit 1
+workers="$("$PYTHON" -c 'import os; print(min(4, os.cpu_count() or 1))')"
+check lint ruff check .
+check format ruff format --check .
+check imports lint-imports --no-logo
+check types mypy
+# `not device and not network` and nothing else stays out, and no path is left out.
+check tests "$PYTHON" -m pytest -n "$workers" --dist loadfile -m "not device and not network" "$@"
+
+if [ -n "$failed" ]; then
+  say "failed:$failed (after $SECONDS s)"
+  exit 1
+fi
+say "all passed in $SECONDS s"

@@ -1,0 +1,40 @@
+"""Options that verbs share."""
+
+import argparse
+import json
+
+import pytest
+
+from m3it_jax import errors
+from m3it_jax.cli import options
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])
+def test_limit_must_be_a_whole_number_above_zero(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="above 0"):
+        options.positive(text)
+
+
+def test_positive_takes_whole_numbers():
+    assert options.positive("12") == 12
+
+
+def test_json_is_written_whole_and_readable(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    options.write_json(path, {"answer": "一个圆形", "n": 1})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"answer": "一个圆形", "n": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"], "no partial file stays"
+
+
+def test_json_that_cannot_be_encoded_leaves_the_old_file(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        options.write_json(path, {"value": object()})
+    assert path.read_text() == "old"
+
+
+def test_json_into_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(errors.UserError, match="does not exist"):
+        options.write_json(tmp_path / "none" / "result.json", {})

@@ -103,7 +103,7 @@ class Plan:
             if rows % parts:
                 raise errors.ConfigError(
                     f"data.global_batch_size, data.max_images: a step of rows with {num_images} pictures has {rows} "
-                    f"rows, which {parts} hosts or devices cannot share evenly; choose multiples of {parts * num_images}"
+                    f"rows, which {parts} hosts or devices cannot share; choose multiples of {parts * num_images}"
                 )
 
     def step(self, step: int) -> tuple[int, IntArray]:

@@ -285,7 +285,7 @@ def check_first_batch(batch: Batch, layout: transforms.Layout, *, vocab_size: in
     ids, index = batch["token_ids"], batch["image_token_index"]
     refuse(((ids < 0) | (ids >= vocab_size)).any(axis=1), f"hold token ids outside the vocabulary of {vocab_size}")
     real = batch["segment_ids"] > 0
-    refuse(((batch["loss_mask"] > 0) & real).sum(axis=1) == 0, "have no token to learn from; look at data.max_text_len")
+    refuse(~((batch["loss_mask"] > 0) & real).any(axis=1), "have no token to learn from; look at data.max_text_len")
     queries = len(batch["images"]) // len(ids) * layout.num_queries if "images" in batch else 0
     first = max(int(index.max()), 0) // max(len(ids) * queries, 1) * len(ids)  # of this host's rows in the step
     wanted = np.arange(queries) + queries * (first + np.arange(len(ids)))[:, None]

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from m3it_jax import errors, prompts
 from m3it_jax import tokenizer as tokenization
@@ -58,7 +58,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
                 )
             image.load()
             return np.asarray(_square(image, size))
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise errors.UserError("picture is no readable PNG or JPEG; convert or replace it") from error
     except Image.DecompressionBombError as error:
         raise errors.UserError(f"picture is above the limit of {MAX_PIXELS} pixels; shrink it") from error

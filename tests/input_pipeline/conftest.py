@@ -2,6 +2,7 @@
 
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -77,6 +78,18 @@ def _serialized(record: schema.Instance) -> bytes:
         values = value if isinstance(value, list) else [value.encode()]
         features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> types.SimpleNamespace:
+    """What tests need to make folders of their own, and to say what a record of the shared one holds."""
+    names = {"SIZE": SIZE, "NUM_PICTURES": NUM_PICTURES, "COUNTS": COUNTS, "POOL": POOL}
+    return types.SimpleNamespace(instance=instance, named=named, write_folder=write_folder, **names)
+
+
+def named(record_id: str) -> schema.Instance:
+    source, number = record_id.rsplit("-", 1)
+    return instance(source, int(number))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,274 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from m3it_jax import config, errors, prompts, tokenizer
+from m3it_jax.input_pipeline import pipeline, transforms
+
+AUGMENT = config.AugmentConfig(shift=0.1, rotate=10.0, jitter=0.2)
+
+
+def same(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def prompt_text(words, row, loss_mask):
+    return words.decode(row[: int(np.flatnonzero(loss_mask)[0])])
+
+
+@pytest.mark.parametrize("objective", ["response", "towers"])
+def test_seeking_a_step_equals_streaming_to_it(make_pipeline, objective):
+    streamed = list(make_pipeline(objective=objective, augment=AUGMENT).batches(0, 20))
+    for start in (0, 7, 19):
+        late = list(make_pipeline(objective=objective, augment=AUGMENT).batches(start, 20 - start))
+        assert len(late) == 20 - start
+        for batch, wanted in zip(late, streamed[start:], strict=True):
+            same(batch, wanted)
+
+
+def test_steps_have_the_shapes_of_their_bucket(make_pipeline, layout, tiny):
+    making = make_pipeline()
+    shapes = set()
+    for step, batch in enumerate(making.batches(0, 30)):
+        num_images, rows = making.plan.step(step)
+        shapes.add(num_images)
+        batch_rows, length = len(rows), layout.row_len(num_images)
+        assert batch["images"].shape == (batch_rows * num_images, tiny.SIZE, tiny.SIZE, 3)
+        assert batch["images"].dtype == np.uint8
+        for name in ("token_ids", "image_token_index", "segment_ids", "positions"):
+            assert batch[name].shape == (batch_rows, length) and batch[name].dtype == np.int32
+        assert batch["loss_mask"].shape == (batch_rows, length) and batch["loss_mask"].dtype == np.float32
+        assert batch["source_index"].tolist() == rows[:, 0].tolist()
+    assert shapes == {1, 2, 8}
+
+
+def test_hosts_share_each_step_and_nothing_else_changes(make_pipeline):
+    whole = make_pipeline(augment=AUGMENT)
+    for step in range(12):
+        alone = whole.batch(step)
+        parts = [make_pipeline(augment=AUGMENT).batch(step, host, 2) for host in range(2)]
+        same({name: np.concatenate([part[name] for part in parts]) for name in alone}, alone)
+        ids = [name for host in range(2) for name in whole.record_ids(step, host, 2)]
+        assert ids == whole.record_ids(step)
+
+
+def test_a_number_of_hosts_that_cannot_share_is_refused(make_pipeline):
+    with pytest.raises(errors.ConfigError, match="3 hosts"):
+        make_pipeline().batch(0, 0, 3)
+
+
+def test_rows_show_their_own_pictures_and_texts(make_pipeline, words, tiny):
+    making = make_pipeline(redraw_instructions=False)
+    for step in range(12):
+        batch, (num_images, _) = making.batch(step), making.plan.step(step)
+        for row, name in enumerate(making.record_ids(step)):
+            record = tiny.named(name)
+            assert making.source_names[batch["source_index"][row]] == record.source
+            shown = batch["image_token_index"][row]
+            pictures = np.unique(shown[shown >= 0] // 4)
+            assert pictures.tolist() == [row * num_images + frame for frame in range(num_images)]
+            for frame, picture in enumerate(pictures):
+                wanted = transforms.decode_image(record.images[frame], tiny.SIZE)
+                np.testing.assert_array_equal(batch["images"][picture], wanted)
+            counted = batch["token_ids"][row][batch["loss_mask"][row] > 0]
+            assert words.decode(counted) == prompts.response(record.outputs)
+            asked = prompt_text(words, batch["token_ids"][row], batch["loss_mask"][row])
+            assert asked.endswith(prompts.prompt(record.instruction, record.inputs))
+
+
+def test_instructions_are_redrawn_each_epoch_from_the_pool(make_pipeline, words, tiny):
+    def instructions(**fields):
+        making, found = make_pipeline(mixture={"ones": 1}, **fields), {}
+        for step in range(40):
+            batch = making.batch(step)
+            for row, (name, epoch) in enumerate(
+                zip(making.record_ids(step), making.plan.step(step)[1][:, 2], strict=True)
+            ):
+                text = prompt_text(words, batch["token_ids"][row], batch["loss_mask"][row])
+                found[name, int(epoch)] = next(line for line in tiny.POOL if f"\n{line}\n" in text)
+        return found
+
+    drawn = instructions()
+    assert drawn == instructions()
+    changed = [drawn[name, epoch] != drawn[name, epoch + 1] for name, epoch in drawn if (name, epoch + 1) in drawn]
+    assert 0.4 < np.mean(changed) < 0.9  # two thirds with a pool of three
+    stored = instructions(redraw_instructions=False)
+    assert all(text == tiny.named(name).instruction for (name, _), text in stored.items())
+
+
+def test_an_instruction_outside_the_pool_is_kept(tmp_path, make_pipeline, tiny):
+    records = [tiny.instance("ones", number, instruction="Say it in French.") for number in range(8)]
+    folder = tiny.write_folder(tmp_path / "data", {"ones": records})
+    making = make_pipeline(data_folder=folder)
+    batch = making.batch(0)
+    words = tokenizer.Tokenizer.load(folder.tokenizer_path)
+    making._tokenizer = words
+    batch = making.batch(0)
+    for row, mask in zip(batch["token_ids"], batch["loss_mask"], strict=True):
+        assert "\nSay it in French.\n" in prompt_text(words, row, mask)
+
+
+def test_augmentation_is_drawn_anew_each_epoch_and_only_for_pictures(make_pipeline):
+    plain = make_pipeline(mixture={"ones": 1})
+    moved = make_pipeline(mixture={"ones": 1}, augment=AUGMENT)
+    one, other = plain.batch(0), moved.batch(0)
+    assert (one["images"] != other["images"]).any(axis=(1, 2, 3)).all()
+    same({k: v for k, v in one.items() if k != "images"}, {k: v for k, v in other.items() if k != "images"})
+    seen = {}
+    for step in range(10):
+        for name, image in zip(moved.record_ids(step), moved.batch(step)["images"], strict=True):
+            seen.setdefault(name, []).append(image)
+    pairs = [images[:2] for images in seen.values() if len(images) > 1]
+    assert len(pairs) > 20 and all((first != second).any() for first, second in pairs)
+
+
+def test_pictures_as_captions(make_pipeline, words, layout, tiny):
+    making = make_pipeline(picture_as="captions")
+    for step, batch in enumerate(making.batches(0, 8)):
+        num_images, _ = making.plan.step(step)
+        assert "images" not in batch and (batch["image_token_index"] == -1).all()
+        assert batch["token_ids"].shape[1] == layout.row_len(num_images, transforms.CAPTION_LEN)
+        for row, name in enumerate(making.record_ids(step)):
+            record = tiny.named(name)
+            counted = batch["token_ids"][row][batch["loss_mask"][row] > 0]
+            assert words.decode(counted) == "".join(record.meta["captions"]) + prompts.response(record.outputs)
+
+
+def test_towers_show_one_picture_with_its_caption_and_labels(make_pipeline, words, tiny):
+    making = make_pipeline(objective="towers", max_images=8)
+    assert making.attribute_names == ["number", "parity"]
+    first_frames = later_frames = 0
+    for step, batch in enumerate(making.batches(0, 20)):
+        assert batch["images"].shape == (8, tiny.SIZE, tiny.SIZE, 3)
+        for row, name in enumerate(making.record_ids(step)):
+            record = tiny.named(name)
+            number = int(name.rsplit("-", 1)[1])
+            caption = words.decode(batch["caption_ids"][row])
+            frame = record.meta["captions"].index(caption)
+            np.testing.assert_array_equal(
+                batch["images"][row], transforms.decode_image(record.images[frame], tiny.SIZE)
+            )
+            labels = [number % 5 if number % 5 < 4 else -1, number % 2] if frame == 0 else [-1, -1]
+            assert batch["attributes"][row].tolist() == labels
+            first_frames += frame == 0 and tiny.NUM_PICTURES[record.source] == 8
+            later_frames += frame > 0
+    assert later_frames > 10 and first_frames > 0
+
+
+def test_every_record_is_seen(make_pipeline, tiny):
+    making = make_pipeline()
+    seen = {name for step in range(40) for name in making.record_ids(step)}
+    assert len(seen) == sum(tiny.COUNTS.values())
+
+
+def test_dropped_tokens_are_counted(make_pipeline, layout):
+    roomy = make_pipeline()
+    lengths = roomy.batch(0)["segment_ids"].sum(axis=1) - (layout.row_len(roomy.plan.step(0)[0]) - layout.max_text_len)
+    assert not roomy.dropped_tokens
+    tight = make_pipeline(layout=dataclasses.replace(layout, max_text_len=int(lengths.max()) - 2))
+    batch = tight.batch(0)
+    assert sum(tight.dropped_tokens.values()) >= 2
+    assert (batch["loss_mask"].sum(axis=1) == roomy.batch(0)["loss_mask"].sum(axis=1)).all()
+    assert ((batch["image_token_index"] >= 0).sum(axis=1) == (batch["image_token_index"][0] >= 0).sum()).all()
+
+
+def test_fingerprint_follows_records_template_tokenizer_and_mixture(make_pipeline, folder, monkeypatch):
+    prints = [make_pipeline().fingerprint for _ in range(2)]
+    assert prints[0] == prints[1]
+    prints += [make_pipeline(**change).fingerprint for change in ({"seed": 8}, {"mixture": {"ones": 1.0}})]
+    prints += [make_pipeline(picture_as="captions").fingerprint, make_pipeline(objective="towers").fingerprint]
+    other = dataclasses.replace(folder.sources["ones"], fingerprint="changed")
+    monkeypatch.setitem(folder.sources, "ones", other)
+    prints.append(make_pipeline().fingerprint)
+    monkeypatch.setattr(prompts, "TEMPLATE_VERSION", 99)
+    prints.append(make_pipeline().fingerprint)
+    assert len(set(prints)) == len(prints) - 1
+
+
+def test_a_broken_shard_is_told_when_its_step_comes(tmp_path, make_pipeline, tiny):
+    folder = tiny.write_folder(tmp_path / "data", {"ones": [tiny.instance("ones", number) for number in range(32)]})
+    making = make_pipeline(data_folder=folder)
+    (shard,) = (folder.path / "ones" / "1.0.0").glob("*-00001")
+    raw = bytearray(shard.read_bytes())
+    table = folder.table("ones", "train")
+    raw[int(table._offsets[5]) + 40] ^= 1
+    shard.write_bytes(raw)
+    step = next(step for step in range(4) if "ones-5" in making.record_ids(step))
+    stream = making.batches(0, 4)
+    for _ in range(step):
+        next(stream)
+    with pytest.raises(errors.UserError, match="record 5 at byte .* checksum"):
+        next(stream)
+
+
+def test_an_unreadable_picture_names_its_record(tmp_path, make_pipeline, tiny):
+    broken = tiny.instance("ones", 3, images=(tiny.instance("ones", 3).images[0][:200],))
+    folder = tiny.write_folder(tmp_path / "data", {"ones": [broken]})
+    with pytest.raises(errors.UserError, match="record ones-3: picture is damaged"):
+        list(make_pipeline(data_folder=folder, global_batch_size=1).batches(0, 1))
+
+
+def test_missing_captions_name_the_record_and_the_way_out(tmp_path, make_pipeline, tiny):
+    folder = tiny.write_folder(
+        tmp_path / "data", {"pairs": [tiny.instance("pairs", 1, meta={"captions": ["only one"]})]}
+    )
+    with pytest.raises(errors.UserError, match="record pairs-1: has 1 captions for 2 pictures.*data.mixture"):
+        make_pipeline(data_folder=folder, picture_as="captions", global_batch_size=1).batch(0)
+
+
+class TestFirstBatchCheck:
+    @pytest.fixture
+    def checked(self, make_pipeline, layout, words):
+        making = make_pipeline()
+        step = next(step for step in range(20) if making.plan.step(step)[0] == 2)
+
+        def check(change=lambda batch: None, host=0, hosts=1):
+            batch = {name: array.copy() for name, array in making.batch(step, host, hosts).items()}
+            change(batch)
+            ids = making.record_ids(step, host, hosts)
+            pipeline.check_first_batch(batch, layout, vocab_size=words.vocab_size, record_ids=ids)
+            return ids
+
+        return check
+
+    @pytest.mark.parametrize("host", [0, 1])
+    def test_a_sound_batch_passes_on_any_host(self, checked, host):
+        checked()
+        checked(host=host, hosts=2)
+
+    def test_a_row_without_supervision_is_named(self, checked):
+        name = checked()[2]
+        with pytest.raises(errors.UserError, match=f"1 of 8 rows have no token to learn from.*{name}"):
+            checked(lambda batch: batch["loss_mask"][2].fill(0))
+
+    def test_supervised_padding_does_not_count(self, checked):
+        def change(batch):
+            batch["loss_mask"][1] = batch["segment_ids"][1] == 0
+
+        with pytest.raises(errors.UserError, match="no token to learn from"):
+            checked(change)
+
+    @pytest.mark.parametrize("row", [0, 7])
+    def test_a_lost_image_token_is_named(self, checked, row):
+        def change(batch):
+            batch["image_token_index"][row, np.argmax(batch["image_token_index"][row])] = -1
+
+        with pytest.raises(errors.UserError, match="1 of 8 rows have lost image tokens"):
+            checked(change)
+
+    def test_an_image_token_of_another_row_is_named(self, checked):
+        def change(batch):
+            batch["image_token_index"][[3, 4]] = batch["image_token_index"][[4, 3]]
+
+        with pytest.raises(errors.UserError, match="2 of 8 rows have lost image tokens"):
+            checked(change)
+
+    def test_an_id_outside_the_vocabulary_is_named(self, checked, words):
+        def change(batch):
+            batch["token_ids"][6, 3] = words.vocab_size
+
+        with pytest.raises(errors.UserError, match="1 of 8 rows hold token ids outside the vocabulary"):
+            checked(change)

@@ -1,0 +1,108 @@
+"""`m3it eval`: answer held-out records and score the answers beside their controls."""
+
+import argparse
+import pathlib
+import sys
+from typing import TYPE_CHECKING
+
+from m3it_jax import errors, schema
+from m3it_jax.cli import options
+
+if TYPE_CHECKING:
+    from m3it_jax import records
+    from m3it_jax.evaluation import output, tasks
+
+EXAMPLE = "m3it eval runs/quickstart --data runs/quickstart/data --controls"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the verb."""
+    parser.add_argument("checkpoint", type=pathlib.Path, help="run folder, quick-start folder or one checkpoint folder")
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="data folder with the records to answer")
+    parser.add_argument("--out", type=pathlib.Path, help="folder of the evaluation (default: RUN/eval/STEP)")
+    parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="skills or families (default: all)")
+    parser.add_argument("--split", choices=schema.SPLITS, default="test", help="records to answer (default: test)")
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="also answer with blank and with shuffled pictures, and take the majority answers of the train split",
+    )
+    parser.add_argument("--max-new-tokens", type=options.positive, metavar="N", help="longest answer (default: 32)")
+    parser.add_argument("--rescore", action="store_true", help="score the answers that are there; loads no model")
+    options.add_limit(parser)
+    options.add_json(parser)
+    options.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates, prints the table and returns the exit code.
+
+    Raises:
+      UserError: checkpoint, data or evaluation folder cannot be used, or there is nothing to score.
+    """
+    from m3it_jax import records
+    from m3it_jax.evaluation import examples, output, report, scores, tasks
+
+    folder = records.DataFolder.open(args.data)
+    store = output.EvalFolder(args.out or _default_out(args.checkpoint))
+    changed = {} if args.max_new_tokens is None else {"max_new_tokens": args.max_new_tokens}
+    protocol = tasks.Protocol(split=args.split, **changed)
+    if args.dry_run:
+        return _say_what_would_be_done(args, folder, store)
+    if not args.rescore:
+        _answer(args, folder, store, protocol=protocol)
+    result = scores.score(store, protocol)
+    if not result["tasks"]:
+        raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
+    store.write(output.SCORES, result)
+    examples.write(store, folder, protocol=protocol)
+    if args.json:
+        options.write_json(args.json, result)
+    print(report.table(result))
+    print(f"written to {store.path}", file=sys.stderr)
+    return 0
+
+
+def _default_out(checkpoint: pathlib.Path) -> pathlib.Path:
+    from m3it_jax import checkpointing
+
+    location = checkpointing.locate(checkpoint)
+    return location.run / "eval" / str(location.step)
+
+
+def _answer(
+    args: argparse.Namespace, folder: "records.DataFolder", store: "output.EvalFolder", *, protocol: "tasks.Protocol"
+) -> None:
+    import m3it_jax
+    from m3it_jax import checkpointing, tokenizer
+    from m3it_jax.evaluation import controls, lock, runner
+
+    location = checkpointing.locate(args.checkpoint)
+    params, _, step = checkpointing.restore_params(location.folder)
+    identity = lock.identity(
+        folder,
+        protocol,
+        params=params,
+        step=step,
+        tokenizer=tokenizer.Tokenizer.load(location.run / "tokenizer.model").fingerprint,
+    )
+    runner.predict(
+        m3it_jax.load(location.folder),
+        folder,
+        store,
+        identity=identity,
+        protocol=protocol,
+        only=args.tasks,
+        limit=args.limit,
+        variants=(controls.OWN, *(controls.CONTROLS if args.controls else ())),
+    )
+
+
+def _say_what_would_be_done(args: argparse.Namespace, folder: "records.DataFolder", store: "output.EvalFolder") -> int:
+    from m3it_jax.evaluation import controls, runner
+
+    questions = runner.limited(runner.read_questions(folder, args.split, only=args.tasks), args.limit)
+    variants = 1 + (len(controls.CONTROLS) if args.controls else 0)
+    answered = len(store.predictions())
+    print(f"{len(questions)} records in {variants} variants, {answered} answers are there; would write to {store.path}")
+    return 0

@@ -1,0 +1,1 @@
+"""Answers to held-out records, written once, and scores beside their controls, computed from what was written."""

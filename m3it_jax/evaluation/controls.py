@@ -1,0 +1,120 @@
+"""What a score has to be compared with: answers without the right picture, and how far chance moves a score.
+
+Four variants of each question are answered:
+
+    own        the record's own pictures
+    blank      white pictures of the same size: what the text alone gives away
+    shuffled   the pictures of another record of the same skill that shows another thing: does the model look?
+    majority   no model: the most frequent answer of the train split to the same text, else of the same skill
+"""
+
+import collections
+import dataclasses
+import functools
+import io
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from m3it_jax import rng
+
+OWN, BLANK, SHUFFLED, MAJORITY = "own", "blank", "shuffled", "majority"
+CONTROLS = (BLANK, SHUFFLED, MAJORITY)
+
+# Draws of a partner that shows another thing before all candidates are gone through: with 2 equally frequent groups,
+# one question in 65,536 needs the slow way.
+_DRAWS = 16
+
+
+def blank(image: bytes) -> bytes:
+    """Returns a white PNG of the size of an encoded picture."""
+    with Image.open(io.BytesIO(image)) as opened:  # reads the header alone
+        return _white(opened.size)
+
+
+@functools.lru_cache(maxsize=64)
+def _white(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (255, 255, 255)).save(file, "PNG")
+    return file.getvalue()
+
+
+def shuffled(kinds: Sequence[Hashable], groups: Sequence[str], ids: Sequence[str], *, seed: int) -> list[int | None]:
+    """Returns for each record the number of another of the same kind and another group, or None if there is none.
+
+    The choice depends on the seed, the record's id and the candidates alone, so it is the same in a resumed run.
+
+    Args:
+      kinds: What must be equal, for instance (skill, number of pictures).
+      groups: Identity of each record's picture; must differ.
+      ids: The records' ids.
+      seed: Of the draw.
+    """
+    candidates: dict[Hashable, list[int]] = {}
+    for number, kind in enumerate(kinds):
+        candidates.setdefault(kind, []).append(number)
+    partners: list[int | None] = []
+    for number, kind in enumerate(kinds):
+        chance, pool = rng.generator(seed, "shuffled", ids[number]), candidates[kind]
+        drawn = [pool[place] for place in chance.integers(len(pool), size=_DRAWS)]
+        others = (other for other in (*drawn, *pool) if groups[other] != groups[number])
+        partners.append(next(others, None))
+    return partners
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority:
+    """The most frequent answers of the train split; of equally frequent ones the first in order of text."""
+
+    by_question: Mapping[tuple[str, str], str]
+    by_skill: Mapping[str, str]
+
+    @classmethod
+    def count(cls, rows: Iterable[tuple[str, str, str]]) -> "Majority":
+        """Returns the majority answers over (skill, inputs, answer) of each training record."""
+        questions: dict[tuple[str, str], collections.Counter[str]] = {}
+        skills: dict[str, collections.Counter[str]] = {}
+        for skill, inputs, answer in rows:
+            questions.setdefault((skill, inputs), collections.Counter())[answer] += 1
+            skills.setdefault(skill, collections.Counter())[answer] += 1
+        return cls(
+            by_question={key: _most_frequent(counts) for key, counts in questions.items()},
+            by_skill={key: _most_frequent(counts) for key, counts in skills.items()},
+        )
+
+    def answer(self, skill: str, inputs: str) -> str:
+        """Returns the majority answer; empty if the train split never asked for the skill."""
+        return self.by_question.get((skill, inputs)) or self.by_skill.get(skill, "")
+
+
+def _most_frequent(counts: Mapping[str, int]) -> str:
+    return min(counts, key=lambda answer: (-counts[answer], answer))
+
+
+class Resamples:
+    """Bootstrap over groups: a resample draws as many groups as there are, with replacement, and all their rows.
+
+    Rows that show the same picture are right or wrong together, so drawing single rows would make intervals too
+    narrow. One object serves the model and its controls, so all are judged on the same resamples.
+    """
+
+    def __init__(self, groups: Sequence[str], *, seed: int, resamples: int, confidence: float):
+        """Draws the resamples of the distinct groups."""
+        names = sorted(set(groups))
+        self._places = {name: place for place, name in enumerate(names)}
+        chance = rng.generator(seed, "bootstrap")
+        shares = np.full(len(names), 1 / len(names))
+        self._weights = chance.multinomial(len(names), shares, size=resamples)  # [resample, group], times drawn
+        self._tails = (50 * (1 - confidence), 50 * (1 + confidence))  # percentiles
+
+    def interval(self, values: Sequence[float], groups: Sequence[str]) -> tuple[float, float]:
+        """Returns the lower and upper bound of the mean of `values`, the scores of rows of the given groups."""
+        places = [self._places[group] for group in groups]
+        size = len(self._places)
+        sums = np.bincount(places, weights=values, minlength=size)
+        counts = np.bincount(places, minlength=size)
+        drawn = self._weights @ counts
+        means = (self._weights @ sums)[drawn > 0] / drawn[drawn > 0]
+        low, high = np.percentile(means, self._tails)
+        return float(low), float(high)

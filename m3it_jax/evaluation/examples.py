@@ -1,0 +1,69 @@
+"""A few held-out pictures of each skill as files, with question, reference and answer: to look at, and to ask again."""
+
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from m3it_jax import records, rng
+from m3it_jax.evaluation import controls, output, tasks
+
+INDEX = "examples.json"
+
+
+def write(
+    store: output.EvalFolder, folder: records.DataFolder, *, protocol: tasks.Protocol, per_skill: int = 2
+) -> list[dict[str, Any]]:
+    """Writes the pictures and `examples/examples.json` into an evaluation folder and returns what the latter holds.
+
+    Which examples are shown depends on the seed and the records' ids, never on whether the answer is right.
+    An object has `files` (names in examples/, a video's frames in order), `id`, `skill`, `family`, `language`,
+    `instruction`, `inputs`, `reference`, `prediction` and `right` (by the skill's headline metric).
+
+    Args:
+      store: The evaluation folder; its predictions are read.
+      folder: The data that was evaluated.
+      protocol: Its split and seed are used.
+      per_skill: Most examples of a skill.
+
+    Raises:
+      UserError: a record cannot be read, or the predictions are damaged.
+    """
+    by_skill: dict[str, list[dict[str, Any]]] = {}
+    for row in store.predictions():
+        if row["variant"] == controls.OWN:
+            by_skill.setdefault(row["skill"], []).append(row)
+    examples = []
+    for skill, rows in by_skill.items():
+        rows.sort(key=lambda row: rng.fold(protocol.seed, "example", row["id"]))
+        for number, row in enumerate(rows[:per_skill], start=1):
+            images = folder.table(row["source"], protocol.split).read(row["number"]).images
+            examples.append(_example(row, images, store.path / output.EXAMPLES / f"{skill}-{number}.png"))
+    store.write(f"{output.EXAMPLES}/{INDEX}", examples)
+    return examples
+
+
+def _example(row: Mapping[str, Any], images: tuple[bytes, ...], path: pathlib.Path) -> dict[str, Any]:
+    task = tasks.skill_task(row["skill"], family=row["family"], language=row["language"])
+    (value,) = task.metrics[0]([row["references"]], [row["prediction"]]).values()
+    shown = ("id", "skill", "family", "language", "instruction", "inputs", "prediction")
+    return {
+        "files": _write_pictures(images, path),
+        **{name: row[name] for name in shown},
+        "reference": row["references"][0],
+        "right": value == 100.0,
+    }
+
+
+def _write_pictures(images: tuple[bytes, ...], path: pathlib.Path) -> list[str]:
+    """Writes one picture to `path`, several to numbered files beside it, and returns their names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = []
+    for number, image in enumerate(images, start=1):
+        file = path if len(images) == 1 else path.with_stem(f"{path.stem}-frame{number}")
+        with Image.open(io.BytesIO(image)) as opened:
+            opened.convert("RGB").save(file, "PNG")
+        names.append(file.name)
+    return names

@@ -1,0 +1,232 @@
+"""Questions of a split -> answers of a model, written as they come; only what is not answered yet is asked."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from m3it_jax import errors, progress, prompts, records, schema
+from m3it_jax.evaluation import controls, output, tasks
+
+# A chunk is answered and written in one piece: large enough to keep a model busy, small enough to lose little.
+CHUNK_ROWS = 256
+CHUNK_IMAGES = 512
+
+
+class Model(Protocol):
+    """Whatever answers requests; `generation.assistant.Assistant` does."""
+
+    def generate_batch(self, requests: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Returns one answer for each `{"instruction", "inputs", "images": [bytes], "max_new_tokens"}`, greedily."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One record to be answered, without its pictures: `number` is its place in the table of its source."""
+
+    id: str
+    source: str
+    number: int
+    skill: str
+    family: str
+    language: str
+    group: str
+    instruction: str
+    inputs: str
+    references: tuple[str, ...]
+    num_images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """A question in one variant; its pictures are those of `pictures_of` (the question itself but for `shuffled`)."""
+
+    question: Question
+    variant: str
+    pictures_of: Question
+
+
+def read_questions(folder: records.DataFolder, split: str, *, only: Sequence[str] = ()) -> list[Question]:
+    """Returns the questions of a split, in the order of its sources.
+
+    Args:
+      folder: Where the records are.
+      split: Which of them.
+      only: Skills and families to keep; empty keeps all.
+
+    Raises:
+      ConfigError: a name in `only` is neither a skill that the split has nor a family.
+      UserError: the split has no record, or one cannot be read.
+    """
+    tables = {
+        source: folder.table(source, split) for source in folder.sources if folder.sources[source].splits.get(split)
+    }
+    questions = []
+    with progress.Progress(sum(map(len, tables.values())), f"reading the {split} split") as counter:
+        for table in tables.values():
+            for number in range(len(table)):
+                questions.append(_question(table.read(number), number))
+                counter.update()
+    if not questions:
+        raise errors.UserError(f"{folder.path}: split {split!r} has no record; build the data folder again")
+    skills, families = {question.skill for question in questions}, {question.family for question in questions}
+    for name in only:
+        if name not in skills | families:
+            allowed = ", ".join([*sorted(families), *sorted(skills)])
+            raise errors.ConfigError(f"--tasks {name}: {folder.path} has no such task; it has {allowed}")
+    return [question for question in questions if not only or {question.skill, question.family} & set(only)]
+
+
+def _question(instance: schema.Instance, number: int) -> Question:
+    task = tasks.skill_task(tasks.skill_of(instance), family=instance.task, language=instance.language)
+    answers = [instance.outputs, *instance.meta.get("references", ())]
+    return Question(
+        id=instance.id,
+        source=instance.source,
+        number=number,
+        skill=task.name,
+        family=task.family,
+        language=instance.language,
+        group=str(instance.meta.get("group") or instance.id),
+        instruction=instance.instruction,
+        inputs=instance.inputs,
+        references=tuple(dict.fromkeys(prompts.response(answer).strip() for answer in answers)),
+        num_images=len(instance.images),
+    )
+
+
+def limited(questions: Iterable[Question], limit: int | None) -> list[Question]:
+    """Returns at most `limit` questions of each skill (all if None): the first ones of the split."""
+    seen: collections.Counter[str] = collections.Counter()
+    kept = []
+    for question in questions:
+        seen[question.skill] += 1
+        if limit is None or seen[question.skill] <= limit:
+            kept.append(question)
+    return kept
+
+
+def predict(
+    model: Model,
+    folder: records.DataFolder,
+    store: output.EvalFolder,
+    *,
+    identity: Mapping[str, Any],
+    protocol: tasks.Protocol,
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    variants: Sequence[str] = (controls.OWN,),
+) -> None:
+    """Answers every question that is not answered yet; the answers go to the predictions of `store`.
+
+    Args:
+      model: Gives the answers.
+      folder: The data.
+      store: Folder of the evaluation.
+      identity: What the answers depend on (`lock.py`); stored with the first answer, compared later.
+      protocol: The settings.
+      only: Skills and families to answer; empty means all.
+      limit: Most questions of each skill; None means all.
+      variants: `controls.OWN` and the wanted controls.
+
+    Raises:
+      UserError: the folder holds answers of another model or other settings, or a file is damaged.
+    """
+    every = read_questions(folder, protocol.split, only=only)
+    store.claim(identity)
+    done = {(row["id"], row["variant"]) for row in store.predictions(repair=True)}
+    missing = [
+        request
+        for request in _requests(every, limited(every, limit), variants=variants, seed=protocol.seed)
+        if (request.question.id, request.variant) not in done
+    ]
+    guesses = [request for request in missing if request.variant == controls.MAJORITY]
+    if guesses:
+        majority = train_majority(folder, sorted({request.question.source for request in guesses}))
+        answers = [majority.answer(request.question.skill, request.question.inputs) for request in guesses]
+        _append(store, guesses, answers)
+    requests = [request for request in missing if request.variant != controls.MAJORITY]
+    tables = {source: folder.table(source, protocol.split) for source in {each.source for each in every}}
+    with progress.Progress(len(requests), "answering") as counter:
+        for chunk in _chunks(requests):
+            asked = [_asked(request, tables, protocol.max_new_tokens) for request in chunk]
+            _append(store, chunk, [prompts.answer(text) for text in model.generate_batch(asked)])
+            counter.update(len(chunk))
+
+
+def _requests(
+    every: Sequence[Question], kept: Sequence[Question], *, variants: Sequence[str], seed: int
+) -> Iterator[_Request]:
+    partner: dict[str, Question] = {}
+    if controls.SHUFFLED in variants:  # partners come from the whole split, so that a limit does not change them
+        kinds = [(question.skill, question.num_images) for question in every]
+        groups, ids = [question.group for question in every], [question.id for question in every]
+        for question, number in zip(every, controls.shuffled(kinds, groups, ids, seed=seed), strict=True):
+            if number is not None:
+                partner[question.id] = every[number]
+    for variant in variants:
+        for question in kept:
+            if variant != controls.SHUFFLED:
+                yield _Request(question, variant, question)
+            elif question.id in partner:
+                yield _Request(question, variant, partner[question.id])
+
+
+def _chunks(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
+    """Yields requests of similar size together: as many pictures, texts of about one length."""
+
+    def size(request: _Request) -> tuple[int, int]:
+        return request.question.num_images, len(request.question.instruction) + len(request.question.inputs)
+
+    chunk: list[_Request] = []
+    for request in sorted(requests, key=size):
+        images = request.question.num_images
+        rows = max(1, min(CHUNK_ROWS, CHUNK_IMAGES // images))
+        if chunk and (len(chunk) >= rows or chunk[0].question.num_images != images):
+            yield chunk
+            chunk = []
+        chunk.append(request)
+    if chunk:
+        yield chunk
+
+
+def _asked(request: _Request, tables: Mapping[str, records.RecordTable], max_new_tokens: int) -> dict[str, Any]:
+    pictures_of = request.pictures_of
+    images = tables[pictures_of.source].read(pictures_of.number).images
+    return {
+        "instruction": request.question.instruction,
+        "inputs": request.question.inputs,
+        "images": [controls.blank(image) for image in images] if request.variant == controls.BLANK else list(images),
+        "max_new_tokens": max_new_tokens,
+    }
+
+
+def _append(store: output.EvalFolder, requests: Sequence[_Request], answers: Sequence[str]) -> None:
+    if len(answers) != len(requests):
+        raise ValueError(f"the model gave {len(answers)} answers to {len(requests)} requests")
+    rows = []
+    for request, answer in zip(requests, answers, strict=True):
+        row = dataclasses.asdict(request.question)
+        rows.append({**row, "variant": request.variant, "prediction": answer})
+    store.append(rows)
+
+
+def train_majority(folder: records.DataFolder, sources: Sequence[str]) -> controls.Majority:
+    """Returns the most frequent answers of the train split of some sources.
+
+    Raises:
+      UserError: a record cannot be read.
+    """
+
+    # A source that is held out as a whole has no train split and so no majority answer.
+    tables = [folder.table(source, "train") for source in sources if folder.sources[source].splits.get("train")]
+
+    def rows() -> Iterator[tuple[str, str, str]]:
+        with progress.Progress(sum(map(len, tables)), "counting the answers of the train split") as counter:
+            for table in tables:
+                for number in range(len(table)):
+                    instance = table.read(number)
+                    yield tasks.skill_of(instance), instance.inputs, prompts.response(instance.outputs).strip()
+                    counter.update()
+
+    return controls.Majority.count(rows())

@@ -1,0 +1,77 @@
+"""Controls and intervals."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m3it_jax.evaluation import controls
+
+
+def test_blank_has_the_size_of_the_picture(fakes) -> None:
+    with Image.open(io.BytesIO(controls.blank(fakes.picture(7, size=13)))) as opened:
+        assert opened.size == (13, 13)
+        assert np.asarray(opened).min() == 255
+
+
+def test_shuffled_keeps_the_kind_and_changes_the_group() -> None:
+    kinds = ["a", "b"] * 50
+    groups = [f"g{number // 4}" for number in range(100)]
+    ids = [str(number) for number in range(100)]
+    partners = controls.shuffled(kinds, groups, ids, seed=0)
+    assert all(kinds[other] == kinds[number] for number, other in enumerate(partners))
+    assert all(groups[other] != groups[number] for number, other in enumerate(partners))
+    assert len(set(partners)) > 30  # not all with the same one
+    assert partners == controls.shuffled(kinds, groups, ids, seed=0)
+    assert partners != controls.shuffled(kinds, groups, ids, seed=1)
+
+
+def test_shuffled_finds_the_only_other_group_and_gives_none_without_one() -> None:
+    groups = ["same"] * 400 + ["other"]
+    partners = controls.shuffled(["a"] * 401, groups, [str(number) for number in range(401)], seed=0)
+    assert set(partners[:400]) == {400}
+    assert controls.shuffled(["a", "a", "b"], ["g", "g", "h"], ["1", "2", "3"], seed=0) == [None] * 3
+
+
+def test_majority_prefers_the_question_then_the_skill() -> None:
+    rows = [("s", "q1", "yes"), ("s", "q1", "no"), ("s", "q1", "no"), ("s", "q2", "yes"), ("s", "q3", "yes")]
+    majority = controls.Majority.count(rows)
+    assert majority.answer("s", "q1") == "no"
+    assert majority.answer("s", "never asked") == "yes"
+    assert majority.answer("another", "q1") == ""
+
+
+def test_equally_frequent_answers_do_not_depend_on_their_order() -> None:
+    rows = [("s", "q", "b"), ("s", "q", "a")]
+    assert controls.Majority.count(rows).answer("s", "q") == controls.Majority.count(rows[::-1]).answer("s", "q") == "a"
+
+
+def interval(values, groups, **changed) -> tuple[float, float]:
+    settings = {"seed": 0, "resamples": 1000, "confidence": 0.95, **changed}
+    return controls.Resamples(groups, **settings).interval(values, groups)
+
+
+def test_interval_agrees_with_the_normal_approximation() -> None:
+    values = np.array([100.0] * 280 + [0.0] * 120)
+    low, high = interval(values, [str(number) for number in range(400)])
+    half = 1.96 * values.std() / np.sqrt(400)
+    assert low == pytest.approx(70 - half, abs=0.6)
+    assert high == pytest.approx(70 + half, abs=0.6)
+
+
+def test_rows_of_one_picture_count_as_one() -> None:
+    values = [100.0, 0.0] * 50
+    alone = interval(values, [str(number) for number in range(100)])
+    together = interval([value for value in values for _ in range(8)], [str(number // 8) for number in range(800)])
+    assert together == pytest.approx(alone, abs=0.5)  # eight times the rows, not one bit more evidence
+
+
+def test_interval_needs_no_luck() -> None:
+    assert interval([100.0] * 5, list("abcde")) == (100.0, 100.0)
+    assert interval([0.0, 100.0], ["a", "b"]) == interval([0.0, 100.0], ["a", "b"])
+
+
+def test_a_control_with_fewer_rows_is_judged_on_the_groups_it_has() -> None:
+    resamples = controls.Resamples(list("abcd"), seed=0, resamples=200, confidence=0.95)
+    assert resamples.interval([100.0], ["c"]) == (100.0, 100.0)

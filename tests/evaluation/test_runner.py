@@ -1,0 +1,140 @@
+"""Predicting: what is asked, what is written, and that a cut-off evaluation goes on as if it had not been cut off."""
+
+import dataclasses
+
+import pytest
+
+from m3it_jax import errors
+from m3it_jax.evaluation import controls, runner, tasks
+
+PROTOCOL = tasks.Protocol(max_new_tokens=5)
+EVERY = (controls.OWN, *controls.CONTROLS)
+
+
+def predict(model, folder, store, **options) -> list[dict]:
+    options = {"identity": {"checkpoint": 1}, "protocol": PROTOCOL, **options}
+    runner.predict(model, folder, store, **options)
+    return store.predictions()
+
+
+def test_a_row_holds_what_scoring_needs(fakes, folder, store) -> None:
+    rows = predict(fakes.Reader(), folder, store)
+    assert len(rows) == 30
+    (row,) = [row for row in rows if row["id"] == "one-3"]
+    assert row["prediction"] == "shade 30"  # cut at the first newline
+    assert row["references"] == ["shade 30"]
+    assert (row["skill"], row["family"], row["group"], row["variant"]) == ("digit", "vqa", "g3", "own")
+    assert (row["source"], row["number"]) == ("one", 3)
+
+
+def test_requests_carry_the_pictures_and_the_limit_of_tokens(fakes, folder, store) -> None:
+    model = fakes.Reader()
+    predict(model, folder, store)
+    assert {request["max_new_tokens"] for request in model.asked} == {5}
+    assert sorted({len(request["images"]) for request in model.asked}) == [1, 2]
+
+
+def test_blank_pictures_are_white_and_of_the_same_number(fakes, folder, store) -> None:
+    model = fakes.Reader()
+    rows = predict(model, folder, store, variants=(controls.BLANK,))
+    assert {row["prediction"] for row in rows} == {"shade 255"}
+    assert {fakes.shade(image) for request in model.asked for image in request["images"]} == {255}
+
+
+def test_shuffled_pictures_show_another_group(fakes, folder, store) -> None:
+    rows = predict(fakes.Reader(), folder, store, variants=(controls.SHUFFLED,))
+    assert len(rows) == 30
+    assert all(row["prediction"] not in row["references"] for row in rows)
+
+
+def test_majority_asks_no_model(fakes, folder, store) -> None:
+    model = fakes.Reader()
+    rows = predict(model, folder, store, variants=(controls.MAJORITY,))
+    assert not model.asked
+    assert {row["prediction"] for row in rows if row["skill"] == "digit"} == {"often"}
+
+
+def test_a_cut_off_evaluation_goes_on(fakes, folder, store, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(runner, "CHUNK_ROWS", 7)
+    whole = type(store)(tmp_path / "whole")
+    wanted = predict(fakes.Reader(), folder, whole, variants=EVERY)
+    with pytest.raises(KeyboardInterrupt):
+        predict(fakes.Reader(fail_after=14), folder, store, variants=EVERY)
+    before = len(store.predictions())
+    assert 14 <= before < len(wanted)
+    with open(store.path / "predictions.jsonl", "ab") as file:
+        file.write(b'{"id": "torn')
+    model = fakes.Reader()
+    rows = predict(model, folder, store, variants=EVERY)
+    assert len(model.asked) == len(wanted) - before
+    key = lambda row: (row["id"], row["variant"])  # noqa: E731
+    assert sorted(rows, key=key) == sorted(wanted, key=key)
+    assert len({key(row) for row in rows}) == len(rows)
+
+
+def test_another_identity_is_refused(fakes, folder, store) -> None:
+    predict(fakes.Reader(), folder, store)
+    with pytest.raises(errors.UserError, match="another checkpoint .*--out"):
+        predict(fakes.Reader(), folder, store, identity={"checkpoint": 2})
+
+
+def test_controls_can_be_added_later(fakes, folder, store) -> None:
+    predict(fakes.Reader(), folder, store)
+    model = fakes.Reader()
+    rows = predict(model, folder, store, variants=EVERY)
+    assert len(model.asked) == 60  # blank and shuffled alone
+    assert len(rows) == 120
+
+
+def test_tasks_and_limit(fakes, folder, store) -> None:
+    rows = predict(fakes.Reader(), folder, store, only=["reasoning"], limit=4)
+    assert [row["skill"] for row in rows] == ["two-sum"] * 4
+
+
+def test_a_limit_does_not_change_the_shuffled_partner(fakes, folder, store, tmp_path) -> None:
+    def partner(rows: list[dict]) -> dict[str, str]:
+        return {row["id"]: row["prediction"] for row in rows}
+
+    whole = partner(predict(fakes.Reader(), folder, store, variants=(controls.SHUFFLED,)))
+    few = predict(fakes.Reader(), folder, type(store)(tmp_path / "few"), variants=(controls.SHUFFLED,), limit=3)
+    assert partner(few).items() <= whole.items()
+    assert len(few) == 6
+
+
+def test_an_unknown_task_is_refused_with_those_there_are(fakes, folder, store) -> None:
+    with pytest.raises(errors.ConfigError, match="--tasks digits: .*digit.*two-sum"):
+        predict(fakes.Reader(), folder, store, only=["digits"])
+
+
+def test_chunks_are_of_one_number_of_pictures_and_bounded(fakes, folder, store, monkeypatch) -> None:
+    monkeypatch.setattr(runner, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(runner, "CHUNK_IMAGES", 6)
+    sizes = []
+
+    class Watching(fakes.Reader):
+        def generate_batch(self, requests):
+            sizes.append({len(request["images"]) for request in requests} | {-len(requests)})
+            return super().generate_batch(requests)
+
+    predict(Watching(), folder, store)
+    assert all(len(size) == 2 for size in sizes)
+    assert {(max(size), -min(size)) for size in sizes} == {(1, 6), (1, 2), (2, 3), (2, 1)}
+
+
+def test_more_answers_than_requests_are_an_error(folder, store) -> None:
+    class Chatty:
+        def generate_batch(self, requests):
+            return ["yes"] * (len(requests) + 1)
+
+    with pytest.raises(ValueError, match="answers to"):
+        predict(Chatty(), folder, store)
+
+
+def test_references_hold_every_right_answer_on_one_line(folder) -> None:
+    record = dataclasses.replace(
+        folder.tables["one", "test"][0], outputs="red\nblue", meta={"skill": "digit", "references": ["pink", "pink"]}
+    )
+    folder.tables["one", "test"][0] = record
+    question = runner.read_questions(folder, "test")[0]
+    assert question.references == ("red blue", "pink")
+    assert question.group == record.id  # no group: the record stands for itself

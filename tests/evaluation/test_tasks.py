@@ -1,0 +1,28 @@
+"""The table of tasks."""
+
+import pytest
+
+from m3it_jax import schema
+from m3it_jax.evaluation import tasks
+
+
+def test_names_are_unique_and_families_are_those_of_the_paper() -> None:
+    names = [task.name for task in (*tasks.SKILLS, *tasks.FAMILIES)]
+    assert len(set(names)) == len(names)
+    assert tuple(task.name for task in tasks.FAMILIES) == schema.TASKS
+    assert {task.family for task in tasks.SKILLS} == set(schema.TASKS)
+
+
+@pytest.mark.parametrize("task", [*tasks.SKILLS, *tasks.FAMILIES], ids=lambda task: task.name)
+def test_each_metric_is_a_mean_over_rows(task: tasks.EvalTask) -> None:
+    targets, predictions = [["(B) blue"], ["red"], ["a cat"]], ["(B) blue", "red cat", "cat"]
+    for metric in task.metrics:
+        ((name, whole),) = metric(targets, predictions).items()
+        single = [metric([target], [text])[name] for target, text in zip(targets, predictions, strict=True)]
+        assert whole == pytest.approx(sum(single) / 3)
+
+
+def test_a_record_without_a_skill_is_named_after_its_source(folder) -> None:
+    record = folder.table("one", "test").read(0)
+    assert tasks.skill_of(record) == "digit"
+    assert tasks.skill_of(type(record)(**{**vars(record), "meta": {}})) == "one"

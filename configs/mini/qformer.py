@@ -1,0 +1,58 @@
+"""Pre-trains the small Q-Former on the frozen vision tower, with the tower's own objective.
+
+command:   m3it train configs/mini/qformer.py --run-dir runs/towers/qformer --data.path=runs/towers/data
+           --init_from.vit=runs/towers/vit
+hardware:  2 CPU cores
+time:      see m3it_jax/towers/mini/README.md, written by the run
+score:     validation/accuracy/* within a few points of the tower's
+"""
+
+from m3it_jax.config import (
+    AugmentConfig,
+    CheckpointConfig,
+    DataConfig,
+    Experiment,
+    LogConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ValidationConfig,
+)
+
+# The sources and shares of configs/mini/vit.py.
+MIXTURE = {
+    "shapes-caption": 8.0,
+    "digits-caption": 9.0,
+    "pairs-caption": 7.0,
+    "video-caption": 1.0,
+    "emoji-caption": 4.0,
+    "flags-caption": 4.0,
+}
+
+
+def get_config(preset: str = "") -> Experiment:
+    """Returns the configuration; there are no presets."""
+    return Experiment(
+        num_steps=3_000,
+        objective="qformer_tower",
+        model=ModelConfig(variant="mini"),
+        data=DataConfig(
+            mixture=MIXTURE,
+            global_batch_size=32,
+            max_images=256,
+            augment=AugmentConfig(shift=0.07, scale=0.12, rotate=8.0, wave=0.04, jitter=0.25),
+        ),
+        optimizer=OptimizerConfig(
+            name="muon",
+            learning_rate=1e-3,
+            matrix_learning_rate=0.02,
+            b2=0.99,
+            warmup_steps=60,
+            hold_share=0.35,
+            decay="linear",
+            end_share=0.01,
+        ),
+        trainable=((r"vit/.*", False), (r"(qformer|heads)/.*", True)),
+        validation=ValidationConfig(every=1_000, num_steps=30),
+        checkpoint=CheckpointConfig(every=500),
+        log=LogConfig(every=50),
+    )

@@ -1,0 +1,55 @@
+"""Pre-trains the small vision tower on the training pictures of m3it-mini: attributes and captions.
+
+The paper takes its tower from BLIP-2; no small tower comes inside a package, so the project makes its own, once.
+
+command:   m3it train configs/mini/vit.py --run-dir runs/towers/vit --data.path=runs/towers/data
+hardware:  2 CPU cores
+time:      see m3it_jax/towers/mini/README.md, written by the run
+score:     validation/accuracy/* in metrics.jsonl; the card of the shipped towers has them
+"""
+
+from m3it_jax.config import (
+    AugmentConfig,
+    CheckpointConfig,
+    DataConfig,
+    Experiment,
+    LogConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ValidationConfig,
+)
+
+# Caption sources hold every training picture once. Shares follow docs/adr/0008: digits in several forms need most.
+MIXTURE = {
+    "shapes-caption": 8.0,
+    "digits-caption": 9.0,
+    "pairs-caption": 7.0,
+    "video-caption": 1.0,
+    "emoji-caption": 4.0,
+    "flags-caption": 4.0,
+}
+AUGMENT = AugmentConfig(shift=0.07, scale=0.12, rotate=8.0, wave=0.04, jitter=0.25)
+
+
+def get_config(preset: str = "") -> Experiment:
+    """Returns the configuration; there are no presets."""
+    return Experiment(
+        num_steps=9_000,
+        objective="vit_tower",
+        model=ModelConfig(variant="mini"),
+        data=DataConfig(mixture=MIXTURE, global_batch_size=32, max_images=256, augment=AUGMENT),
+        optimizer=OptimizerConfig(
+            name="muon",
+            learning_rate=1e-3,
+            matrix_learning_rate=0.02,
+            b2=0.99,
+            warmup_steps=60,
+            hold_share=0.35,
+            decay="linear",
+            end_share=0.01,
+        ),
+        trainable=((r".*", True),),
+        validation=ValidationConfig(every=1_500, num_steps=30),
+        checkpoint=CheckpointConfig(every=500),
+        log=LogConfig(every=50),
+    )

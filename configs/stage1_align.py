@@ -1,0 +1,67 @@
+"""Stage 1 of the paper: pictures and captions are brought together; vision tower and language model stay frozen.
+
+Presets:
+  mini    m3it-mini on the towers that ship with the package
+          command:   m3it train configs/stage1_align.py:mini --run-dir runs/stage1
+          hardware:  2 CPU cores, a few minutes
+          score:     see docs/evaluation.md
+  paper   Ying-VLM (arXiv 2306.04387, section 4.1): 300k steps of 256 captions
+          command:   m3it train configs/stage1_align.py:paper --run-dir runs/stage1 --data.path=DATA
+          hardware:  an accelerator slice with 100 GB or more; the authors report about 10 days on 8 A100 80GB
+          score:     not published
+"""
+
+from m3it_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    Experiment,
+    LogConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+)
+
+PRESETS = ("mini", "paper")
+
+TRAINABLE = ((r"(qformer|projection)/.*", True), (r"(vit|decoder)/.*", False))
+
+
+def get_config(preset: str = "mini") -> Experiment:
+    """Returns the configuration of a preset."""
+    return {"mini": _mini, "paper": _paper}[preset or "mini"]()
+
+
+def _mini() -> Experiment:
+    return Experiment(
+        num_steps=450,
+        model=ModelConfig(variant="mini"),
+        data=DataConfig(
+            tokenizer="package:mini",
+            mixture={
+                "shapes-caption": 3.0,
+                "shapes-caption-zh": 3.0,
+                "digits-caption": 4.0,
+                "pairs-caption": 4.0,
+                "video-caption": 1.0,
+                "emoji-caption": 2.0,
+                "flags-caption": 3.0,
+            },
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-3, b2=0.98, warmup_steps=30),
+        trainable=TRAINABLE,
+        init_from={"vit": "package:mini", "qformer": "package:mini", "decoder": "package:mini"},
+        checkpoint=CheckpointConfig(every=150),
+    )
+
+
+def _paper() -> Experiment:
+    return Experiment(
+        num_steps=300_000,
+        model=ModelConfig(variant="ying_vlm_13b", compute_dtype="bfloat16", frozen_dtype="bfloat16", remat=True),
+        data=DataConfig(global_batch_size=256, max_images=256, max_text_len=512, max_response_len=128),
+        optimizer=OptimizerConfig(learning_rate=5e-5, warmup_steps=2_000, weight_decay=0.05),
+        trainable=TRAINABLE,
+        mesh=MeshConfig(data=1, fsdp=-1),
+        checkpoint=CheckpointConfig(every=1_000),
+        log=LogConfig(every=50),
+    )

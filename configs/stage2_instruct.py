@@ -1,0 +1,87 @@
+"""Stage 2 of the paper: instruction tuning; the language model's query and value projections are trained as well.
+
+Presets:
+  mini    m3it-mini, from a finished stage 1
+          command:   m3it train configs/stage2_instruct.py:mini --run-dir runs/stage2 --init_from.all=runs/stage1
+          hardware:  2 CPU cores, a few minutes
+          score:     see docs/evaluation.md
+  paper   Ying-VLM (arXiv 2306.04387, section 4.1): 3 epochs over the 27 held-in data sets, 16,150 steps of 256
+          command:   m3it train configs/stage2_instruct.py:paper --run-dir runs/stage2 --data.path=DATA
+                     --init_from.all=runs/stage1
+          hardware:  an accelerator slice with 160 GB or more; the authors report under a day on 8 A100 80GB
+          score:     arXiv 2306.04387, Tables 4-6
+"""
+
+from m3it_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    Experiment,
+    LogConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+)
+
+PRESETS = ("mini", "paper")
+
+TRAINABLE = (
+    (r"(qformer|projection)/.*", True),
+    (r"decoder/blocks/attn/(query|value)/kernel", True),
+    (r"(vit|decoder)/.*", False),
+)
+
+
+def get_config(preset: str = "mini") -> Experiment:
+    """Returns the configuration of a preset."""
+    return {"mini": _mini, "paper": _paper}[preset or "mini"]()
+
+
+def _mini() -> Experiment:
+    return Experiment(
+        num_steps=1_000,
+        model=ModelConfig(variant="mini"),
+        data=DataConfig(
+            tokenizer="package:mini",
+            mixture={
+                "shapes-caption": 1.0,
+                "shapes-caption-zh": 1.0,
+                "shapes-vqa": 4.0,
+                "shapes-options": 1.5,
+                "shapes-vqa-zh": 1.5,
+                "digits-caption": 1.0,
+                "digits-vqa": 2.0,
+                "digits-zh": 1.5,
+                "digits-facts": 1.0,
+                "digits-region": 1.0,
+                "pairs-caption": 1.0,
+                "pairs-reasoning": 5.0,
+                "two-pictures": 2.0,
+                "digits-dialogue": 1.0,
+                "video-caption": 0.4,
+                "video-digits": 1.2,
+                "video-digits-zh": 0.6,
+                "emoji-caption": 0.5,
+                "emoji-group": 1.5,
+                "emoji-zh": 1.5,
+                "emoji-languages": 0.5,
+                "flags-caption": 1.0,
+                "flags": 4.0,
+            },
+        ),
+        optimizer=OptimizerConfig(learning_rate=1.5e-3, b2=0.98, warmup_steps=30),
+        trainable=TRAINABLE,
+        checkpoint=CheckpointConfig(every=250),
+    )
+
+
+def _paper() -> Experiment:
+    return Experiment(
+        num_steps=16_150,
+        model=ModelConfig(variant="ying_vlm_13b", compute_dtype="bfloat16", frozen_dtype="bfloat16", remat=True),
+        data=DataConfig(global_batch_size=256, max_images=256, max_text_len=512, max_response_len=128),
+        optimizer=OptimizerConfig(learning_rate=1e-5, warmup_steps=1_000, weight_decay=0.05),
+        trainable=TRAINABLE,
+        mesh=MeshConfig(data=1, fsdp=-1),
+        checkpoint=CheckpointConfig(every=500),
+        log=LogConfig(every=50),
+    )

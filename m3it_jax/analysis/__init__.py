@@ -1,0 +1,1 @@
+"""Pages and tables made from what runs and data folders hold."""

@@ -1,0 +1,57 @@
+"""A page of decoded training rows: the pictures, and every token as the model gets it, the supervised ones coloured."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from m3it_jax.tokenizer import Tokenizer
+from m3it_jax.training.setup import Setup
+
+_NUM_ROWS = 12
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Training rows</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>:root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
+img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}article{{border-top:1px solid #8886;padding:1rem 0}}
+code span{{padding:.1rem .15rem;margin:.05rem;border-radius:.2rem;background:#8882;display:inline-block}}
+code .loss{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style>
+<h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>{rows}</html>
+"""
+
+
+def write(path: Path, batch: dict[str, np.ndarray], *, record_ids: list[str], setup: Setup) -> None:
+    """Writes the first rows of a host batch (of any objective) as one self-contained HTML file."""
+    rows = [_row(batch, number, record_ids[number], setup.tokenizer) for number in range(min(_NUM_ROWS, len(record_ids)))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_PAGE.format(rows="\n".join(rows)), "utf-8")
+
+
+def _row(batch: dict[str, np.ndarray], number: int, record_id: str, tokenizer: Tokenizer) -> str:
+    pictures = batch["images"].reshape(len(batch["source_index"]), -1, *batch["images"].shape[1:]) if "images" in batch else []
+    shown = "".join(_picture(pixels) for pixels in (pictures[number] if len(pictures) else []))
+    if "token_ids" in batch:
+        tokens = _tokens(batch, number, tokenizer)
+    else:
+        tokens = html.escape(tokenizer.decode([int(token) for token in batch["caption_ids"][number] if token > 0]))
+    return f"<article><h2>{html.escape(record_id)}</h2><div>{shown}</div><p><code>{tokens}</code></p></article>"
+
+
+def _tokens(batch: dict[str, np.ndarray], number: int, tokenizer: Tokenizer) -> str:
+    spans = []
+    for place in np.flatnonzero(batch["segment_ids"][number]):
+        if batch["image_token_index"][number, place] >= 0:
+            kind, text = "picture", "▦"
+        else:
+            kind = "loss" if batch["loss_mask"][number, place] else ""
+            text = tokenizer.piece(int(batch["token_ids"][number, place]))
+        spans.append(f'<span class="{kind}">{html.escape(text)}</span>')
+    return "".join(spans)
+
+
+def _picture(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'

@@ -1,0 +1,180 @@
+"""Checkpoints: saved and restored by Orbax, found by path, and the towers that ship with the package."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import safetensors
+import safetensors.numpy
+
+from m3it_jax import errors, sharding
+
+PACKAGE_PREFIX = "package:"
+TOWERS = Path(__file__).parent / "towers"
+CONFIG_FILE = "config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """One saved checkpoint: `run` holds config.json and tokenizer.model, `run/checkpoints/<step>` the arrays."""
+
+    run: Path
+    step: int
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this step."""
+        return self.run / "checkpoints" / str(self.step)
+
+
+def open_manager(run_dir: Path, keep: int) -> ocp.CheckpointManager:
+    """Returns Orbax' manager of a run's checkpoints; a save that was cut off is never listed as a step."""
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+    return ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options)
+
+
+def save(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], position: Mapping[str, Any]) -> None:
+    """Saves named trees of arrays and the JSON values of the data position as one step.
+
+    Raises:
+      UserError: the disk is full or the folder cannot be written.
+    """
+    named = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+    try:
+        manager.save(step, args=ocp.args.Composite(**named, position=ocp.args.JsonSave(dict(position))))
+        manager.wait_until_finished()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise errors.UserError(
+            f"{manager.directory}: step {step} could not be saved ({_first_line(error)}); the earlier checkpoints are "
+            "whole. Make room or fix the permissions, then run the same command again"
+        ) from error
+
+
+def restore(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the named trees of a step, placed as the abstract arrays in `items` say, and its data position.
+
+    Raises:
+      UserError: the step is damaged or holds arrays of other shapes.
+    """
+    named = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
+    try:
+        restored = manager.restore(step, args=ocp.args.Composite(**named, position=ocp.args.JsonRestore()))
+    except (OSError, ValueError, KeyError) as error:
+        raise errors.UserError(
+            f"{manager.directory / str(step)}: cannot be restored ({_first_line(error)}); if it is damaged, delete that "
+            "folder and run the same command again: it goes on from the step before"
+        ) from error
+    return {name: restored[name] for name in items}, restored["position"]
+
+
+def locate(path: str | Path) -> Location:
+    """Returns the checkpoint that a path means.
+
+    A run folder means its newest step, a quick-start folder its stage 2, `RUN/checkpoints/<step>` that step.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    path = Path(path).absolute()
+    if path.name.isdigit() and path.parent.name == "checkpoints" and (path / "params").is_dir():
+        return Location(path.parent.parent, int(path.name))
+    run = path if (path / CONFIG_FILE).is_file() or not (path / "stage2").is_dir() else path / "stage2"
+    folder = run / "checkpoints"
+    # Orbax writes under another name and renames at the end, so a folder with a bare number is whole.
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    steps = [int(name) for name in names if name.isdigit()]
+    if not steps or not (run / CONFIG_FILE).is_file():
+        raise errors.UserError(
+            f"{path}: no checkpoint here; give a run folder (with config.json and checkpoints/), a quick-start folder "
+            "or one folder of checkpoints/"
+        )
+    return Location(run, max(steps))
+
+
+def read_config(location: Location) -> dict[str, Any]:
+    """Returns the resolved configuration of the run, as JSON values.
+
+    Raises:
+      UserError: config.json is no JSON object.
+    """
+    path = location.run / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise errors.UserError(f"{path}: is no JSON ({error}); restore it or train again") from error
+    if not isinstance(config, dict):
+        raise errors.UserError(f"{path}: holds no JSON object; restore it or train again")
+    return config
+
+
+def restore_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Returns (nested parameters as numpy arrays, configuration, step) of a checkpoint; see `locate` for the path.
+
+    Raises:
+      UserError: there is no checkpoint, or it is damaged.
+    """
+    location = locate(path)
+    params = _restore_numpy(location)
+    return sharding.unflatten(params), read_config(location), location.step
+
+
+def _restore_numpy(location: Location) -> dict[str, np.ndarray]:
+    folder = location.folder / "params"
+    checkpointer = ocp.StandardCheckpointer()
+    try:
+        metadata = checkpointer.metadata(folder).item_metadata
+        leaves = metadata.tree if hasattr(metadata, "tree") else metadata
+        abstract = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+        return checkpointer.restore(folder, abstract)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.UserError(f"{folder}: cannot be restored ({_first_line(error)}); take an earlier step") from error
+
+
+def load_part(source: str, part: str) -> dict[str, np.ndarray]:
+    """Returns {path: array} of one part of the model (`vit`, ..., or `all`) for the start of another run.
+
+    Args:
+      source: `package:<name>` for shipped towers, else a path that `locate` understands.
+      part: First component of the parameter paths to take.
+
+    Raises:
+      UserError: there are no such weights.
+    """
+    if source.startswith(PACKAGE_PREFIX):
+        leaves = _read_tower(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
+    else:
+        leaves = _restore_numpy(locate(source))
+    chosen = {path: leaf for path, leaf in leaves.items() if part in ("all", path.split("/")[0])}
+    if not chosen:
+        parts = sorted({path.split("/")[0] for path in leaves})
+        raise errors.UserError(f"init_from: {source} holds no part {part!r}; it holds {', '.join(parts)}")
+    return chosen
+
+
+def _read_tower(folder: Path, part: str) -> dict[str, np.ndarray]:
+    path = folder / f"{part}.safetensors"
+    if not path.is_file():
+        known = sorted(f"{file.parent.name}/{file.stem}" for file in TOWERS.glob("*/*.safetensors"))
+        raise errors.UserError(f"init_from: the package ships no {folder.name}/{part}; it ships {', '.join(known)}")
+    try:
+        leaves = safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise errors.UserError(f"{path}: cannot be read ({error}); install the package again") from error
+    return {name: leaf.astype(np.float32) for name, leaf in leaves.items()}
+
+
+def write_towers(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes one float16 safetensors file for each part, named after it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, leaves in parts.items():
+        halves = {path: np.asarray(jax.device_get(leaf)).astype(np.float16) for path, leaf in leaves.items()}
+        safetensors.numpy.save_file(halves, folder / f"{part}.safetensors")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

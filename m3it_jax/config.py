@@ -1,0 +1,238 @@
+"""Every configuration field and its checks; `Experiment` is the root. Defaults live here and nowhere else.
+
+A file under `configs/` returns an `Experiment`; the command line overrides fields by dotted path. `validate` makes
+every check that needs no data, names the field by its path, and runs before anything is compiled.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+from m3it_jax import errors
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """Which model is trained. `variant` is a row of `models/variants.py`."""
+
+    variant: str = "mini"
+    compute_dtype: str = "float32"  # of activations; norms, softmax and loss stay in float32
+    frozen_dtype: str = "float32"  # of the parameters that are not trained
+    remat: bool = False  # recompute each block in the backward pass: less memory, a third more compute
+
+
+@dataclasses.dataclass
+class AugmentConfig:
+    """Random changes of training pictures; all zero (none) is the paper's choice. Labels are left as they are."""
+
+    shift: float = 0.0  # largest move, as a share of the picture's side
+    scale: float = 0.0  # largest change of size: 0.1 draws from [0.9, 1.1]
+    rotate: float = 0.0  # largest angle, degrees
+    wave: float = 0.0  # largest amplitude of a sinusoidal bend, as a share of the side
+    jitter: float = 0.0  # largest change of brightness, contrast and shading: 0.2 draws from [0.8, 1.2]
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """Which records are read, in which shares, and how large a step is."""
+
+    path: str = "data/m3it-mini"  # a data folder as written by `m3it mini`, `m3it build` or `m3it import`
+    split: str = "train"
+    tokenizer: str = ""  # a SentencePiece model; empty takes the data folder's own
+    mixture: dict[str, float] = dataclasses.field(default_factory=dict)  # source -> weight; empty: all, by size
+    global_batch_size: int = 64  # most rows of a step, over all hosts
+    max_images: int = 64  # most pictures of a step: a step of n-picture rows has min(batch, max_images // n) rows
+    max_text_len: int = 48  # tokens of prompt and response together, image blocks not counted
+    max_response_len: int = 24  # tokens of the response, end marks included
+    picture_as: str = "embeddings"  # or "captions": the block holds the picture's description (text pre-training)
+    redraw_instructions: bool = True  # a new instruction from the record's pool in each epoch
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    """AdamW (or Muon on matrices, AdamW elsewhere), linear warm-up, then a decay to `end_share` of the peak."""
+
+    name: str = "adamw"  # or "muon"
+    learning_rate: float = 1e-3  # peak
+    matrix_learning_rate: float = 0.02  # peak for Muon's matrices; not used by adamw
+    warmup_steps: int = 20
+    decay: str = "cosine"  # or "linear"
+    hold_share: float = 0.0  # share of all steps at which the decay begins
+    end_share: float = 0.0  # last learning rate as a share of the peak
+    weight_decay: float = 0.05  # on matrices only, never on biases, norms or query tokens
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    clip_norm: float = 1.0  # global norm of the gradient
+
+
+@dataclasses.dataclass
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what is left. `rules` names a row of `sharding.PRESETS`."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    rules: str = "fsdp_tp"
+
+
+@dataclasses.dataclass
+class CheckpointConfig:
+    """When training is saved. The last step is always saved."""
+
+    every: int = 100  # steps
+    keep: int = 2  # newest checkpoints that stay on disk
+
+
+@dataclasses.dataclass
+class ValidationConfig:
+    """A look at the validation split while training: losses and accuracies without dropout or augmentation."""
+
+    every: int = 0  # steps; the last step is looked at as well; 0 never
+    num_steps: int = 20  # batches
+
+
+@dataclasses.dataclass
+class LogConfig:
+    """When metrics and pictures are written."""
+
+    every: int = 10  # steps between lines of metrics.jsonl
+    samples_every: int = 0  # steps between pages of decoded training samples; 0 writes the first step's alone
+
+
+@dataclasses.dataclass
+class Experiment:
+    """One training run.
+
+    `trainable` is an ordered table of (pattern over the parameter path, train it?). The first row that matches
+    decides; every parameter must be decided and every row must decide something.
+    `init_from` maps a part of the model (`vit`, `qformer`, `projection`, `decoder`, or `all`) to where its weights come
+    from: a run folder, a checkpoint folder or `package:mini` for the towers shipped with the package. Parts that are
+    not named start fresh.
+    """
+
+    seed: int = 0
+    num_steps: int = 100
+    objective: str = "response"  # a row of `training/objectives.py`
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    trainable: tuple[tuple[str, bool], ...] = ((".*", True),)
+    init_from: dict[str, str] = dataclasses.field(default_factory=dict)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
+    log: LogConfig = dataclasses.field(default_factory=LogConfig)
+
+
+def _one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value in allowed), "one of " + ", ".join(allowed)
+
+
+_POSITIVE = ((lambda value: value > 0), "above 0")
+_NOT_NEGATIVE = ((lambda value: value >= 0), "0 or more")
+_SHARE = ((lambda value: 0 <= value <= 1), "from 0 to 1")
+_MOMENT = ((lambda value: 0 <= value < 1), "from 0 up to but not 1")
+_AXIS = ((lambda value: value == -1 or value > 0), "a number of devices, or -1 for what is left")
+_DTYPE = _one_of("float32", "bfloat16")
+
+# Field path -> (test, what is allowed). Names that other modules define (variants, rules, objectives) are listed here
+# as well, so that a wrong one is refused before JAX is even imported; a test holds the copies together.
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": _NOT_NEGATIVE,
+    "num_steps": _POSITIVE,
+    "objective": _one_of("response", "vit_tower", "qformer_tower"),
+    "model.variant": _one_of("tiny", "mini", "ying_vlm_13b"),
+    "model.compute_dtype": _DTYPE,
+    "model.frozen_dtype": _DTYPE,
+    "data.path": ((lambda value: bool(value)), "the path of a data folder"),
+    "data.split": _one_of("train", "validation"),
+    "data.global_batch_size": _POSITIVE,
+    "data.max_images": _POSITIVE,
+    "data.max_text_len": _POSITIVE,
+    "data.max_response_len": _POSITIVE,
+    "data.picture_as": _one_of("embeddings", "captions"),
+    "data.augment.shift": _SHARE,
+    "data.augment.scale": _MOMENT,
+    "data.augment.rotate": ((lambda value: 0 <= value <= 180), "from 0 to 180 degrees"),
+    "data.augment.wave": _SHARE,
+    "data.augment.jitter": _MOMENT,
+    "optimizer.name": _one_of("adamw", "muon"),
+    "optimizer.learning_rate": _POSITIVE,
+    "optimizer.matrix_learning_rate": _POSITIVE,
+    "optimizer.warmup_steps": _NOT_NEGATIVE,
+    "optimizer.decay": _one_of("cosine", "linear"),
+    "optimizer.hold_share": _MOMENT,
+    "optimizer.end_share": _SHARE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.b1": _MOMENT,
+    "optimizer.b2": _MOMENT,
+    "optimizer.epsilon": _POSITIVE,
+    "optimizer.clip_norm": _POSITIVE,
+    "mesh.data": _AXIS,
+    "mesh.fsdp": _AXIS,
+    "mesh.tensor": _AXIS,
+    "mesh.rules": _one_of("single", "fsdp", "fsdp_tp"),
+    "checkpoint.every": _POSITIVE,
+    "checkpoint.keep": _POSITIVE,
+    "validation.every": _NOT_NEGATIVE,
+    "validation.num_steps": _POSITIVE,
+    "log.every": _POSITIVE,
+    "log.samples_every": _NOT_NEGATIVE,
+}
+
+PARTS = ("vit", "qformer", "projection", "decoder", "all")
+
+
+def get(config: Any, path: str) -> Any:
+    """Returns the field at a dotted path such as `optimizer.learning_rate`."""
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def validate(config: Experiment) -> None:
+    """Makes every check that needs no data.
+
+    Raises:
+      ConfigError: a value is not allowed; the message names field, value and what is allowed.
+    """
+    for path, (test, allowed) in CHECKS.items():
+        value = get(config, path)
+        if not test(value):
+            raise errors.ConfigError(f"{path}={value!r}: must be {allowed}")
+    for source, weight in config.data.mixture.items():
+        if not (isinstance(weight, int | float) and weight > 0):
+            raise errors.ConfigError(f"data.mixture[{source!r}]={weight!r}: must be a weight above 0; drop the source")
+    for part in config.init_from:
+        if part not in PARTS:
+            raise errors.ConfigError(f"init_from[{part!r}]: must be one of {', '.join(PARTS)}")
+    if "all" in config.init_from and len(config.init_from) > 1:
+        raise errors.ConfigError("init_from: 'all' takes every part, so no other part may stand beside it")
+    if not config.trainable:
+        raise errors.ConfigError("trainable: the table is empty; name at least one (pattern, train it?) row")
+    for pattern, _ in config.trainable:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise errors.ConfigError(f"trainable: {pattern!r} is no regular expression: {error}") from error
+    if not any(train for _, train in config.trainable):
+        raise errors.ConfigError("trainable: every row says False, so nothing would be trained")
+    if config.data.max_response_len > config.data.max_text_len:
+        raise errors.ConfigError(
+            f"data.max_response_len={config.data.max_response_len}: must not be above "
+            f"data.max_text_len={config.data.max_text_len}"
+        )
+    if config.optimizer.warmup_steps > config.num_steps:
+        raise errors.ConfigError(
+            f"optimizer.warmup_steps={config.optimizer.warmup_steps}: must not be above num_steps={config.num_steps}"
+        )
+    if [config.mesh.data, config.mesh.fsdp, config.mesh.tensor].count(-1) > 1:
+        raise errors.ConfigError("mesh: at most one of data, fsdp and tensor may be -1")
+
+
+def to_dict(config: Experiment) -> dict[str, Any]:
+    """Returns the configuration as plain JSON values."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,111 @@
+"""The one record, `Instance`, and its validation. No TensorFlow, no JAX.
+
+Fields follow the unified schema of M3IT (arXiv 2306.04387, section 3.3 and Figure 3), with an id, source, task and
+language that the released rows lack.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+# The eight groups of M3IT (arXiv 2306.04387, Table 3).
+TASKS = (
+    "captioning",
+    "classification",
+    "vqa",
+    "knowledge_vqa",
+    "reasoning",
+    "generation",
+    "chinese",
+    "video",
+)
+
+SPLITS = ("train", "validation", "test")
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_SOURCE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """One instruction about one or several pictures.
+
+    Attributes:
+      id: Stable text derived from the content (`content_id`), unique within a data set.
+      source: Name of the data set it comes from: lower case, digits and dashes.
+      task: One of `TASKS`.
+      language: BCP-47 tag of the texts, for instance `en` or `zh`.
+      instruction: What to do; never empty.
+      inputs: The text that the instruction is about (a question, options); may be empty.
+      outputs: The wanted answer; never empty.
+      images: Encoded PNG or JPEG bytes, at least one; the frames of a video in order.
+      meta: Whatever else is known, as JSON: `group` (the picture's identity, which decides the split), `skill`,
+        `options`, `references` (all right answers), `captions` (one for each picture), `attributes`, `boxes`,
+        `licence`.
+    """
+
+    id: str
+    source: str
+    task: str
+    language: str
+    instruction: str
+    inputs: str
+    outputs: str
+    images: tuple[bytes, ...]
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def content_id(source: str, *parts: str | bytes) -> str:
+    """Returns the id of a record: its source and 16 hexadecimal digits of a hash over the parts' content."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode("utf-8") if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
+    return f"{source}-{digest.hexdigest()[:16]}"
+
+
+def problems(instance: Instance) -> Iterator[tuple[str, str]]:
+    """Yields (reason code, explanation) for each rule that the record breaks; nothing if it is sound."""
+    for name in ("id", "source", "task", "language", "instruction", "inputs", "outputs"):
+        value = getattr(instance, name)
+        if not isinstance(value, str):
+            yield "wrong-type", f"{name} is {type(value).__name__}, must be text"
+            return
+        if not _encodable(value):
+            yield "bad-text", f"{name} holds a lone surrogate and cannot be written as UTF-8"
+    if not instance.id:
+        yield "empty-id", "id is empty"
+    if not _SOURCE.fullmatch(instance.source):
+        yield "bad-source", f"source {instance.source!r} must be lower case letters, digits and single dashes"
+    if instance.task not in TASKS:
+        yield "unknown-task", f"task {instance.task!r} is not one of {', '.join(TASKS)}"
+    if not _LANGUAGE.fullmatch(instance.language):
+        yield "bad-language", f"language {instance.language!r} is no BCP-47 tag such as en or zh"
+    if not instance.instruction.strip():
+        yield "empty-instruction", "instruction is empty"
+    if not instance.outputs.strip():
+        yield "empty-output", "outputs is empty"
+    if not instance.images:
+        yield "no-image", "a record needs at least one picture"
+    for number, image in enumerate(instance.images):
+        if not isinstance(image, bytes) or not image.startswith(_MAGIC):
+            yield "not-an-image", f"images[{number}] is neither PNG nor JPEG by its first bytes"
+    try:
+        json.dumps(dict(instance.meta), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield "bad-meta", f"meta is no JSON object: {error}"
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""The order of operations of a run, the same for every stage. What is done at a step is in step.py."""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from m3it_jax import checkpointing, errors, sharding
+from m3it_jax.config import Experiment
+from m3it_jax.input_pipeline import device_feed
+from m3it_jax.input_pipeline.pipeline import check_first_batch
+from m3it_jax.training import step
+from m3it_jax.training.preemption import Preemption
+from m3it_jax.training.setup import Setup, initial_state
+from m3it_jax.training.state import TrainState, split
+from m3it_jax.training.telemetry import Telemetry
+
+FirstBatchHook = Callable[[dict[str, np.ndarray], list[str]], None]
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands: its state, and the sums of the metrics since the last line of metrics.jsonl."""
+
+    state: TrainState
+    sums: dict[str, Any]
+    step: int
+
+
+def restore_or_start(config: Experiment, setup: Setup, manager: Any) -> Progress:
+    """Returns the newest checkpoint, or the start at step 0.
+
+    Raises:
+      UserError: the checkpoint belongs to other data: going on would repeat or skip records.
+    """
+    state = initial_state(config, setup)
+    newest = manager.latest_step()
+    if newest is None:
+        return Progress(state, {}, 0)
+    items, position = checkpointing.restore(manager, newest, {"params": state.params, "opt_state": state.opt_state})
+    if position["fingerprint"] != setup.pipeline.fingerprint:
+        raise errors.UserError(
+            f"{manager.directory}: step {newest} was trained on other data (records, tokenizer, mixture, seed or batch "
+            "size differ), so the order of records cannot go on; use another --run-dir, or the former data"
+        )
+    step = jax.device_put(np.int32(newest), sharding.replicated(setup.mesh))
+    trainable, frozen = split(items["params"], config.trainable)
+    sums = {name: jnp.asarray(values, jnp.float32) for name, values in position["sums"].items()}
+    return Progress(TrainState(step, trainable, frozen, items["opt_state"]), sums, newest)
+
+
+def save(manager: Any, setup: Setup, progress: Progress) -> None:
+    """Saves everything that the same command needs to go on as if it had never stopped."""
+    sums = {name: np.asarray(values).tolist() for name, values in progress.sums.items()}
+    position = {"step": progress.step, "fingerprint": setup.pipeline.fingerprint, "sums": sums}
+    items = {"params": progress.state.params, "opt_state": progress.state.opt_state}
+    checkpointing.save(manager, progress.step, items, position)
+
+
+class Stopwatch:
+    """Wall-clock figures of the steps since the last line: step time, and how long the loop waited for data."""
+
+    def __init__(self) -> None:
+        """Starts now."""
+        self._begin, self._waited, self._steps, self._tokens, self._rows = time.perf_counter(), 0.0, 0, 0, 0
+
+    def timed(self, batches: Iterable[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
+        """Yields the batches, counting the time spent on waiting for each."""
+        iterator = iter(batches)
+        while True:
+            before = time.perf_counter()
+            batch = next(iterator, None)
+            self._waited += time.perf_counter() - before
+            if batch is None:
+                return
+            self._steps += 1
+            self._tokens += batch.get("token_ids", batch["source_index"]).size
+            self._rows += batch["source_index"].size
+            yield batch
+
+    def lap(self) -> dict[str, float]:
+        """Returns the figures since the last lap, and begins the next."""
+        seconds = max(time.perf_counter() - self._begin, 1e-9)
+        figures = {
+            "perf/step_s": seconds / max(self._steps, 1),
+            "perf/tokens_per_s": self._tokens / seconds,
+            "perf/rows_per_s": self._rows / seconds,
+            "perf/data_wait": self._waited / seconds,
+        }
+        self.__init__()
+        return figures
+
+
+def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: FirstBatchHook) -> int:
+    """Trains until `num_steps`, or until a signal asks to stop; saves in either case.
+
+    Args:
+      config: The resolved configuration.
+      setup: Made from it by `setup.prepare`.
+      run_dir: Where checkpoints and metrics go.
+      on_first_batch: Called with the first batch and its record ids before anything is compiled.
+
+    Returns:
+      The number of finished updates.
+
+    Raises:
+      UserError: a record cannot be read, the loss is no longer finite, or a checkpoint cannot be saved.
+    """
+    with jax.set_mesh(setup.mesh), Preemption() as preemption:
+        manager = checkpointing.open_manager(run_dir, config.checkpoint.keep)
+        first = manager.latest_step() or 0
+        batches = _host_batches(setup, first, config.num_steps - first, on_first_batch)
+        progress = restore_or_start(config, setup, manager)
+        telemetry = Telemetry(
+            run_dir, start_step=first, num_steps=config.num_steps, source_names=setup.pipeline.source_names
+        )
+        step_fn = jax.jit(make_train_step(setup, config.seed), donate_argnums=0)
+        accumulate = jax.jit(lambda total, new: jax.tree.map(jnp.add, total, new))
+        validate = make_validation(config, setup)
+        stopwatch = Stopwatch()
+        due: Callable[[], None] | None = None  # writing the line of the step before, once this one is dispatched
+        for batch in stopwatch.timed(device_feed.feed(batches, sharding.batch_sharding(setup.mesh, setup.rules))):
+            progress.state, sums = step_fn(progress.state, batch)
+            progress.sums = accumulate(progress.sums, sums) if progress.sums else sums
+            progress.step += 1
+            if due:
+                due = due()
+            last = progress.step == config.num_steps
+            if last or progress.step % config.log.every == 0:
+                due = _line(telemetry, setup, progress, stopwatch)
+                progress.sums = {}
+            stop = preemption.signal is not None
+            look = validate is not None and (last or progress.step % config.validation.every == 0)
+            keep = last or stop or progress.step % config.checkpoint.every == 0
+            if due and (look or keep):
+                due = due()
+            if look:
+                telemetry.write_validation(progress.step, validate(progress.state))
+            if keep:
+                save(manager, setup, progress)
+            if stop:
+                break
+        telemetry.close()
+        manager.close()
+        return progress.step
+
+
+def make_train_step(setup: Setup, seed: int) -> step.StepFn:
+    """Returns the pure update function of a run."""
+    return step.make_train_step(setup.objective, setup.task, optimizer=setup.optimizer, rules=setup.rules, seed=seed)
+
+
+def make_validation(config: Experiment, setup: Setup) -> Callable[[TrainState], dict[str, np.ndarray]] | None:
+    """Returns a function from the state to sums over validation batches, or None if there is no validation."""
+    if setup.validation is None:
+        return None
+    eval_step = jax.jit(step.make_eval_step(setup.objective, setup.task, rules=setup.rules))
+    place = sharding.batch_sharding(setup.mesh, setup.rules)
+
+    def validate(state: TrainState) -> dict[str, np.ndarray]:
+        totals: dict[str, np.ndarray] = {}
+        for batch in device_feed.feed(setup.validation.batches(0, config.validation.num_steps), place):
+            for name, pair in jax.device_get(eval_step(state.params, batch)).items():
+                totals[name] = totals.get(name, 0.0) + pair.astype(np.float64)
+        return totals
+
+    return validate
+
+
+def _line(telemetry: Telemetry, setup: Setup, progress: Progress, stopwatch: Stopwatch) -> Callable[[], None]:
+    """Returns the writing of the line of this step, to be called once the next step is under way."""
+    step_number, sums = progress.step, progress.sums
+
+    def write() -> None:
+        values = jax.device_get(sums)
+        total, count = values["train/loss"]
+        if not math.isfinite(total / max(count, 1.0)):
+            raise errors.UserError(
+                f"train/loss is {total / max(count, 1.0)} at step {step_number}; checkpoints from before are whole. Lower "
+                "optimizer.learning_rate or raise optimizer.warmup_steps"
+            )
+        telemetry.write(step_number, values, float(setup.learning_rate(step_number - 1)))
+        telemetry.write_perf(step_number, stopwatch.lap())
+
+    return write
+
+
+def _host_batches(
+    setup: Setup, first: int, num_steps: int, on_first_batch: FirstBatchHook
+) -> Iterator[dict[str, np.ndarray]]:
+    """Returns this host's batches; the first one is made and checked now, before anything is compiled."""
+    index, count = jax.process_index(), jax.process_count()
+    batches = setup.pipeline.batches(first, num_steps, index, count)
+    head = list(itertools.islice(batches, 1))
+    for batch in head:
+        ids = setup.pipeline.record_ids(first, index, count)
+        if setup.objective.rows == "response":
+            vocab_size = setup.task.variant.decoder.vocab_size
+            check_first_batch(batch, setup.layout, vocab_size=vocab_size, record_ids=ids)
+        on_first_batch(batch, ids)
+    return itertools.chain(head, batches)

@@ -1,0 +1,120 @@
+"""What a run optimises: which model, which rows, which loss. One row of `OBJECTIVES` each."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from m3it_jax.models import towers, variants, vlm
+from m3it_jax.training import losses
+
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]  # metric name -> float32 [2]: sum and count, or [num_sources, 2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a model is built for, beside its sizes.
+
+    Attributes:
+      variant: Sizes of the parts.
+      dtype: Of the activations.
+      remat: Recompute blocks in the backward pass.
+      attributes: (name, number of classes) of each picture attribute in the data.
+      num_sources: Number of sources of the mixture.
+      max_targets: Most supervised tokens that a row can hold.
+    """
+
+    variant: variants.Variant
+    dtype: str
+    remat: bool
+    attributes: tuple[tuple[str, int], ...]
+    num_sources: int
+    max_targets: int
+
+
+LossFn = Callable[[Any, Any, Batch, Task, dict[str, jax.Array] | None], tuple[jax.Array, Sums]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A model builder, the kind of rows that the input pipeline makes for it, and its loss.
+
+    The loss is a function (model, params, batch, task, rngs or None for no dropout) -> (loss to minimise, sums).
+    """
+
+    make_model: Callable[[Task], Any]
+    rows: str
+    loss: LossFn
+
+
+def _pair(total: jax.Array, count: jax.Array | float) -> jax.Array:
+    return jnp.stack([jnp.asarray(total, jnp.float32), jnp.asarray(count, jnp.float32)], axis=-1)
+
+
+def response_loss(
+    model: Any, params: Any, batch: Batch, task: Task, rngs: dict[str, jax.Array] | None
+) -> tuple[jax.Array, Sums]:
+    """Mean cross-entropy over the supervised tokens of the batch.
+
+    Only supervised positions go through the output head: they are a small part of a row, and the head is wide.
+    """
+    hidden = model.apply({"params": params}, batch, deterministic=rngs is None, rngs=rngs, method="hidden")
+    mask = batch["loss_mask"][:, 1:]  # token t is predicted from position t - 1
+    num_targets = min(task.max_targets, mask.shape[1])
+    weights, places = jax.lax.top_k(mask, num_targets)
+    picked = jnp.take_along_axis(hidden, places[:, :, None], axis=1)
+    target_ids = jnp.take_along_axis(batch["token_ids"], places + 1, axis=1)
+    logits = model.apply({"params": params}, picked, method="logits")
+    row_losses, row_right = losses.token_losses(logits, target_ids, weights)
+    row_counts = mask.sum(axis=1)
+    total, count = row_losses.sum(), row_counts.sum()
+    by_source = jax.ops.segment_sum(_pair(row_losses, row_counts), batch["source_index"], task.num_sources)
+    real = (batch["segment_ids"] > 0).sum()
+    sums = {
+        "train/loss": _pair(total, count),
+        "train/token_accuracy": _pair(row_right.sum(), count),
+        "train/loss/source": by_source,
+        "data/supervised_share": _pair(count, real),
+        "data/pad_share": _pair(batch["segment_ids"].size - real, batch["segment_ids"].size),
+    }
+    return total / jnp.maximum(count, 1.0), sums
+
+
+def tower_loss(
+    model: Any, params: Any, batch: Batch, task: Task, rngs: dict[str, jax.Array] | None
+) -> tuple[jax.Array, Sums]:
+    """Mean attribute cross-entropies, one for each attribute, plus the caption-matching loss for each picture."""
+    outputs = model.apply({"params": params}, batch, deterministic=rngs is None, rngs=rngs)
+    num_pictures = batch["images"].shape[0]
+    matching = losses.siglip_loss(outputs["similarity"], batch["caption_ids"])
+    loss = matching / num_pictures
+    sums = {"train/loss/captions": _pair(matching, num_pictures)}
+    for number, (name, _) in enumerate(task.attributes):
+        total, right, known = losses.attribute_loss(outputs[name], batch["attributes"][:, number])
+        # A share of the batch, not of the known labels: a rare attribute must not shout.
+        loss += total / num_pictures
+        sums[f"train/accuracy/{name}"] = _pair(right, known)
+    sums["train/loss"] = _pair(loss * num_pictures, num_pictures)
+    return loss, sums
+
+
+def _make_vlm(task: Task) -> Any:
+    return vlm.make_vlm(task.variant, dtype=task.dtype, remat=task.remat)
+
+
+def _make_vit_tower(task: Task) -> Any:
+    return towers.make_tower_model(task.variant, task.attributes, with_qformer=False, dtype=task.dtype)
+
+
+def _make_qformer_tower(task: Task) -> Any:
+    return towers.make_tower_model(task.variant, task.attributes, with_qformer=True, dtype=task.dtype)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "response": Objective(_make_vlm, "response", response_loss),
+    "vit_tower": Objective(_make_vit_tower, "towers", tower_loss),
+    "qformer_tower": Objective(_make_qformer_tower, "towers", tower_loss),
+}

@@ -221,7 +221,8 @@ def make_streams(num_images: Mapping[str, npt.NDArray[Any]], weights: Mapping[st
 def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, objective: str, seed: int) -> Plan:
     """Returns the order for a data folder; reads its index files and nothing else.
 
-    With the objective `towers` a row shows one picture of its record, so all records share one bucket.
+    `objective` is the kind of rows, `response` or `towers`. With `towers` a row shows one picture of its record, so all
+    records share one bucket.
 
     Raises:
       ConfigError: see `make_streams` and `Plan`.
@@ -246,6 +247,7 @@ def mixture_order(config: configuration.Experiment, start: int, stop: int) -> li
       ConfigError: the mixture names a source that is not there.
     """
     folder = records.DataFolder.open(config.data.path)
-    plan = make_plan(folder, config.data, objective=config.objective, seed=config.seed)
+    rows = "response" if config.objective == "response" else "towers"  # each objective but one trains a tower
+    plan = make_plan(folder, config.data, objective=rows, seed=config.seed)
     ids = {name: folder.table(name, config.data.split).ids for name in plan.source_names}
     return [str(ids[plan.source_names[source]][record]) for source, record, _ in plan.rows(start, stop)]

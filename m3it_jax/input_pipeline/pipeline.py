@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from m3it_jax import config as configuration
@@ -104,12 +105,12 @@ class Pipeline:
         versions = [schema.SCHEMA_VERSION, prompts.TEMPLATE_VERSION, self._tokenizer.fingerprint]
         return hashlib.sha256(json.dumps([facts, versions]).encode()).hexdigest()
 
-    def record_ids(self, step: int, process_index: int = 0, process_count: int = 1) -> list[str]:
+    def record_ids(self, step: int, *, process_index: int = 0, process_count: int = 1) -> list[str]:
         """Returns the record id of each row that this host has in the step."""
         _, rows = self._host_rows(step, process_index, process_count)
         return [str(self._tables[source].ids[record]) for source, record, _ in rows]
 
-    def batch(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
+    def batch(self, step: int, *, process_index: int = 0, process_count: int = 1) -> Batch:
         """Returns this host's part of a step's batch; see `batches` for its arrays.
 
         Raises:
@@ -120,7 +121,7 @@ class Pipeline:
         return self._make(num_images, rows, process_index * len(rows))
 
     def batches(
-        self, start_step: int, num_steps: int, process_index: int = 0, process_count: int = 1
+        self, start_step: int, num_steps: int, *, process_index: int = 0, process_count: int = 1
     ) -> Iterator[Batch]:
         """Yields this host's part of the batches of steps [start_step, start_step + num_steps).
 
@@ -140,7 +141,7 @@ class Pipeline:
 
         def make(step: np.int64) -> list[np.ndarray]:
             try:
-                batch = self.batch(int(step), process_index, process_count)
+                batch = self.batch(int(step), process_index=process_index, process_count=process_count)
             except Exception as error:  # TensorFlow would keep only its text, see below
                 failures[int(step)] = error
                 raise
@@ -277,7 +278,8 @@ def check_first_batch(batch: Batch, layout: transforms.Layout, *, vocab_size: in
         id outside the vocabulary.
     """
 
-    def refuse(broken: np.ndarray, reason: str) -> None:
+    def refuse(broken: npt.ArrayLike, reason: str) -> None:
+        broken = np.asarray(broken)
         if broken.any():
             named = ", ".join(np.asarray(record_ids)[broken][:3])
             raise errors.UserError(f"{int(broken.sum())} of {len(broken)} rows {reason}, for instance {named}")
@@ -291,4 +293,4 @@ def check_first_batch(batch: Batch, layout: transforms.Layout, *, vocab_size: in
     wanted = np.arange(queries) + queries * (first + np.arange(len(ids)))[:, None]
     shown = [row[row >= 0] for row in np.where(real, index, -1)]
     lost = [not np.array_equal(have, want) for have, want in zip(shown, wanted, strict=True)]
-    refuse(np.array(lost), f"have lost image tokens ({queries} each); the row layout is broken")
+    refuse(lost, f"have lost image tokens ({queries} each); the row layout is broken")

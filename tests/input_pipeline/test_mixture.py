@@ -5,6 +5,7 @@ import pytest
 
 from m3it_jax import config, errors
 from m3it_jax.input_pipeline import mixture
+from m3it_jax.training import objectives
 
 COUNTS = {
     "ones": np.ones(700, int),
@@ -174,3 +175,12 @@ def test_mixture_order_gives_the_ids_that_training_reads(folder, make_pipeline):
     assert ids == trained[5:60]
     with pytest.raises(errors.UserError, match="start"):
         mixture.mixture_order(experiment, 5, 4)
+
+
+def test_mixture_order_knows_which_rows_each_objective_trains_on(folder, make_pipeline):
+    experiment = config.Experiment(data=config.DataConfig(path=str(folder.path), global_batch_size=8, max_images=16))
+    for name, objective in objectives.OBJECTIVES.items():
+        experiment.objective = name
+        making = make_pipeline(objective=objective.rows, seed=experiment.seed)
+        trained = [record for step in range(6) for record in making.record_ids(step)]
+        assert mixture.mixture_order(experiment, 0, len(trained)) == trained

@@ -49,15 +49,15 @@ def test_hosts_share_each_step_and_nothing_else_changes(make_pipeline):
     whole = make_pipeline(augment=AUGMENT)
     for step in range(12):
         alone = whole.batch(step)
-        parts = [make_pipeline(augment=AUGMENT).batch(step, host, 2) for host in range(2)]
+        parts = [make_pipeline(augment=AUGMENT).batch(step, process_index=host, process_count=2) for host in range(2)]
         same({name: np.concatenate([part[name] for part in parts]) for name in alone}, alone)
-        ids = [name for host in range(2) for name in whole.record_ids(step, host, 2)]
+        ids = [name for host in range(2) for name in whole.record_ids(step, process_index=host, process_count=2)]
         assert ids == whole.record_ids(step)
 
 
 def test_a_number_of_hosts_that_cannot_share_is_refused(make_pipeline):
     with pytest.raises(errors.ConfigError, match="3 hosts"):
-        make_pipeline().batch(0, 0, 3)
+        make_pipeline().batch(0, process_count=3)
 
 
 def test_rows_show_their_own_pictures_and_texts(make_pipeline, words, tiny):
@@ -226,9 +226,12 @@ class TestFirstBatchCheck:
         step = next(step for step in range(20) if making.plan.step(step)[0] == 2)
 
         def check(change=lambda batch: None, host=0, hosts=1):
-            batch = {name: array.copy() for name, array in making.batch(step, host, hosts).items()}
+            batch = {
+                name: array.copy()
+                for name, array in making.batch(step, process_index=host, process_count=hosts).items()
+            }
             change(batch)
-            ids = making.record_ids(step, host, hosts)
+            ids = making.record_ids(step, process_index=host, process_count=hosts)
             pipeline.check_first_batch(batch, layout, vocab_size=words.vocab_size, record_ids=ids)
             return ids
 

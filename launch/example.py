@@ -11,9 +11,7 @@ def pick(folder: pathlib.Path, kind: str) -> dict[str, Any]:
     """Returns the first example of a kind: `video` has several pictures, `zh` and `en` have one."""
     examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     for example in examples:
-        chinese = any("\u4e00" <= letter <= "\u9fff" for letter in example["instruction"])
-        video = len(example["images"]) > 2
-        if kind == ("video" if video else "zh" if chinese else "en"):
+        if kind == ("video" if len(example["files"]) > 2 else example["language"]):
             return example
     sys.exit(f"example.py: {folder}/examples.json has no example of kind {kind}; run m3it eval again")
 
@@ -29,14 +27,14 @@ def main() -> None:
     example = pick(args.folder, args.kind)
     if args.show is None:
         words = ["--instruction", example["instruction"], "--inputs", example["inputs"]]
-        for image in example["images"]:
-            words += ["--image", str(args.folder / image)]
+        for file in example["files"]:
+            words += ["--image", str(args.folder / file)]
         sys.stdout.write("".join(word + "\0" for word in words))
         return
     answer = json.loads(args.show.read_text(encoding="utf-8"))
     asked = " ".join(f"{example['instruction']} {example['inputs']}".split())
-    first = args.folder / example["images"][0]
-    more = f" and {len(example['images']) - 1} more" if len(example["images"]) > 1 else ""
+    first = args.folder / example["files"][0]
+    more = f" and {len(example['files']) - 1} more" if len(example["files"]) > 1 else ""
     print(f"{args.label}: {first}{more}")
     print(f"  asked      {asked}\n  answered   {answer['response']}\n  reference  {example['reference']}")
 

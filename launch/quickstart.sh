@@ -49,7 +49,7 @@ status() {
 
 number=0 done_expected=0 done_actual=0 phase=start phase_start=0 ticker=""
 stop_ticker() {
-  [ -z "$ticker" ] || { kill "$ticker" 2>/dev/null || true; wait "$ticker" 2>/dev/null || true; }
+  [ -z "$ticker" ] || kill "$ticker" 2>/dev/null || true
   ticker=""
 }
 leave() {
@@ -70,6 +70,7 @@ begin() {
   # The sleep holds none of our pipes, so that nobody waits for it when this script has ended.
   (while sleep 20 <&- >/dev/null 2>&1; do status "$phase" "$words"; done) 9>&- &
   ticker=$!
+  disown "$ticker" # it is stopped with a signal; the shell need not report that
 }
 finish() {
   local took=$((SECONDS - phase_start)) planned

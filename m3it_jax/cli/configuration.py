@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import difflib
 import importlib.util
-import inspect
 import math
 import pathlib
 import re
@@ -31,7 +30,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_lib.Experiment:
 
     Args:
       spec: `FILE.py` or `FILE.py:PRESET`. The file has `get_config(preset: str = "")`, which returns an `Experiment`,
-        and may list its presets in `PRESETS`.
+        and names its presets, if it has any, in `PRESETS`.
       overrides: `--path.to.field=value`. An entry of a dict field is set by `--data.mixture.NAME=value` and removed by
         an empty value; a tuple is written as a Python literal.
 
@@ -97,11 +96,11 @@ def _read(spec: str) -> Any:
 
 def _call(module: types.ModuleType, path: pathlib.Path, preset: str) -> Any:
     presets = list(getattr(module, "PRESETS", ()))
-    if preset and presets and preset not in presets:
+    if preset and not presets:
+        raise errors.ConfigError(f"{path}:{preset}: the file has no presets; leave out ':{preset}'")
+    if preset and preset not in presets:
         near = max(presets, key=lambda name: difflib.SequenceMatcher(None, preset, name).ratio())
         raise errors.ConfigError(f"{path}:{preset}: unknown preset; nearest {near!r}, all: {', '.join(presets)}")
-    if preset and not inspect.signature(module.get_config).parameters:
-        raise errors.ConfigError(f"{path}:{preset}: the file has no presets; leave out ':{preset}'")
     try:
         return module.get_config(preset) if preset else module.get_config()
     except Exception as error:

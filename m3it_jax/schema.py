@@ -27,6 +27,11 @@ TASKS = (
 
 SPLITS = ("train", "validation", "test")
 
+# Most pixels of a picture, read from its header before anything is decoded: a few bytes of PNG can ask for gigabytes.
+# CHOICE: above an ordinary camera's 24 megapixels; 40 million decoded pixels take 160 MB in Pillow, whose own limit
+# (twice 89,478,485, Pillow 13 Image.py) would allow four times as much.
+MAX_PIXELS = 40_000_000
+
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _SOURCE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")

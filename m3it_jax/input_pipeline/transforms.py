@@ -24,12 +24,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from m3it_jax import errors, prompts
+from m3it_jax import errors, prompts, schema
 from m3it_jax import tokenizer as tokenization
 
-# CHOICE: 4096 x 4096. A decoded picture of that size takes 64 MiB in Pillow, a conversion of it as much again; the
-# pictures of the 40 sources are far smaller. Pillow's own limit (89,478,485, twice that to refuse) allows 700 MiB.
-MAX_PIXELS = 1 << 24
+MAX_PIXELS = schema.MAX_PIXELS
 
 # CHOICE: tokens of one description of a picture, for objectives that read it; the small edition's have at most 14.
 CAPTION_LEN = 16

@@ -168,6 +168,13 @@ def _read_tower(folder: Path, part: str) -> dict[str, np.ndarray]:
     return {name: leaf.astype(np.float32) for name, leaf in leaves.items()}
 
 
+def tokenizer_path(source: str) -> Path:
+    """Returns the tokenizer that belongs to shipped towers (`package:<name>`), or the path itself."""
+    if source.startswith(PACKAGE_PREFIX):
+        return TOWERS / source.removeprefix(PACKAGE_PREFIX) / "tokenizer.model"
+    return Path(source)
+
+
 def write_towers(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes one float16 safetensors file for each part, named after it."""
     folder.mkdir(parents=True, exist_ok=True)

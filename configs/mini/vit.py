@@ -34,7 +34,7 @@ AUGMENT = AugmentConfig(shift=0.07, scale=0.12, rotate=8.0, wave=0.04, jitter=0.
 def get_config(preset: str = "") -> Experiment:
     """Returns the configuration; there are no presets."""
     return Experiment(
-        num_steps=9_000,
+        num_steps=8_000,
         objective="vit_tower",
         model=ModelConfig(variant="mini"),
         data=DataConfig(mixture=MIXTURE, global_batch_size=32, max_images=256, augment=AUGMENT),

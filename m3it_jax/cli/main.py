@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not at import: a program that imports the package keeps its environment. TensorFlow's start-up notes say nothing
     # to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     if "M3IT_DEBUG" in os.environ:  # for developers: the traceback of every mistake
         return _dispatch(argv)
     try:

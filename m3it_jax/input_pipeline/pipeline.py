@@ -148,19 +148,28 @@ class Pipeline:
             return [batch[name] for name in self._arrays]
 
         types = [_TYPES.get(name, tf.int32) for name in self._arrays]
+        wanted = tf.Variable(True)
         dataset = tf.data.Dataset.range(start_step, start_step + num_steps)
+        dataset = dataset.take_while(lambda _: wanted)
         dataset = dataset.map(
             lambda step: tf.numpy_function(make, [step], types),
             num_parallel_calls=_PARALLEL_STEPS,
             deterministic=True,
         )
         stream = iter(dataset.prefetch(_READY_STEPS))
-        for step in range(start_step, start_step + num_steps):
-            try:
-                arrays = next(stream)
-            except tf.errors.OpError as error:
-                raise failures.get(step, error) from None
-            yield {name: array.numpy() for name, array in zip(self._arrays, arrays, strict=True)}
+        try:
+            for step in range(start_step, start_step + num_steps):
+                try:
+                    arrays = next(stream)
+                except tf.errors.OpError as error:
+                    raise failures.get(step, error) from None
+                yield {name: array.numpy() for name, array in zip(self._arrays, arrays, strict=True)}
+        finally:
+            # An iterator that dies while a call is under way waits for it with Python's lock held, which the call
+            # needs: so the calls under way are let finish first.
+            wanted.assign(False)
+            with contextlib.suppress(tf.errors.OpError):
+                collections.deque(stream, maxlen=0)
 
     def _host_rows(self, step: int, process_index: int, process_count: int) -> tuple[int, np.ndarray]:
         num_images, rows = self.plan.step(step)

@@ -1,10 +1,10 @@
 """The order of operations of a run, the same for every stage. What is done at a step is in step.py."""
 
+import contextlib
 import dataclasses
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +113,11 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
     Raises:
       UserError: a record cannot be read, the loss is no longer finite, or a checkpoint cannot be saved.
     """
-    with jax.set_mesh(setup.mesh), Preemption() as preemption:
+    with jax.set_mesh(setup.mesh), Preemption() as preemption, contextlib.ExitStack() as stack:
         manager = checkpointing.open_manager(run_dir, config.checkpoint.keep)
         first = manager.latest_step() or 0
         batches = _host_batches(setup, first, config.num_steps - first, on_first_batch)
+        stack.callback(batches.close)
         progress = restore_or_start(config, setup, manager)
         telemetry = Telemetry(
             run_dir, start_step=first, num_steps=config.num_steps, source_names=setup.pipeline.source_names
@@ -194,15 +195,14 @@ def _line(telemetry: Telemetry, setup: Setup, progress: Progress, stopwatch: Sto
 
 def _host_batches(
     setup: Setup, first: int, num_steps: int, on_first_batch: FirstBatchHook
-) -> Iterator[dict[str, np.ndarray]]:
-    """Returns this host's batches; the first one is made and checked now, before anything is compiled."""
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yields this host's batches; the first one is checked and shown before it is handed out."""
     index, count = jax.process_index(), jax.process_count()
-    batches = setup.pipeline.batches(first, num_steps, index, count)
-    head = list(itertools.islice(batches, 1))
-    for batch in head:
-        ids = setup.pipeline.record_ids(first, index, count)
-        if setup.objective.rows == "response":
-            vocab_size = setup.task.variant.decoder.vocab_size
-            check_first_batch(batch, setup.layout, vocab_size=vocab_size, record_ids=ids)
-        on_first_batch(batch, ids)
-    return itertools.chain(head, batches)
+    for step_number, batch in enumerate(setup.pipeline.batches(first, num_steps, process_index=index, process_count=count), first):
+        if step_number == first:
+            ids = setup.pipeline.record_ids(first, process_index=index, process_count=count)
+            if setup.objective.rows == "response":
+                vocab_size = setup.task.variant.decoder.vocab_size
+                check_first_batch(batch, setup.layout, vocab_size=vocab_size, record_ids=ids)
+            on_first_batch(batch, ids)
+        yield batch

@@ -45,7 +45,7 @@ def prepare(config: Experiment) -> Setup:
     """
     variant = VARIANTS[config.model.variant]
     folder = records.DataFolder.open(config.data.path)
-    tokenizer_path = Path(config.data.tokenizer or folder.tokenizer_path)
+    tokenizer_path = checkpointing.tokenizer_path(config.data.tokenizer or str(folder.tokenizer_path))
     tokenizer = tokenization.Tokenizer.load(tokenizer_path)
     if tokenizer.vocab_size > variant.decoder.vocab_size:
         raise errors.ConfigError(

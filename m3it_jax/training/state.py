@@ -13,8 +13,8 @@ class TrainState(NamedTuple):
     """Everything that one update changes or reads. `step` counts finished updates."""
 
     step: jax.Array
-    trainable: dict[str, Any]  # path -> leaf
-    frozen: dict[str, Any]  # path -> leaf
+    trainable: dict[str, Any]  # nested parameters that the optimiser changes
+    frozen: dict[str, Any]  # nested parameters that it does not
     opt_state: Any
 
     @property
@@ -58,5 +58,5 @@ def split(params: Mapping[str, Any], table: Sequence[tuple[str, bool]]) -> tuple
 
 
 def merge(trainable: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nested tree of two sets of leaves."""
-    return sharding.unflatten({**trainable, **frozen})
+    """Returns the nested tree that `split` took apart."""
+    return sharding.unflatten({**sharding.flatten(trainable), **sharding.flatten(frozen)})

@@ -1,0 +1,98 @@
+"""Where parameters live: the table covers, refuses what it should, and shards have the shapes that the rules say."""
+
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from m3it_jax import config, errors, sharding
+from m3it_jax.models.variants import VARIANTS
+from m3it_jax.training import objectives, setup
+
+ATTRIBUTES = (("shape", 4), ("digit", 8))
+
+
+def abstract(objective: str, variant: str) -> dict:
+    task = objectives.Task(VARIANTS[variant], "float32", False, ATTRIBUTES, 1, 8)
+    return setup.abstract_params(objectives.OBJECTIVES[objective], task)[0]
+
+
+@pytest.mark.parametrize("objective", sorted(objectives.OBJECTIVES))
+def test_every_parameter_of_every_objective_has_a_row(objective: str) -> None:
+    for path, leaf in sharding.flatten(abstract(objective, "mini")).items():
+        assert len(sharding.parameter_axes(path)) == len(leaf.shape), path
+
+
+def test_every_row_of_the_table_covers_some_parameter() -> None:
+    paths = [path for name in objectives.OBJECTIVES for path in sharding.flatten(abstract(name, "mini"))]
+    for pattern, _ in sharding.PARAMETER_AXES:
+        assert any(re.fullmatch(pattern, path) for path in paths), pattern
+
+
+def test_an_unknown_parameter_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="decoder/novel/kernel"):
+        sharding.parameter_axes("decoder/novel/kernel")
+
+
+def test_two_dimensions_on_one_mesh_axis_are_refused() -> None:
+    rules = dataclasses.replace(sharding.PRESETS["fsdp_tp"], embed="tensor")
+    with pytest.raises(ValueError, match="one mesh axis"):
+        sharding.partition_spec(("embed", "mlp"), rules)
+
+
+def test_a_size_that_does_not_divide_is_refused() -> None:
+    mesh = sharding.make_mesh(data=1, fsdp=1, tensor=8)
+    params = {"decoder": {"head": {"kernel": jax.ShapeDtypeStruct((32, 100), np.float32)}}}
+    with pytest.raises(ValueError, match="decoder/head/kernel of shape"):
+        sharding.parameter_shardings(params, mesh, sharding.PRESETS["fsdp_tp"])
+
+
+@pytest.mark.parametrize(
+    ("mesh_sizes", "preset", "wanted"),
+    [
+        ((8, 1, 1), "single", {"decoder/head/kernel": (32, 2560), "decoder/blocks/mlp/up/kernel": (2, 32, 88)}),
+        ((2, 4, 1), "fsdp", {"decoder/head/kernel": (8, 2560), "vit/blocks/attn/query/kernel": (2, 8, 2, 16)}),
+        ((2, 2, 2), "fsdp_tp", {"decoder/head/kernel": (16, 1280), "vit/blocks/attn/query/kernel": (2, 16, 1, 16)}),
+        ((1, 4, 2), "fsdp_tp", {"decoder/blocks/mlp/down/kernel": (2, 44, 8), "qformer/query_tokens": (4, 8)}),
+    ],
+)
+def test_shards_have_the_shapes_of_the_preset(mesh_sizes, preset: str, wanted: dict) -> None:
+    data, fsdp, tensor = mesh_sizes
+    mesh = sharding.make_mesh(data=data, fsdp=fsdp, tensor=tensor)
+    params = abstract("response", "tiny")
+    shapes = sharding.flatten(params)
+    places = sharding.flatten(sharding.parameter_shardings(params, mesh, sharding.PRESETS[preset]))
+    assert {path: places[path].shard_shape(shapes[path].shape) for path in wanted} == wanted
+
+
+def test_mesh_takes_what_is_left_and_refuses_what_does_not_fit() -> None:
+    assert dict(sharding.make_mesh(data=-1, fsdp=2, tensor=2).shape) == {"data": 2, "fsdp": 2, "tensor": 2}
+    with pytest.raises(errors.ConfigError, match="8 devices"):
+        sharding.make_mesh(data=3, fsdp=1, tensor=1)
+    with pytest.raises(errors.ConfigError, match="8 devices"):
+        sharding.make_mesh(data=-1, fsdp=3, tensor=1)
+
+
+def test_batches_are_split_over_data_and_fsdp() -> None:
+    mesh = sharding.make_mesh(data=2, fsdp=2, tensor=2)
+    assert sharding.batch_sharding(mesh, sharding.PRESETS["fsdp"]).shard_shape((8, 3)) == (2, 3)
+    assert sharding.replicated(mesh).spec == PartitionSpec()
+
+
+def test_flatten_and_unflatten_are_inverse() -> None:
+    tree = {"b": {"c": 1, "a": {"x": 2}}, "a": 3}
+    assert sharding.unflatten(sharding.flatten(tree)) == tree
+
+
+def test_config_lists_the_names_that_other_modules_define() -> None:
+    """config.py cannot import JAX, so it holds copies of these names."""
+    for path, table in (
+        ("mesh.rules", sharding.PRESETS),
+        ("model.variant", VARIANTS),
+        ("objective", objectives.OBJECTIVES),
+    ):
+        allowed = config.CHECKS[path][1].removeprefix("one of ").split(", ")
+        assert sorted(allowed) == sorted(table)

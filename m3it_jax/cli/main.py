@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import m3it_jax
 from m3it_jax import errors
@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("m3it_jax.cli.check", "verify every shard and every record of a data folder"),
     "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),
     "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
+    "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),
     "report": ("m3it_jax.cli.report", "write one self-contained report.html over a run"),
     "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
@@ -98,7 +99,7 @@ def overview() -> str:
     )
 
 
-def nearest(name: str, allowed: Sequence[str] | dict[str, object]) -> str:
+def nearest(name: str, allowed: Collection[str]) -> str:
     """Returns " (nearest: ...)" for the allowed name most like `name`, or nothing if none is like it."""
     found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f" (nearest: {found[0]!r})" if found else ""

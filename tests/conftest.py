@@ -12,8 +12,14 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax  # noqa: E402  (after the environment it reads)
+from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+# In tests, the shapes in the signatures of the models are checked at each call.
+install_import_hook("m3it_jax.models", "beartype.beartype")
+
+pytest_plugins = ["data_folder"]
 
 _CONNECT = socket.socket.connect
 _LOCAL = ("127.", "localhost", "::1")

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import safetensors
 import safetensors.numpy
 
-from m3it_jax import errors, sharding
+from m3it_jax import errors, parameter_paths
 
 PACKAGE_PREFIX = "package:"
 TOWERS = Path(__file__).parent / "towers"
@@ -119,19 +119,18 @@ def restore_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], in
       UserError: there is no checkpoint, or it is damaged.
     """
     location = locate(path)
-    params = _restore_numpy(location)
-    return sharding.unflatten(params), read_config(location), location.step
+    return sharding.unflatten(_restore_numpy(location)), read_config(location), location.step
 
 
 def _restore_numpy(location: Location) -> dict[str, np.ndarray]:
+    """Returns {path: array} of a checkpoint's parameters, in host memory."""
     folder = location.folder / "params"
-    checkpointer = ocp.StandardCheckpointer()
     try:
-        metadata = checkpointer.metadata(folder).item_metadata
-        leaves = metadata.tree if hasattr(metadata, "tree") else metadata
-        abstract = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
-        return checkpointer.restore(folder, abstract)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with ocp.StandardCheckpointer() as checkpointer:
+            shapes = checkpointer.metadata(folder).item_metadata.tree
+            places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
+            return sharding.flatten(checkpointer.restore(folder, places))
+    except (OSError, ValueError, KeyError) as error:
         raise errors.UserError(f"{folder}: cannot be restored ({_first_line(error)}); take an earlier step") from error
 
 

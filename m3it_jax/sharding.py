@@ -13,6 +13,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from m3it_jax import errors
+from m3it_jax.parameter_paths import flatten as flatten
+from m3it_jax.parameter_paths import map_with_path as map_with_path
+from m3it_jax.parameter_paths import unflatten as unflatten
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -117,32 +120,6 @@ def partition_spec(axes: tuple[str | None, ...], rules: ShardingRules) -> Partit
     if len(used) != len(set(used)):
         raise ValueError(f"logical axes {axes} put two dimensions on one mesh axis: {entries}")
     return PartitionSpec(*entries)
-
-
-def map_with_path(function: Callable[[str, Any], Any], tree: Any) -> Any:
-    """Returns the tree of function(path with slashes, leaf)."""
-    return jax.tree_util.tree_map_with_path(lambda keys, leaf: function(_joined(keys), leaf), tree)
-
-
-def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns parameters as {path with slashes: leaf}, in the order of the tree."""
-    return {_joined(keys): leaf for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
-def _joined(keys: tuple[Any, ...]) -> str:
-    return "/".join(str(key.key) for key in keys)
-
-
-def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nested dict of {path with slashes: leaf}."""
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = leaf
-    return tree
 
 
 def parameter_axes(path: str) -> tuple[str | None, ...]:

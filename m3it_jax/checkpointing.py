@@ -119,7 +119,7 @@ def restore_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], in
       UserError: there is no checkpoint, or it is damaged.
     """
     location = locate(path)
-    return sharding.unflatten(_restore_numpy(location)), read_config(location), location.step
+    return parameter_paths.unflatten(_restore_numpy(location)), read_config(location), location.step
 
 
 def _restore_numpy(location: Location) -> dict[str, np.ndarray]:
@@ -129,7 +129,7 @@ def _restore_numpy(location: Location) -> dict[str, np.ndarray]:
         with ocp.StandardCheckpointer() as checkpointer:
             shapes = checkpointer.metadata(folder).item_metadata.tree
             places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
-            return sharding.flatten(checkpointer.restore(folder, places))
+            return parameter_paths.flatten(checkpointer.restore(folder, places))
     except (OSError, ValueError, KeyError) as error:
         raise errors.UserError(f"{folder}: cannot be restored ({_first_line(error)}); take an earlier step") from error
 

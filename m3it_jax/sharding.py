@@ -1,11 +1,11 @@
-"""Where every array lives: the mesh, the logical axes, the rules that join them, and the table that names each parameter's.
+"""Where every array lives: the mesh, the logical axes, the rules that join them, and the table of parameters.
 
 The same code runs on one CPU device and on a pod: there is no platform test, and one device gets the same constraints.
 """
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax

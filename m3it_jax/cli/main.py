@@ -4,6 +4,7 @@ import argparse
 import difflib
 import errno
 import importlib
+import logging
 import os
 import sys
 import types
@@ -23,7 +24,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),
     "report": ("m3it_jax.cli.report", "write one self-contained report.html over a run"),
-    "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
     "towers": ("m3it_jax.cli.towers", "pack three pre-training runs into the towers that ship with the package"),
     "chat": ("m3it_jax.cli.chat", "talk about pictures in the terminal"),
 }
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax notes what it does, step by step
     if "M3IT_DEBUG" in os.environ:  # for developers: the traceback of every mistake
         return _dispatch(argv)
     try:

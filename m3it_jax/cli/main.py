@@ -24,7 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),
     "report": ("m3it_jax.cli.report", "write one self-contained report.html over a run"),
-    "towers": ("m3it_jax.cli.towers", "pack three pre-training runs into the towers that ship with the package"),
+    "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
     "chat": ("m3it_jax.cli.chat", "talk about pictures in the terminal"),
 }
 

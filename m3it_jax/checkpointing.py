@@ -55,7 +55,9 @@ def save(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], po
         ) from error
 
 
-def restore(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def restore(
+    manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the named trees of a step, placed as the abstract arrays in `items` say, and its data position.
 
     Raises:
@@ -66,8 +68,8 @@ def restore(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any])
         restored = manager.restore(step, args=ocp.args.Composite(**named, position=ocp.args.JsonRestore()))
     except (OSError, ValueError, KeyError) as error:
         raise errors.UserError(
-            f"{manager.directory / str(step)}: cannot be restored ({_first_line(error)}); if it is damaged, delete that "
-            "folder and run the same command again: it goes on from the step before"
+            f"{manager.directory / str(step)}: cannot be restored ({_first_line(error)}); if it is damaged, delete "
+            "that folder and run the same command again: it goes on from the step before"
         ) from error
     return {name: restored[name] for name in items}, restored["position"]
 

@@ -12,10 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from m3it_jax import errors
-from m3it_jax.parameter_paths import flatten as flatten
-from m3it_jax.parameter_paths import map_with_path as map_with_path
-from m3it_jax.parameter_paths import unflatten as unflatten
+from m3it_jax import errors, parameter_paths
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -141,7 +138,7 @@ def parameter_shardings(params: Mapping[str, Any], mesh: Mesh, rules: ShardingRu
       ValueError: a path is not covered, its row has another rank, or a size does not divide by its mesh axes.
     """
     shardings = {}
-    for path, leaf in flatten(params).items():
+    for path, leaf in parameter_paths.flatten(params).items():
         axes = parameter_axes(path)
         if len(axes) != len(leaf.shape):
             raise ValueError(f"parameter {path} has shape {leaf.shape}, its row of PARAMETER_AXES has axes {axes}")
@@ -151,7 +148,7 @@ def parameter_shardings(params: Mapping[str, Any], mesh: Mesh, rules: ShardingRu
         except ValueError as error:
             raise ValueError(f"parameter {path} of shape {leaf.shape} does not divide by the mesh: {error}") from error
         shardings[path] = sharding
-    return unflatten(shardings)
+    return parameter_paths.unflatten(shardings)
 
 
 def batch_sharding(mesh: Mesh, rules: ShardingRules) -> NamedSharding:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from m3it_jax import config, errors, sharding
+from m3it_jax import config, errors, parameter_paths, sharding
 from m3it_jax.models.variants import VARIANTS
 from m3it_jax.training import objectives, setup
 
@@ -22,12 +22,12 @@ def abstract(objective: str, variant: str) -> dict:
 
 @pytest.mark.parametrize("objective", sorted(objectives.OBJECTIVES))
 def test_every_parameter_of_every_objective_has_a_row(objective: str) -> None:
-    for path, leaf in sharding.flatten(abstract(objective, "mini")).items():
+    for path, leaf in parameter_paths.flatten(abstract(objective, "mini")).items():
         assert len(sharding.parameter_axes(path)) == len(leaf.shape), path
 
 
 def test_every_row_of_the_table_covers_some_parameter() -> None:
-    paths = [path for name in objectives.OBJECTIVES for path in sharding.flatten(abstract(name, "mini"))]
+    paths = [path for name in objectives.OBJECTIVES for path in parameter_paths.flatten(abstract(name, "mini"))]
     for pattern, _ in sharding.PARAMETER_AXES:
         assert any(re.fullmatch(pattern, path) for path in paths), pattern
 
@@ -63,8 +63,8 @@ def test_shards_have_the_shapes_of_the_preset(mesh_sizes, preset: str, wanted: d
     data, fsdp, tensor = mesh_sizes
     mesh = sharding.make_mesh(data=data, fsdp=fsdp, tensor=tensor)
     params = abstract("response", "tiny")
-    shapes = sharding.flatten(params)
-    places = sharding.flatten(sharding.parameter_shardings(params, mesh, sharding.PRESETS[preset]))
+    shapes = parameter_paths.flatten(params)
+    places = parameter_paths.flatten(sharding.parameter_shardings(params, mesh, sharding.PRESETS[preset]))
     assert {path: places[path].shard_shape(shapes[path].shape) for path in wanted} == wanted
 
 
@@ -84,7 +84,7 @@ def test_batches_are_split_over_data_and_fsdp() -> None:
 
 def test_flatten_and_unflatten_are_inverse() -> None:
     tree = {"b": {"c": 1, "a": {"x": 2}}, "a": 3}
-    assert sharding.unflatten(sharding.flatten(tree)) == tree
+    assert parameter_paths.unflatten(parameter_paths.flatten(tree)) == tree
 
 
 def test_config_lists_the_names_that_other_modules_define() -> None:

@@ -14,8 +14,10 @@ from m3it_jax.training.setup import Setup
 _NUM_ROWS = 12
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Training rows</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>:root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
-img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}article{{border-top:1px solid #8886;padding:1rem 0}}
+<style>:root{{color-scheme:light dark}}
+body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
+img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}
+article{{border-top:1px solid #8886;padding:1rem 0}}
 code span{{padding:.1rem .15rem;margin:.05rem;border-radius:.2rem;background:#8882;display:inline-block}}
 code .loss{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style>
 <h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>{rows}</html>
@@ -24,13 +26,17 @@ code .loss{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style>
 
 def write(path: Path, batch: dict[str, np.ndarray], *, record_ids: list[str], setup: Setup) -> None:
     """Writes the first rows of a host batch (of any objective) as one self-contained HTML file."""
-    rows = [_row(batch, number, record_ids[number], setup.tokenizer) for number in range(min(_NUM_ROWS, len(record_ids)))]
+    rows = [
+        _row(batch, number, record_ids[number], setup.tokenizer) for number in range(min(_NUM_ROWS, len(record_ids)))
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_PAGE.format(rows="\n".join(rows)), "utf-8")
 
 
 def _row(batch: dict[str, np.ndarray], number: int, record_id: str, tokenizer: Tokenizer) -> str:
-    pictures = batch["images"].reshape(len(batch["source_index"]), -1, *batch["images"].shape[1:]) if "images" in batch else []
+    pictures = (
+        batch["images"].reshape(len(batch["source_index"]), -1, *batch["images"].shape[1:]) if "images" in batch else []
+    )
     shown = "".join(_picture(pixels) for pixels in (pictures[number] if len(pictures) else []))
     if "token_ids" in batch:
         tokens = _tokens(batch, number, tokenizer)

@@ -1,1 +1,1 @@
-"""Flax Linen modules: vision tower, Q-Former, language model and what joins them. The only package that imports flax."""
+"""Flax Linen modules: vision tower, Q-Former, language model and what joins them. Nothing else imports flax."""

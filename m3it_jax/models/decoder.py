@@ -97,7 +97,9 @@ class DecoderBlock(nn.Module):
         """Returns (x, this layer's new keys and values), the form that `nn.scan` asks for."""
         epsilon = self.config.rms_norm_epsilon
         normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="attn_norm")(x)
-        attended, written = DecoderAttention(self.config, self.dtype, name="attn")(normed, positions, mask, cache, slots)
+        attended, written = DecoderAttention(self.config, self.dtype, name="attn")(
+            normed, positions, mask, cache, slots
+        )
         x = x + attended
         normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="mlp_norm")(x)
         x = x + GatedFeedForward(self.config, self.dtype, name="mlp")(normed)

@@ -76,7 +76,7 @@ def attend(
 
 
 class Attention(nn.Module):
-    """Multi-head attention without a cache: queries of `x` over keys and values of `context` (of `x` itself if None)."""
+    """Multi-head attention without a cache: queries of `x` over keys and values of `context` (None: of `x`)."""
 
     num_heads: int
     head_dim: int
@@ -106,7 +106,9 @@ class Attention(nn.Module):
             weights = jax.nn.softmax(scores.astype(jnp.float32)).astype(self.dtype)
             weights = nn.Dropout(self.dropout_rate, deterministic=False)(weights)
             attended = jnp.einsum("BNTS,BSNH->BTNH", weights, value)
-        return nn.DenseGeneral(x.shape[-1], axis=(-2, -1), dtype=self.dtype, kernel_init=DENSE_INIT, name="out")(attended)
+        return nn.DenseGeneral(x.shape[-1], axis=(-2, -1), dtype=self.dtype, kernel_init=DENSE_INIT, name="out")(
+            attended
+        )
 
 
 class FeedForward(nn.Module):

@@ -1,6 +1,5 @@
-"""The one attention rule of the language model, made from integer arrays and never from a triangle wired into a layer."""
+"""The one attention rule of the language model, made from integer arrays never a triangle wired into a layer."""
 
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 

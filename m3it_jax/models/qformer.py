@@ -61,9 +61,7 @@ class QFormerGroup(nn.Module):
     deterministic: bool
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "I Q D"], patches: Float[Array, "I P C"]
-    ) -> tuple[Float[Array, "I Q D"], None]:
+    def __call__(self, x: Float[Array, "I Q D"], patches: Float[Array, "I P C"]) -> tuple[Float[Array, "I Q D"], None]:
         """Returns (x, None), the form that `nn.scan` asks for."""
         for number in range(self.config.cross_attention_every):
             block = QFormerBlock(self.config, number == 0, self.dtype, name=f"block_{number}")
@@ -84,7 +82,8 @@ class QFormer(nn.Module):
         config = self.config
         if config.num_layers % config.cross_attention_every:
             raise ValueError(
-                f"num_layers={config.num_layers} must be a multiple of cross_attention_every={config.cross_attention_every}"
+                f"num_layers={config.num_layers} must be a multiple of "
+                f"cross_attention_every={config.cross_attention_every}"
             )
         shape = (config.num_queries, config.embed_dim)
         query_tokens = self.param("query_tokens", layers.TOKEN_INIT, shape).astype(self.dtype)

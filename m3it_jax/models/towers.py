@@ -26,10 +26,8 @@ class TowerHeads(nn.Module):
     embed_dim: int
 
     @nn.compact
-    def __call__(
-        self, tokens: Float[Array, "I P D"], caption_ids: Int[Array, "I C"]
-    ) -> dict[str, Float[Array, "..."]]:
-        """Returns the logits of each attribute [I, classes] under its name, and `similarity` [I pictures, I captions]."""
+    def __call__(self, tokens: Float[Array, "I P D"], caption_ids: Int[Array, "I C"]) -> dict[str, Float[Array, "..."]]:
+        """Returns each attribute's logits [I, classes] under its name, and `similarity` [I pictures, I captions]."""
         width = self.embed_dim
         num_pools = len(self.attribute_sizes) + 1
         queries = self.param("pool_queries", layers.TOKEN_INIT, (num_pools, width))

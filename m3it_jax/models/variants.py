@@ -21,7 +21,9 @@ class Variant:
     decoder: DecoderConfig
 
 
-def _small(width: int, *, patch_size: int, num_layers: int, num_heads: int, num_queries: int, vocab_size: int) -> Variant:
+def _small(
+    width: int, *, patch_size: int, num_layers: int, num_heads: int, num_queries: int, dropout_rate: float
+) -> Variant:
     """Returns a model whose parts all have one width: the full-size code with smaller numbers."""
     vit = ViTConfig(
         image_size=64,
@@ -44,10 +46,10 @@ def _small(width: int, *, patch_size: int, num_layers: int, num_heads: int, num_
         cross_attention_every=2,
         activation="quick_gelu",
         layer_norm_epsilon=1e-6,
-        dropout_rate=0.0,
+        dropout_rate=dropout_rate,
     )
     decoder = DecoderConfig(
-        vocab_size=vocab_size,
+        vocab_size=2_560,  # of m3it-mini's tokenizer
         embed_dim=width,
         mlp_dim=width * 11 // 4,
         num_layers=num_layers,
@@ -62,10 +64,10 @@ def _small(width: int, *, patch_size: int, num_layers: int, num_heads: int, num_
 
 
 VARIANTS: dict[str, Variant] = {
-    # For tests and tutorials: everything runs, little is learned.
-    "tiny": _small(32, patch_size=16, num_layers=2, num_heads=2, num_queries=4, vocab_size=2_560),
+    # For tests and tutorials: everything runs, dropout included, and little is learned.
+    "tiny": _small(32, patch_size=16, num_layers=2, num_heads=2, num_queries=4, dropout_rate=0.1),
     # For m3it-mini on two cores; sizes chosen for ten minutes (docs/adr/0008).
-    "mini": _small(128, patch_size=8, num_layers=4, num_heads=4, num_queries=8, vocab_size=2_560),
+    "mini": _small(128, patch_size=8, num_layers=4, num_heads=4, num_queries=8, dropout_rate=0.0),
     # Ying-VLM (arXiv 2306.04387, section 4.1): EVA ViT-g/14 less its last block and the Q-Former of
     # Salesforce/blip2-opt-2.7b (config.json), LLaMA-13B sizes with the vocabulary of IDEA-CCNL/Ziya-LLaMA-13B-v1.
     "ying_vlm_13b": Variant(

@@ -91,14 +91,21 @@ class ViT(nn.Module):
         )(patches)
         class_token = self.param("class_token", layers.TOKEN_INIT, (config.embed_dim,))
         positions = self.param(
-            "position_embedding", lambda _, *shape: jnp.asarray(sincos_positions(*shape)), config.num_tokens, config.embed_dim
+            "position_embedding",
+            lambda _, *shape: jnp.asarray(sincos_positions(*shape)),
+            config.num_tokens,
+            config.embed_dim,
         )
         class_tokens = jnp.broadcast_to(class_token.astype(self.dtype), (x.shape[0], 1, config.embed_dim))
         x = jnp.concatenate([class_tokens, x], axis=1) + positions.astype(self.dtype)
         x = layers.constrain(x)
         block = nn.remat(ViTBlock) if self.remat else ViTBlock
         blocks = nn.scan(
-            block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=config.num_layers
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=config.num_layers,
         )
         x, _ = blocks(config, self.dtype, name="blocks")(x, None)
         return nn.LayerNorm(config.layer_norm_epsilon, dtype=self.dtype, name="final_norm")(x)

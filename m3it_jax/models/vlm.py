@@ -1,4 +1,4 @@
-"""The whole model: vision tower -> Q-Former -> projection -> language model. A video is its frames, folded in the batch."""
+"""The whole model: vision tower -> Q-Former -> projection -> language model. A video is its frames."""
 
 import flax.linen as nn
 import jax.numpy as jnp

@@ -184,8 +184,8 @@ def _line(telemetry: Telemetry, setup: Setup, progress: Progress, stopwatch: Sto
         total, count = values["train/loss"]
         if not math.isfinite(total / max(count, 1.0)):
             raise errors.UserError(
-                f"train/loss is {total / max(count, 1.0)} at step {step_number}; checkpoints from before are whole. Lower "
-                "optimizer.learning_rate or raise optimizer.warmup_steps"
+                f"train/loss is {total / max(count, 1.0)} at step {step_number}; checkpoints from before are whole. "
+                "Lower optimizer.learning_rate or raise optimizer.warmup_steps"
             )
         telemetry.write(step_number, values, float(setup.learning_rate(step_number - 1)))
         telemetry.write_perf(step_number, stopwatch.lap())
@@ -198,7 +198,9 @@ def _host_batches(
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields this host's batches; the first one is checked and shown before it is handed out."""
     index, count = jax.process_index(), jax.process_count()
-    for step_number, batch in enumerate(setup.pipeline.batches(first, num_steps, process_index=index, process_count=count), first):
+    for step_number, batch in enumerate(
+        setup.pipeline.batches(first, num_steps, process_index=index, process_count=count), first
+    ):
         if step_number == first:
             ids = setup.pipeline.record_ids(first, process_index=index, process_count=count)
             if setup.objective.rows == "response":

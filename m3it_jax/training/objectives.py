@@ -94,8 +94,8 @@ def tower_loss(
     sums = {"train/loss/captions": _pair(matching, num_pictures)}
     for number, (name, _) in enumerate(task.attributes):
         total, right, known = losses.attribute_loss(outputs[name], batch["attributes"][:, number])
-        # A share of the batch, not of the known labels: a rare attribute must not shout.
-        loss += total / num_pictures
+        # The mean over known labels: over all pictures, captions would drown what few pictures have (digits of a pair).
+        loss += total / jnp.maximum(known, 1)
         sums[f"train/accuracy/{name}"] = _pair(right, known)
     sums["train/loss"] = _pair(loss * num_pictures, num_pictures)
     return loss, sums

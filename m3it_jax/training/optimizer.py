@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from m3it_jax import sharding
+from m3it_jax import parameter_paths, sharding
 from m3it_jax.config import OptimizerConfig
 
 
@@ -20,14 +20,16 @@ def schedule(config: OptimizerConfig, num_steps: int, peak: float) -> optax.Sche
         "cosine": optax.cosine_decay_schedule(peak, decay_steps, alpha=config.end_share),
         "linear": optax.linear_schedule(peak, peak * config.end_share, decay_steps),
     }
-    warmup = optax.linear_schedule(0.0, peak, config.warmup_steps) if config.warmup_steps else optax.constant_schedule(peak)
+    warmup = (
+        optax.linear_schedule(0.0, peak, config.warmup_steps) if config.warmup_steps else optax.constant_schedule(peak)
+    )
     pieces = [warmup, optax.constant_schedule(peak), decays[config.decay]]
     return optax.join_schedules(pieces, [config.warmup_steps, decay_begin])
 
 
 def decay_mask(params: Any) -> Any:
     """Returns True for matrices, False for biases, norms, embeddings and query tokens."""
-    return sharding.map_with_path(lambda path, _: path.endswith("/kernel"), params)
+    return parameter_paths.map_with_path(lambda path, _: path.endswith("/kernel"), params)
 
 
 def _muon_dimensions(params: Any) -> Any:
@@ -45,7 +47,7 @@ def _muon_dimensions(params: Any) -> Any:
             return optax.contrib.MuonDimensionNumbers(inner[:-1], inner[-1:])
         return optax.contrib.MuonDimensionNumbers(inner[:1], inner[1:])
 
-    return sharding.map_with_path(dimensions, params)
+    return parameter_paths.map_with_path(dimensions, params)
 
 
 def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from m3it_jax import checkpointing, errors, prompts, records, sharding
+from m3it_jax import checkpointing, errors, parameter_paths, records, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import pipeline, transforms
@@ -52,7 +52,12 @@ def prepare(config: Experiment) -> Setup:
             f"data.tokenizer: has {tokenizer.vocab_size} pieces, but model.variant={config.model.variant} embeds only "
             f"{variant.decoder.vocab_size}; take the tokenizer that belongs to the model"
         )
-    layout = make_layout(config, tokenizer)
+    layout = transforms.Layout.of(
+        tokenizer,
+        num_queries=variant.qformer.num_queries,
+        max_text_len=config.data.max_text_len,
+        max_response_len=config.data.max_response_len,
+    )
     objective = objectives.OBJECTIVES[config.objective]
 
     def make_pipeline(data: Any) -> pipeline.Pipeline:
@@ -93,23 +98,10 @@ def prepare(config: Experiment) -> Setup:
     )
 
 
-def make_layout(config: Experiment, tokenizer: tokenization.Tokenizer) -> transforms.Layout:
-    """Returns where pictures and text stand in a row, for the configuration's variant and tokenizer."""
-    return transforms.Layout(
-        num_queries=VARIANTS[config.model.variant].qformer.num_queries,
-        open_ids=tuple(tokenizer.encode(prompts.IMAGE_OPEN)),
-        close_ids=tuple(tokenizer.encode(prompts.IMAGE_CLOSE)),
-        bos_id=tokenizer.bos_id,
-        eos_id=tokenizer.eos_id,
-        max_text_len=config.data.max_text_len,
-        max_response_len=config.data.max_response_len,
-    )
-
-
 def describe(config: Experiment, setup: Setup) -> str:
     """Returns a table of what would be trained and what stays frozen, part by part, in parameters."""
     abstract, _ = abstract_params(setup.objective, setup.task)
-    trainable, frozen = (sharding.flatten(tree) for tree in split(abstract, config.trainable))
+    trainable, frozen = (parameter_paths.flatten(tree) for tree in split(abstract, config.trainable))
     lines = [f"{'part':<12}{'trained':>16}{'frozen':>16}"]
     for part in abstract:
         counts = [
@@ -127,7 +119,10 @@ def abstract_params(objective: objectives.Objective, task: objectives.Task) -> t
     batch = {
         "images": jnp.zeros((1, side, side, 3), jnp.uint8),
         "caption_ids": jnp.zeros((1, transforms.CAPTION_LEN), jnp.int32),
-        **{name: jnp.zeros((1, 2), jnp.int32) for name in ("token_ids", "image_token_index", "positions", "segment_ids")},
+        **{
+            name: jnp.zeros((1, 2), jnp.int32)
+            for name in ("token_ids", "image_token_index", "positions", "segment_ids")
+        },
     }
     return jax.eval_shape(objective.make_model(task).init, jax.random.key(0), batch)["params"], batch
 
@@ -141,9 +136,11 @@ def initial_state(config: Experiment, setup: Setup) -> TrainState:
     """
     abstract, example = abstract_params(setup.objective, setup.task)
     trainable, _ = split(abstract, config.trainable)
-    shapes = sharding.flatten(abstract)
-    dtypes = {path: "float32" if path in sharding.flatten(trainable) else config.model.frozen_dtype for path in shapes}
-    shardings = sharding.flatten(sharding.parameter_shardings(abstract, setup.mesh, setup.rules))
+    shapes = parameter_paths.flatten(abstract)
+    dtypes = {
+        path: "float32" if path in parameter_paths.flatten(trainable) else config.model.frozen_dtype for path in shapes
+    }
+    shardings = parameter_paths.flatten(sharding.parameter_shardings(abstract, setup.mesh, setup.rules))
     params = {}
     for path, leaf in _loaded(config.init_from, shapes).items():
         params[path] = jax.device_put(leaf.astype(dtypes[path]), shardings[path])
@@ -152,11 +149,11 @@ def initial_state(config: Experiment, setup: Setup) -> TrainState:
         model = setup.objective.make_model(setup.task)
 
         def init(key: jax.Array) -> dict[str, jax.Array]:
-            leaves = sharding.flatten(model.init(key, example)["params"])
+            leaves = parameter_paths.flatten(model.init(key, example)["params"])
             return {path: leaves[path].astype(dtypes[path]) for path in fresh}
 
         params |= jax.jit(init, out_shardings={path: shardings[path] for path in fresh})(jax.random.key(config.seed))
-    trained, frozen = split(sharding.unflatten({path: params[path] for path in shapes}), config.trainable)
+    trained, frozen = split(parameter_paths.unflatten({path: params[path] for path in shapes}), config.trainable)
     abstract_opt = jax.eval_shape(setup.optimizer.init, trained)
     places = optimizer_shardings(abstract_opt, shardings, setup.mesh)
     opt_state = jax.jit(setup.optimizer.init, out_shardings=places)(trained)
@@ -172,7 +169,9 @@ def _loaded(init_from: dict[str, str], shapes: dict[str, Any]) -> dict[str, np.n
         wanted = [path for path in shapes if part in ("all", path.split("/")[0])]
         for path in wanted:
             if path not in found:
-                raise errors.UserError(f"init_from.{part}={source}: holds no {path}; it belongs to another model.variant")
+                raise errors.UserError(
+                    f"init_from.{part}={source}: holds no {path}; it belongs to another model.variant"
+                )
             if found[path].shape != shapes[path].shape:
                 raise errors.UserError(
                     f"init_from.{part}={source}: {path} has shape {found[path].shape}, the model needs "
@@ -183,7 +182,7 @@ def _loaded(init_from: dict[str, str], shapes: dict[str, Any]) -> dict[str, np.n
 
 
 def optimizer_shardings(opt_state: Any, param_shardings: dict[str, Any], mesh: Mesh) -> Any:
-    """Returns a sharding for each leaf of an optimiser's state: that of the parameter it belongs to, else replicated."""
+    """Returns the sharding of each leaf of an optimiser's state: that of its parameter, else replicated."""
 
     def place(path: tuple[Any, ...], leaf: Any) -> Any:
         names = [str(key.key) if isinstance(key, jax.tree_util.DictKey) else "" for key in path]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from m3it_jax import errors, sharding
+from m3it_jax import errors, parameter_paths
 
 
 class TrainState(NamedTuple):
@@ -50,7 +50,7 @@ def decide(paths: Sequence[str], table: Sequence[tuple[str, bool]]) -> dict[str,
 
 def split(params: Mapping[str, Any], table: Sequence[tuple[str, bool]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the trained and the frozen leaves of a nested tree, each as {path: leaf}."""
-    leaves = sharding.flatten(params)
+    leaves = parameter_paths.flatten(params)
     decided = decide(list(leaves), table)
     trainable = {path: leaf for path, leaf in leaves.items() if decided[path]}
     frozen = {path: leaf for path, leaf in leaves.items() if not decided[path]}
@@ -59,4 +59,4 @@ def split(params: Mapping[str, Any], table: Sequence[tuple[str, bool]]) -> tuple
 
 def merge(trainable: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the nested tree that `split` took apart."""
-    return sharding.unflatten({**sharding.flatten(trainable), **sharding.flatten(frozen)})
+    return parameter_paths.unflatten({**parameter_paths.flatten(trainable), **parameter_paths.flatten(frozen)})

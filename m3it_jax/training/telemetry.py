@@ -82,7 +82,9 @@ class Telemetry:
     def write_validation(self, step: int, sums: Mapping[str, np.ndarray]) -> None:
         """Writes the means over validation batches, `train/...` renamed to `validation/...`."""
         values = means(sums, self._source_names)
-        values = {name.replace("train/", "validation/").replace("data/", "validation/"): x for name, x in values.items()}
+        values = {
+            name.replace("train/", "validation/").replace("data/", "validation/"): x for name, x in values.items()
+        }
         self._metrics.write(step, values)
         self._board.write_scalars(step, values)
 

@@ -1,122 +1,20 @@
-"""A data folder of a few records, written without TFDS: two sources with one picture, one with two, one with eight."""
+"""A pipeline over the shared data folder of a few records."""
 
-import io
-import json
-import types
-
-import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
 
-from m3it_jax import config, prompts, records, schema, tokenizer
-from m3it_jax.input_pipeline import pipeline, transforms
-
-SIZE = 16
-NUM_PICTURES = {"ones": 1, "more-ones": 1, "pairs": 2, "films": 8}
-COUNTS = {"ones": 40, "more-ones": 20, "pairs": 24, "films": 16}
-POOL = ("What is this?", "Name the picture.", "Say what you see.")
-
-
-def picture(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def instance(source: str, number: int, **changes) -> schema.Instance:
-    num_images = NUM_PICTURES[source]
-    fields = {
-        "id": f"{source}-{number}",
-        "source": source,
-        "task": "captioning",
-        "language": "en",
-        "instruction": POOL[number % len(POOL)],
-        "inputs": f"hint {number}",
-        "outputs": f"a picture with number {number}",
-        "images": tuple(picture(1000 * number + frame) for frame in range(num_images)),
-        "meta": {
-            "captions": [f"picture {number} frame {frame}" for frame in range(num_images)],
-            "attributes": {"parity": "odd" if number % 2 else "even", "number": number % 5},
-        },
-    }
-    return schema.Instance(**fields | changes)
-
-
-def write_folder(path, sources) -> records.DataFolder:
-    manifest = {"schema_version": schema.SCHEMA_VERSION, "name": "test", "edition": "base", "sources": {}}
-    manifest["attributes"] = {"parity": ["even", "odd"], "number": [0, 1, 2, 3]}
-    texts = []
-    for name, instances in sources.items():
-        shard = path / name / "1.0.0" / f"{name}-train.tfrecord-00000-of-00001"
-        shard.parent.mkdir(parents=True)
-        with tf.io.TFRecordWriter(str(shard)) as writer:
-            for record in instances:
-                writer.write(_serialized(record))
-                texts.append(prompts.prompt(record.instruction, record.inputs) + prompts.response(record.outputs))
-                texts += record.meta.get("captions", [])
-        records.write_index(shard)
-        facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
-        splits = {"train": len(instances)}
-        manifest["sources"][name] = facts | {
-            "version": "1.0.0",
-            "splits": splits,
-            "fingerprint": f"{name}-{len(instances)}",
-            "instructions": list(POOL),
-        }
-    marks = [prompts.IMAGE_OPEN, prompts.IMAGE_CLOSE] * 20
-    tokenizer.train(texts + marks, path / "tokenizer.model", 400)
-    manifest["tokenizer"] = {"file": "tokenizer.model", "sha256": ""}
-    (path / "m3it.json").write_text(json.dumps(manifest))
-    return records.DataFolder.open(path)
-
-
-def _serialized(record: schema.Instance) -> bytes:
-    features = {}
-    for name, value in records.to_features(record).items():
-        values = value if isinstance(value, list) else [value.encode()]
-        features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-
-
-@pytest.fixture(scope="session")
-def tiny() -> types.SimpleNamespace:
-    """What tests need to make folders of their own, and to say what a record of the shared one holds."""
-    names = {"SIZE": SIZE, "NUM_PICTURES": NUM_PICTURES, "COUNTS": COUNTS, "POOL": POOL}
-    return types.SimpleNamespace(instance=instance, named=named, write_folder=write_folder, **names)
-
-
-def named(record_id: str) -> schema.Instance:
-    source, number = record_id.rsplit("-", 1)
-    return instance(source, int(number))
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory) -> records.DataFolder:
-    sources = {name: [instance(name, number) for number in range(count)] for name, count in COUNTS.items()}
-    return write_folder(tmp_path_factory.mktemp("data"), sources)
-
-
-@pytest.fixture(scope="session")
-def words(folder) -> tokenizer.Tokenizer:
-    return tokenizer.Tokenizer.load(folder.tokenizer_path)
-
-
-@pytest.fixture(scope="session")
-def layout(words) -> transforms.Layout:
-    return transforms.Layout.of(words, num_queries=4, max_text_len=80, max_response_len=40)
+from m3it_jax import config
+from m3it_jax.input_pipeline import pipeline
 
 
 @pytest.fixture
-def make_pipeline(folder, words, layout):
+def make_pipeline(folder, words, layout, tiny):
     def make(*, objective="response", seed=7, data_folder=folder, layout=layout, **fields):
         settings = {"path": str(data_folder.path), "global_batch_size": 8, "max_images": 16} | fields
         return pipeline.Pipeline(
             config.DataConfig(**settings),
             objective=objective,
             layout=layout,
-            image_size=SIZE,
+            image_size=tiny.SIZE,
             seed=seed,
             data_folder=data_folder,
             tokenizer=words,

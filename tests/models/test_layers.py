@@ -23,9 +23,7 @@ def test_rotation_keeps_lengths_and_depends_on_distance_alone() -> None:
     query, key = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
 
     def score(first: int, second: int) -> float:
-        rotated = [
-            layers.rotate(x, jnp.asarray([[place]]), 10_000.0) for x, place in ((query, first), (key, second))
-        ]
+        rotated = [layers.rotate(x, jnp.asarray([[place]]), 10_000.0) for x, place in ((query, first), (key, second))]
         return float((rotated[0] * rotated[1]).sum())
 
     assert score(3, 7) == pytest.approx(score(103, 107), abs=1e-4)

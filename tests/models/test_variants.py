@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from m3it_jax import sharding
+from m3it_jax import parameter_paths, sharding
 from m3it_jax.models.variants import VARIANTS
 from m3it_jax.training import objectives, setup
 
@@ -18,11 +18,13 @@ YING_COUNTS = {"vit": 985_952_256, "qformer": 105_137_664 + 24_576, "projection"
 
 def parameters(name: str) -> dict[str, jax.ShapeDtypeStruct]:
     task = objectives.Task(VARIANTS[name], "float32", False, (), 1, 8)
-    return sharding.flatten(setup.abstract_params(objectives.OBJECTIVES["response"], task)[0])
+    return parameter_paths.flatten(setup.abstract_params(objectives.OBJECTIVES["response"], task)[0])
 
 
 def describe(leaves: dict[str, jax.ShapeDtypeStruct]) -> str:
-    rows = [f"{path} {leaf.shape} {leaf.dtype} {sharding.parameter_axes(path)}" for path, leaf in sorted(leaves.items())]
+    rows = [
+        f"{path} {leaf.shape} {leaf.dtype} {sharding.parameter_axes(path)}" for path, leaf in sorted(leaves.items())
+    ]
     return "\n".join(rows) + "\n"
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3it_jax import sharding
+from m3it_jax import parameter_paths
 from m3it_jax.config import OptimizerConfig
 from m3it_jax.training import optimizer
 
@@ -40,7 +40,7 @@ PARAMS = {
 
 
 def test_only_matrices_decay() -> None:
-    mask = sharding.flatten(optimizer.decay_mask(PARAMS))
+    mask = parameter_paths.flatten(optimizer.decay_mask(PARAMS))
     assert {path for path, decays in mask.items() if decays} == {
         "decoder/blocks/attn/query/kernel",
         "decoder/blocks/attn/out/kernel",

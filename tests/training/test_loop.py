@@ -1,0 +1,216 @@
+"""The loop: what is frozen stays, what was stopped goes on to the last bit, and the mesh changes nothing."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from m3it_jax import checkpointing, errors, parameter_paths, sharding
+from m3it_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    Experiment,
+    LogConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ValidationConfig,
+)
+from m3it_jax.training import loop, run_folder, setup, step
+from m3it_jax.training.objectives import OBJECTIVES
+
+STAGE_2 = (
+    (r"(qformer|projection)/.*", True),
+    (r"decoder/blocks/attn/(query|value)/kernel", True),
+    (r"(vit|decoder)/.*", False),
+)
+
+
+@pytest.fixture
+def config(folder) -> Experiment:
+    return Experiment(
+        num_steps=6,
+        model=ModelConfig(variant="tiny"),
+        data=DataConfig(
+            path=str(folder.path), global_batch_size=8, max_images=16, max_text_len=80, max_response_len=40
+        ),
+        optimizer=OptimizerConfig(warmup_steps=2),
+        trainable=STAGE_2,
+        mesh=MeshConfig(data=1, fsdp=2, tensor=2),
+        checkpoint=CheckpointConfig(every=3),
+        log=LogConfig(every=2),
+    )
+
+
+def train(config: Experiment, run_dir: pathlib.Path, on_first_batch=lambda batch, ids: None) -> int:
+    """Runs on as many of the fake devices as the mesh names."""
+    prepared = setup.prepare(config)
+    sizes = config.mesh
+    devices = jax.devices()[: sizes.data * sizes.fsdp * sizes.tensor]
+    mesh = sharding.make_mesh(data=sizes.data, fsdp=sizes.fsdp, tensor=sizes.tensor, devices=devices)
+    prepared = dataclasses.replace(prepared, mesh=mesh)
+    with run_folder.claim(run_dir):
+        run_folder.write_config(config, run_dir)
+        run_folder.write_env(run_dir, prepared.tokenizer_path)
+        return loop.run(config, prepared, run_dir, on_first_batch=on_first_batch)
+
+
+@pytest.fixture(autouse=True)
+def whole_mesh(monkeypatch) -> None:
+    """`prepare` asks for a mesh over all eight devices; these tests choose their own afterwards."""
+    make = sharding.make_mesh
+    monkeypatch.setattr(
+        sharding, "make_mesh", lambda **sizes: make(**sizes) if "devices" in sizes else make(data=-1, fsdp=1, tensor=1)
+    )
+
+
+def params_of(run_dir: pathlib.Path) -> dict[str, np.ndarray]:
+    return parameter_paths.flatten(checkpointing.restore_params(run_dir)[0])
+
+
+def lines(run_dir: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_frozen_parameters_stay_and_trained_ones_move(config, tmp_path) -> None:
+    prepared = setup.prepare(config)
+    before = parameter_paths.flatten(setup.initial_state(config, prepared).params)
+    assert train(config, tmp_path / "run") == 6
+    after = params_of(tmp_path / "run")
+    assert after.keys() == before.keys()
+    for path, leaf in before.items():
+        moved = not np.array_equal(np.asarray(leaf), after[path])
+        # The keys' biases of attention have no gradient: softmax takes a shift of all scores away.
+        trained = path.startswith(("qformer", "projection")) or path.endswith(("query/kernel", "value/kernel"))
+        trained &= not path.startswith("vit")
+        if not path.endswith("key/bias"):
+            assert moved == trained, path
+
+
+def test_optimiser_has_no_moments_for_frozen_parameters(config) -> None:
+    prepared = setup.prepare(config)
+    state = setup.initial_state(config, prepared)
+    trained = len(jax.tree.leaves(state.trainable))
+    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
+    assert len(moments) == 2 * trained < 2 * len(jax.tree.leaves(state.params))
+
+
+def test_a_stopped_run_goes_on_to_the_last_bit(config, tmp_path) -> None:
+    """Stopped by SIGTERM in step 1 (off any schedule), then resumed: same lines, same parameters, same rows."""
+    assert train(config, tmp_path / "whole") == 6
+    seen: list[str] = []
+    stopped = train(config, tmp_path / "run", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert stopped == 1
+    assert train(config, tmp_path / "run", lambda batch, ids: seen.extend(ids)) == 6
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    whole, resumed = params_of(tmp_path / "whole"), params_of(tmp_path / "run")
+    for path, leaf in whole.items():
+        np.testing.assert_array_equal(leaf, resumed[path], err_msg=path)
+    assert seen == setup.prepare(config).pipeline.record_ids(1, process_index=0, process_count=1)
+
+
+def test_a_finished_run_does_nothing_more(config, tmp_path) -> None:
+    config.num_steps = 2
+    assert train(config, tmp_path / "run") == 2
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    assert train(config, tmp_path / "run", lambda *_: pytest.fail("a batch was made")) == 2
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(("sizes", "preset"), [((8, 1, 1), "single"), ((2, 4, 1), "fsdp"), ((2, 2, 2), "fsdp_tp")])
+def test_sharded_equals_unsharded(config, tmp_path, sizes, preset) -> None:
+    config.num_steps, config.model.variant = 2, "tiny"
+    config.mesh = MeshConfig(data=1, fsdp=1, tensor=1, rules="single")
+    train(config, tmp_path / "one")
+    config.mesh = MeshConfig(*sizes, rules=preset)
+    train(config, tmp_path / "many")
+    for one, many in zip(lines(tmp_path / "one"), lines(tmp_path / "many"), strict=True):
+        assert many["train/loss"] == pytest.approx(one["train/loss"], rel=1e-5)
+    single, sharded = params_of(tmp_path / "one"), params_of(tmp_path / "many")
+    for path, leaf in single.items():
+        np.testing.assert_allclose(sharded[path], leaf, atol=2e-4, err_msg=path)
+
+
+def test_activations_are_constrained_on_the_mesh(config) -> None:
+    """Without the constraint in the lowered program the compiler may do as it likes, and no value would tell."""
+    prepared = setup.prepare(config)
+    batch = prepared.pipeline.batch(0, process_index=0, process_count=1)
+    task, rules = prepared.task, prepared.rules
+    eval_step = step.make_eval_step(OBJECTIVES["response"], task, rules=rules)
+    abstract, _ = setup.abstract_params(OBJECTIVES["response"], task)
+    with jax.set_mesh(prepared.mesh):
+        text = jax.jit(eval_step).lower(abstract, batch).as_text()
+    assert text.count("sharding_constraint") >= 5
+
+
+def test_other_data_is_refused_on_resume(config, tmp_path) -> None:
+    config.num_steps = 3
+    train(config, tmp_path / "run")
+    config.num_steps, config.data.global_batch_size = 6, 16
+    with pytest.raises(errors.ConfigError, match=r"num_steps|global_batch_size"):
+        train(config, tmp_path / "run")
+    (tmp_path / "run/config.json").unlink()
+    with pytest.raises(errors.UserError, match="other data"):
+        train(config, tmp_path / "run")
+
+
+def test_weights_of_another_size_are_refused_by_name(config, tmp_path) -> None:
+    config.num_steps = 2
+    train(config, tmp_path / "tiny")
+    config.model.variant, config.init_from = "mini", {"all": str(tmp_path / "tiny")}
+    with pytest.raises(errors.UserError, match=r"has shape .* needs"):
+        setup.initial_state(config, setup.prepare(config))
+
+
+def test_a_part_starts_from_another_run(config, tmp_path) -> None:
+    config.num_steps = 2
+    train(config, tmp_path / "first")
+    config.seed, config.init_from = 5, {"decoder": str(tmp_path / "first")}
+    started = parameter_paths.flatten(setup.initial_state(config, setup.prepare(config)).params)
+    first = params_of(tmp_path / "first")
+    for path, leaf in started.items():
+        same = np.array_equal(np.asarray(leaf), first[path])
+        if path.startswith("decoder/"):
+            assert same, path
+    assert not np.array_equal(started["projection/kernel"], first["projection/kernel"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path) -> None:
+    config.optimizer.learning_rate, config.optimizer.warmup_steps, config.num_steps = 1e30, 0, 20
+    config.optimizer.clip_norm = 1e30
+    with pytest.raises(errors.UserError, match="train/loss is"):
+        train(config, tmp_path / "run")
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path) -> None:
+    with run_folder.claim(tmp_path), pytest.raises(errors.UserError, match="another process"):
+        with run_folder.claim(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("objective", ["vit_tower", "qformer_tower"])
+def test_towers_train_and_are_validated(config, tmp_path, objective: str) -> None:
+    config.objective, config.trainable, config.num_steps = objective, ((".*", True),), 4
+    config.validation = ValidationConfig(every=2, num_steps=2)
+    config.optimizer = OptimizerConfig(name="muon", warmup_steps=1)
+    prepared = setup.prepare
+    # The folder of the tests has a training split alone, so validation reads that one.
+    train_split = dataclasses.replace(config.data)
+    del prepared, train_split
+    train(config, tmp_path / "run")
+    names = {name for line in lines(tmp_path / "run") for name in line}
+    assert {"train/accuracy/parity", "train/loss/captions", "validation/accuracy/parity"} <= names
+
+
+def test_a_decoder_learns_from_descriptions_alone(config, tmp_path) -> None:
+    config.data.picture_as, config.trainable = "captions", ((r"decoder/.*", True), (r".*", False))
+    config.num_steps = 30
+    config.optimizer = OptimizerConfig(learning_rate=1e-2, warmup_steps=2)
+    train(config, tmp_path / "run")
+    losses = [line["train/loss"] for line in lines(tmp_path / "run")]
+    assert losses[-1] < 0.8 * losses[0]

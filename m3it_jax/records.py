@@ -25,33 +25,16 @@ import hashlib
 import json
 import os
 import pathlib
-import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
-from m3it_jax import errors, schema
+from m3it_jax import errors, framing, schema
 
 INDEX_SUFFIX = ".index.npz"
 MANIFEST = "m3it.json"
-
-# TFRecord framing (tensorflow/core/lib/io/record_writer.h): length u64, its masked CRC u32, data, its masked CRC u32.
-HEADER_BYTES = 12
-FOOTER_BYTES = 4
-_MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
-_MAX_RECORD_BYTES = 1 << 30  # a length above this is a broken header, not a record
-
-
-class BrokenRecordError(errors.UserError):
-    """A record that cannot be read: says the file, the record's number in it, the byte offset and the reason."""
-
-    def __init__(self, path: pathlib.Path, *, record: int, offset: int, reason: str):
-        """Takes where it is and what is wrong with it."""
-        super().__init__(f"{path}: record {record} at byte {offset}: {reason}; run `m3it check` on the data folder")
-        self.path, self.record, self.offset, self.reason = path, record, offset, reason
 
 
 @functools.cache
@@ -98,45 +81,18 @@ def decode(serialized: bytes) -> schema.Instance:
     return schema.Instance(**values)
 
 
-def masked_crc(data: bytes) -> int:
-    """Returns the masked CRC32C of `data` as TFRecord files store it."""
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+def normalise(shard: pathlib.Path) -> None:
+    """Writes a shard again with the fields of each record in a fixed order.
 
-
-def frame_problem(frame: bytes, length: int) -> str | None:
-    """Returns what is wrong with one framed record (header, `length` bytes of data, footer), or None."""
-    if len(frame) < HEADER_BYTES + length + FOOTER_BYTES:
-        return f"the file ends inside the record ({len(frame)} of {HEADER_BYTES + length + FOOTER_BYTES} bytes)"
-    stored, header_crc = struct.unpack_from("<QI", frame)
-    if header_crc != masked_crc(frame[:8]):
-        return "the checksum of its length does not match"
-    if stored != length:
-        return f"its length is {stored} bytes, the index says {length}"
-    data = memoryview(frame)[HEADER_BYTES : HEADER_BYTES + length]
-    (data_crc,) = struct.unpack_from("<I", frame, HEADER_BYTES + length)
-    if data_crc != masked_crc(bytes(data)):
-        return "the checksum of its data does not match"
-    return None
-
-
-def scan(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
-    """Yields (byte offset, data) of each record of a shard in order, with every checksum checked.
-
-    Raises:
-      BrokenRecordError: at the first record that does not hold; what follows cannot be found without the index.
+    Protocol buffers write the entries of a map in an order that differs between processes, so two builds of the same
+    records would differ in their bytes.
     """
-    with open(path, "rb") as file:
-        record, offset = 0, 0
-        while header := file.read(HEADER_BYTES):
-            length = struct.unpack_from("<Q", header)[0] if len(header) == HEADER_BYTES else 0
-            sane = len(header) == HEADER_BYTES and length <= _MAX_RECORD_BYTES
-            frame = header + (file.read(length + FOOTER_BYTES) if sane else b"")
-            reason = frame_problem(frame, length) if sane else "the file ends, or its length is out of range"
-            if reason:
-                raise BrokenRecordError(path, record=record, offset=offset, reason=reason)
-            yield offset, frame[HEADER_BYTES : HEADER_BYTES + length]
-            record, offset = record + 1, offset + len(frame)
+    partial = shard.with_name(shard.name + ".partial")
+    with open(partial, "wb") as file:
+        for _, data in framing.scan(shard):
+            example = _example_class().FromString(data)
+            file.write(framing.frame(example.SerializeToString(deterministic=True)))
+    os.replace(partial, shard)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +113,11 @@ class ShardIndex:
 
     def end(self) -> int:
         """Returns the size in bytes that the shard must have."""
-        return int(self.offsets[-1] + self.lengths[-1]) + HEADER_BYTES + FOOTER_BYTES if len(self.ids) else 0
+        return (
+            int(self.offsets[-1] + self.lengths[-1]) + framing.HEADER_BYTES + framing.FOOTER_BYTES
+            if len(self.ids)
+            else 0
+        )
 
 
 def index_path(shard: pathlib.Path) -> pathlib.Path:
@@ -165,18 +125,19 @@ def index_path(shard: pathlib.Path) -> pathlib.Path:
     return shard.with_name(shard.name + INDEX_SUFFIX)
 
 
-def write_index(shard: pathlib.Path) -> ShardIndex:
-    """Reads a shard once, checks it, writes its index beside it and returns it.
+def write_index(shard: pathlib.Path, on_record: Callable[[schema.Instance], None] = lambda _: None) -> ShardIndex:
+    """Reads a shard once, checks it, writes its index beside it and returns it; `on_record` sees every record.
 
     Raises:
       BrokenRecordError: a record of the shard does not hold.
     """
     rows = []
-    for record, (offset, data) in enumerate(scan(shard)):
+    for record, (offset, data) in enumerate(framing.scan(shard)):
         try:
             instance = decode(data)
         except ValueError as error:
-            raise BrokenRecordError(shard, record=record, offset=offset, reason=str(error)) from error
+            raise framing.BrokenRecordError(shard, record=record, offset=offset, reason=str(error)) from error
+        on_record(instance)
         rows.append((instance.id, offset, len(data), len(instance.images)))
     ids, offsets, lengths, num_images = zip(*rows, strict=True) if rows else ((), (), (), ())
     index = ShardIndex(
@@ -192,29 +153,39 @@ def write_index(shard: pathlib.Path) -> ShardIndex:
     return index
 
 
+def load_index(shard: pathlib.Path) -> ShardIndex:
+    """Returns the index stored beside a shard; the shard itself is not looked at.
+
+    Raises:
+      UserError: the index is missing or damaged.
+    """
+    path, remedy = index_path(shard), "build the data folder again"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            index = ShardIndex(**{field.name: arrays[field.name] for field in dataclasses.fields(ShardIndex)})
+    except FileNotFoundError as error:
+        raise errors.UserError(f"{path}: the index of a shard is missing; {remedy}") from error
+    except Exception as error:  # zipfile, zlib and numpy each have their own kind for a damaged file
+        raise errors.UserError(f"{path}: the index is damaged ({error}); {remedy}") from error
+    columns = [getattr(index, field.name) for field in dataclasses.fields(index)]
+    kinds = "".join(column.dtype.kind for column in columns)
+    if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1 or kinds != "Uiii":
+        raise errors.UserError(f"{path}: the index is damaged (its columns do not fit each other); {remedy}")
+    return index
+
+
 def read_index(shard: pathlib.Path) -> ShardIndex:
     """Returns the index stored beside a shard, after a check that the shard has the size it speaks of.
 
     Raises:
       UserError: the index or the shard is missing, damaged or does not belong to the other.
     """
-    path = index_path(shard)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            index = ShardIndex(**{field.name: arrays[field.name] for field in dataclasses.fields(ShardIndex)})
-    except FileNotFoundError as error:
-        raise errors.UserError(f"{path}: the index of a shard is missing; build the data folder again") from error
-    except Exception as error:  # zipfile, zlib and numpy each have their own kind for a damaged file
-        raise errors.UserError(f"{path}: the index is damaged ({error}); build the data folder again") from error
-    sizes = {len(getattr(index, field.name)) for field in dataclasses.fields(index)}
-    if len(sizes) != 1:
-        raise errors.UserError(f"{path}: the index is damaged (columns differ in length); build the data folder again")
-    try:
-        size = shard.stat().st_size
-    except FileNotFoundError as error:
-        raise errors.UserError(f"{shard}: the shard is missing; build the data folder again") from error
+    index = load_index(shard)
+    size = shard.stat().st_size if shard.exists() else 0
     if size != index.end():
-        raise errors.UserError(f"{shard}: has {size} bytes, its index speaks of {index.end()}; build the folder again")
+        raise errors.UserError(
+            f"{shard}: has {size} bytes, its index speaks of {index.end()}; build the data folder again"
+        )
     return index
 
 
@@ -267,10 +238,10 @@ class RecordTable:
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = open(self._shards[shard], "rb")
-        frame = os.pread(self._files[shard].fileno(), HEADER_BYTES + length + FOOTER_BYTES, offset)
-        if reason := frame_problem(frame, length):
+        frame = os.pread(self._files[shard].fileno(), framing.HEADER_BYTES + length + framing.FOOTER_BYTES, offset)
+        if reason := framing.frame_problem(frame, length):
             raise self._broken(number, reason)
-        return frame[HEADER_BYTES : HEADER_BYTES + length]
+        return frame[framing.HEADER_BYTES : framing.HEADER_BYTES + length]
 
     def read(self, number: int) -> schema.Instance:
         """Returns record `number` (from 0).
@@ -283,10 +254,10 @@ class RecordTable:
         except ValueError as error:
             raise self._broken(number, str(error)) from error
 
-    def _broken(self, number: int, reason: str) -> BrokenRecordError:
+    def _broken(self, number: int, reason: str) -> framing.BrokenRecordError:
         shard = int(self._shard_of[number])
         record, offset = int(number - self._first[shard]), int(self._offsets[number])
-        return BrokenRecordError(self._shards[shard], record=record, offset=offset, reason=reason)
+        return framing.BrokenRecordError(self._shards[shard], record=record, offset=offset, reason=reason)
 
 
 @dataclasses.dataclass(frozen=True)

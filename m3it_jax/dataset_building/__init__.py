@@ -1,0 +1,1 @@
+"""Building data folders: source -> drafts -> checked records -> TFRecord shards. No JAX."""

@@ -217,7 +217,6 @@ def train_majority(folder: records.DataFolder, sources: Sequence[str]) -> contro
     Raises:
       UserError: a record cannot be read.
     """
-
     # A source that is held out as a whole has no train split and so no majority answer.
     tables = [folder.table(source, "train") for source in sources if folder.sources[source].splits.get("train")]
 

@@ -1,0 +1,103 @@
+"""Numbers -> the geometry of a line chart; the page draws it. Coordinates are pixels of the chart, y downwards."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+WIDTH, HEIGHT = 520, 280
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44  # margins: left and bottom hold the axes' labels
+
+_MOST_POINTS = 240  # more cannot be told apart at this width
+_LOG_FROM = 8  # ratio of largest to smallest value from which a logarithmic axis shows more
+
+
+@dataclasses.dataclass(frozen=True)
+class Tick:
+    """A mark of an axis: where it is and what stands there."""
+
+    at: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A line over time.
+
+    Attributes:
+      raw: Points of the line, "x,y x,y ..." as SVG's polyline takes them.
+      smooth: The same for its moving average.
+      x_ticks: Marks of the horizontal axis.
+      y_ticks: Marks of the vertical axis.
+      logarithmic: Whether the vertical axis is.
+    """
+
+    raw: str
+    smooth: str
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    logarithmic: bool
+
+
+def line(points: Sequence[tuple[float, float]]) -> Chart | None:
+    """Returns the chart of (x, y) points in order of x, or None if fewer than two are finite."""
+    kept = _thinned([(x, y) for x, y in points if math.isfinite(y)])
+    if len(kept) < 2:
+        return None
+    xs, ys = [x for x, _ in kept], [y for _, y in kept]
+    logarithmic = min(ys) > 0 and max(ys) / min(ys) > _LOG_FROM
+    measure: Callable[[float], float] = math.log if logarithmic else float
+    low, high = (min(ys), max(ys)) if logarithmic else (min(0.0, *ys), max(ys))
+    x_scale = _scale(xs[0], xs[-1], (LEFT, WIDTH - RIGHT))
+    y_scale = _scale(measure(low), measure(high), (HEIGHT - BOTTOM, TOP))
+
+    def drawn(values: Sequence[float]) -> str:
+        return " ".join(f"{x_scale(x):.1f},{y_scale(measure(y)):.1f}" for x, y in zip(xs, values, strict=True))
+
+    y_values = _log_ticks(low, high) if logarithmic else _even_ticks(low, high)
+    return Chart(
+        raw=drawn(ys),
+        smooth=drawn(_smoothed(ys)),
+        x_ticks=[Tick(round(x_scale(x), 1), f"{x:,.10g}") for x in _even_ticks(xs[0], xs[-1])],
+        y_ticks=[Tick(round(y_scale(measure(y)), 1), f"{y:.6g}") for y in y_values],
+        logarithmic=logarithmic,
+    )
+
+
+def _scale(first: float, last: float, pixels: tuple[float, float]) -> Callable[[float], float]:
+    span = (last - first) or 1.0
+    return lambda value: pixels[0] + (value - first) / span * (pixels[1] - pixels[0])
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns at most about `_MOST_POINTS` points: means over runs of neighbours, the last point as it is."""
+    run = math.ceil(len(points) / _MOST_POINTS)
+    if run <= 1:
+        return list(points)
+    means = []
+    for begin in range(0, len(points), run):
+        part = points[begin : begin + run]
+        means.append((sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)))
+    return [*means, points[-1]]
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """Returns the mean of each value and its neighbours, a twentieth of the line to either side."""
+    reach = max(1, len(values) // 20)
+    windows = (values[max(0, place - reach) : place + reach + 1] for place in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Returns 3 to 7 round numbers between two values."""
+    span = (high - low) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 6)
+    first = math.ceil(low / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Returns the values 1, 2 and 5 times a power of ten between two positive values."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    return [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]

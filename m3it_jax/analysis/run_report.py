@@ -1,0 +1,259 @@
+"""Run folder or quick-start folder -> one self-contained report.html.
+
+`collect` reads the folder into plain values, `render` puts them into the page `pages/report.html`. Whatever a folder
+does not have yet (no evaluation, no phases) is left out of the page.
+"""
+
+import base64
+import dataclasses
+import io
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from m3it_jax import errors, records
+from m3it_jax.analysis import charts
+from m3it_jax.evaluation import controls, examples, output, report
+
+REPORT = "report.html"
+PHASES = "phases.json"
+
+_STAGES = ("stage1", "stage2")  # the run folders of a quick-start folder
+_PICTURE_SIDE = 192  # largest side of an embedded picture in pixels; a larger one is made smaller
+_PICTURE_BUDGET = 1_500_000  # bytes of all embedded pictures, so that the page stays under 3 MB
+_SMALL_EDITION = "m3it-mini"
+
+
+def write(run_dir: pathlib.Path, out: pathlib.Path | None = None) -> pathlib.Path:
+    """Writes the report of a folder, by default into it, and returns its path.
+
+    Raises:
+      UserError: the folder is no run, or one of its files is damaged.
+    """
+    out = out or run_dir / REPORT
+    page = render(collect(run_dir))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(out)
+    return out
+
+
+def render(page: Mapping[str, Any]) -> str:
+    """Returns the page as HTML: style and pictures inside, no script, nothing to load."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("m3it_jax.analysis", "pages"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["duration"] = duration
+    margins = {"left": charts.LEFT, "right": charts.RIGHT, "top": charts.TOP, "bottom": charts.BOTTOM}
+    size = {"width": charts.WIDTH, "height": charts.HEIGHT, **margins}
+    return environment.get_template(REPORT).render(page, size=size)
+
+
+def collect(run_dir: pathlib.Path) -> dict[str, Any]:
+    """Returns everything that the page shows, as JSON values.
+
+    Raises:
+      UserError: the folder is no run, or one of its files is damaged.
+    """
+    folders = run_folders(run_dir)
+    stages = [_stage(folder) for folder in folders]
+    phases = _read_json(run_dir / PHASES, [])
+    return {
+        "name": run_dir.resolve().name,
+        "stages": stages,
+        "settings": _side_by_side([stage.pop("config") for stage in stages]),
+        "environment": _side_by_side([stage.pop("environment") for stage in stages]),
+        "phases": phases,
+        "seconds": sum(phase["seconds"] for phase in phases),
+        "data": _data(run_dir, folders),
+        "evaluation": next(filter(None, (_evaluation(folder) for folder in reversed(folders))), None),
+    }
+
+
+def run_folders(run_dir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the run folders to report on: the folder itself, or the stages of a quick-start folder.
+
+    Raises:
+      UserError: it is neither.
+    """
+    stages = [run_dir / name for name in _STAGES]
+    folders = [folder for folder in (run_dir, *stages) if (folder / "config.json").is_file()]
+    if not folders:
+        raise errors.UserError(
+            f"{run_dir}: is no run folder (no config.json) and has no {' or '.join(_STAGES)}; give the --run-dir of "
+            "`m3it train` or of launch/quickstart.sh"
+        )
+    return folders
+
+
+def _stage(folder: pathlib.Path) -> dict[str, Any]:
+    metrics = _read_lines(folder / "metrics.jsonl")
+    speed = _read_lines(folder / "perf.jsonl") or metrics
+    losses = [(row["step"], row["train/loss"]) for row in metrics if "train/loss" in row]
+    chart = charts.line(losses)
+    return {
+        "name": folder.name,
+        "steps": max((row["step"] for row in metrics), default=0),
+        "first_loss": losses[0][1] if losses else None,
+        "last_loss": losses[-1][1] if losses else None,
+        "chart": dataclasses.asdict(chart) if chart else None,
+        "seconds_per_step": _median(speed, "perf/step_s"),
+        "tokens_per_second": _median(speed, "perf/tokens_per_s"),
+        "config": _flat(_read_json(folder / "config.json", {})),
+        "environment": _flat(_read_json(folder / "env.json", {})),
+    }
+
+
+def _median(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in rows if name in row]
+    return statistics.median(values) if values else None
+
+
+def _data(run_dir: pathlib.Path, folders: Sequence[pathlib.Path]) -> dict[str, Any]:
+    """Returns what the data folder says of itself; only its path if it is not there any more."""
+    path = str(_read_json(folders[-1] / "config.json", {}).get("data", {}).get("path", ""))
+    candidates = [run_dir / "data", pathlib.Path(path)]
+    found = next((folder for folder in candidates if (folder / records.MANIFEST).is_file()), None)
+    if found is None:
+        return {"path": path, "name": "", "edition": "", "small": False, "records": {}}
+    manifest = _read_json(found / records.MANIFEST, {})
+    counts: dict[str, int] = {}
+    for source in manifest.get("sources", {}).values():
+        for split, number in source["splits"].items():
+            counts[split] = counts.get(split, 0) + number
+    name = manifest.get("name", "")
+    return {
+        "path": path,
+        "name": name,
+        "edition": manifest.get("edition", ""),
+        "small": name == _SMALL_EDITION,
+        "records": counts,
+    }
+
+
+def _evaluation(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the newest scored evaluation of a run folder, or None if there is none."""
+    found = [path.parent for path in folder.glob(f"eval/*/{output.SCORES}") if path.parent.name.isdigit()]
+    if not found:
+        return None
+    store = output.EvalFolder(max(found, key=lambda path: int(path.name)))
+    scores = store.scores()
+    families = []
+    for name, family in scores["families"].items():
+        beats = family["beats"]
+        families.append(
+            {**_headline(name, scores["tasks"][name]), "skills": family["skills"], "lost": report.lost(beats)}
+        )
+    skills = [_headline(name, entry) for name, entry in scores["tasks"].items() if name not in scores["families"]]
+    return {
+        "stage": folder.name,
+        "step": int(store.path.name),
+        "families": families,
+        "skills": skills,
+        "num_questions": sum(skill["n"] for skill in skills),
+        "controls": [name for name in controls.CONTROLS if any(name in skill["controls"] for skill in skills)],
+        "lock": _flat(scores["lock"]),
+        "gallery": _gallery(store.path / output.EXAMPLES),
+    }
+
+
+def _headline(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    metric, score = next(iter(entry.items()))
+    return {"name": name, "metric": metric, **score, "rouge": entry.get("rougeL", {}).get("value")}
+
+
+def _gallery(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the examples by family with their pictures as data: URIs, as many as the budget of bytes allows."""
+    families: dict[str, list[dict[str, Any]]] = {}
+    left = _PICTURE_BUDGET
+    for example in _read_json(folder / examples.INDEX, []):
+        pictures = [_data_uri(folder / name) for name in example["files"]]
+        left -= sum(map(len, pictures))
+        if left < 0:
+            break
+        families.setdefault(example["family"], []).append({**example, "pictures": pictures})
+    return [{"name": name, "examples": shown} for name, shown in families.items()]
+
+
+def _data_uri(path: pathlib.Path) -> str:
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except OSError as error:
+        raise errors.UserError(f"{path}: is no picture ({error}); run `m3it eval` again") from error
+    file = io.BytesIO()
+    if max(picture.size) > _PICTURE_SIDE:
+        picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+        picture.save(file, "JPEG", quality=85)
+    else:
+        picture.save(file, "PNG")
+    kind = "jpeg" if file.getvalue().startswith(b"\xff\xd8") else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def _side_by_side(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a row for each name in any column, with its value in every column and whether they differ."""
+    rows = []
+    for name in dict.fromkeys(name for column in columns for name in column):
+        values = [_shown(column[name]) if name in column else "-" for column in columns]
+        rows.append({"name": name, "values": values, "differ": len(set(values)) > 1})
+    return rows
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Returns nested objects as one, with dotted names; lists of plain values stay as they are."""
+    if not isinstance(value, Mapping) or (not value and name):
+        return {name: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{name}.{key}" if name else str(key))
+    return flat
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds in words: `0.4 s`, `52 s`, `8 min 52 s`, `1 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _read_json(path: pathlib.Path, default: Any) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise errors.UserError(f"{path}: is no JSON ({error}); restore the file or delete it") from error
+
+
+def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the objects of a JSONL file; a torn last line, as a killed run leaves it, is passed over."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    rows = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise errors.UserError(f"{path}:{number}: is no JSON ({error}); restore the file or delete it") from error
+    return rows

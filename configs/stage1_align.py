@@ -5,6 +5,7 @@ Presets:
           command:   m3it train configs/stage1_align.py:mini --run-dir runs/stage1
           hardware:  2 CPU cores, a few minutes
           score:     see docs/evaluation.md
+  mini_base  the same on the base edition, which has no emoji and no flags
   paper   Ying-VLM (arXiv 2306.04387, section 4.1): 300k steps of 256 captions
           command:   m3it train configs/stage1_align.py:paper --run-dir runs/stage1 --data.path=DATA
           hardware:  an accelerator slice with 100 GB or more; the authors report about 10 days on 8 A100 80GB
@@ -21,14 +22,14 @@ from m3it_jax.config import (
     OptimizerConfig,
 )
 
-PRESETS = ("mini", "paper")
+PRESETS = ("mini", "mini_base", "paper")
 
 TRAINABLE = ((r"(qformer|projection)/.*", True), (r"(vit|decoder)/.*", False))
 
 
 def get_config(preset: str = "mini") -> Experiment:
     """Returns the configuration of a preset."""
-    return {"mini": _mini, "paper": _paper}[preset or "mini"]()
+    return {"mini": _mini, "mini_base": _mini_base, "paper": _paper}[preset or "mini"]()
 
 
 def _mini() -> Experiment:
@@ -37,6 +38,8 @@ def _mini() -> Experiment:
         model=ModelConfig(variant="mini"),
         data=DataConfig(
             tokenizer="package:mini",
+            max_text_len=40,
+            max_response_len=20,
             mixture={
                 "shapes-caption": 3.0,
                 "shapes-caption-zh": 3.0,
@@ -52,6 +55,13 @@ def _mini() -> Experiment:
         init_from={"vit": "package:mini", "qformer": "package:mini", "decoder": "package:mini"},
         checkpoint=CheckpointConfig(every=150),
     )
+
+
+def _mini_base() -> Experiment:
+    config = _mini()
+    mixture = config.data.mixture
+    config.data.mixture = {name: mixture[name] for name in mixture if not name.startswith(("emoji", "flags"))}
+    return config
 
 
 def _paper() -> Experiment:

@@ -5,6 +5,7 @@ Presets:
           command:   m3it train configs/stage2_instruct.py:mini --run-dir runs/stage2 --init_from.all=runs/stage1
           hardware:  2 CPU cores, a few minutes
           score:     see docs/evaluation.md
+  mini_base  the same on the base edition, which has no emoji and no flags
   paper   Ying-VLM (arXiv 2306.04387, section 4.1): 3 epochs over the 27 held-in data sets, 16,150 steps of 256
           command:   m3it train configs/stage2_instruct.py:paper --run-dir runs/stage2 --data.path=DATA
                      --init_from.all=runs/stage1
@@ -22,7 +23,7 @@ from m3it_jax.config import (
     OptimizerConfig,
 )
 
-PRESETS = ("mini", "paper")
+PRESETS = ("mini", "mini_base", "paper")
 
 TRAINABLE = (
     (r"(qformer|projection)/.*", True),
@@ -33,7 +34,7 @@ TRAINABLE = (
 
 def get_config(preset: str = "mini") -> Experiment:
     """Returns the configuration of a preset."""
-    return {"mini": _mini, "paper": _paper}[preset or "mini"]()
+    return {"mini": _mini, "mini_base": _mini_base, "paper": _paper}[preset or "mini"]()
 
 
 def _mini() -> Experiment:
@@ -42,6 +43,8 @@ def _mini() -> Experiment:
         model=ModelConfig(variant="mini"),
         data=DataConfig(
             tokenizer="package:mini",
+            max_text_len=40,
+            max_response_len=20,
             mixture={
                 "shapes-caption": 1.0,
                 "shapes-caption-zh": 1.0,
@@ -72,6 +75,13 @@ def _mini() -> Experiment:
         trainable=TRAINABLE,
         checkpoint=CheckpointConfig(every=250),
     )
+
+
+def _mini_base() -> Experiment:
+    config = _mini()
+    mixture = config.data.mixture
+    config.data.mixture = {name: mixture[name] for name in mixture if not name.startswith(("emoji", "flags"))}
+    return config
 
 
 def _paper() -> Experiment:

@@ -52,7 +52,14 @@ def get_config(preset: str = "") -> Experiment:
     return Experiment(
         num_steps=5_000,
         model=ModelConfig(variant="mini"),
-        data=DataConfig(mixture=MIXTURE, picture_as="captions", global_batch_size=64, max_images=128),
+        data=DataConfig(
+            mixture=MIXTURE,
+            picture_as="captions",
+            global_batch_size=64,
+            max_images=128,
+            max_text_len=40,
+            max_response_len=20,
+        ),
         optimizer=OptimizerConfig(
             learning_rate=2e-3, b2=0.99, warmup_steps=60, hold_share=0.35, decay="linear", end_share=0.01
         ),

@@ -24,17 +24,17 @@ MIXTURE = {
     "shapes-caption": 6.0,
     "digits-caption": 10.0,
     "pairs-caption": 9.0,
-    "video-caption": 1.0,
+    "video-caption": 2.0,
     "emoji-caption": 3.0,
     "flags-caption": 3.0,
 }
-AUGMENT = AugmentConfig(shift=0.06, scale=0.1, rotate=6.0, wave=0.025, jitter=0.2)
+AUGMENT = AugmentConfig(shift=0.05, scale=0.1, rotate=5.0, wave=0.02, jitter=0.15)
 
 
 def get_config(preset: str = "") -> Experiment:
     """Returns the configuration; there are no presets."""
     return Experiment(
-        num_steps=8_000,
+        num_steps=5_500,
         objective="vit_tower",
         model=ModelConfig(variant="mini"),
         data=DataConfig(mixture=MIXTURE, global_batch_size=32, max_images=256, augment=AUGMENT),
@@ -44,7 +44,7 @@ def get_config(preset: str = "") -> Experiment:
             matrix_learning_rate=0.02,
             b2=0.99,
             warmup_steps=60,
-            hold_share=0.35,
+            hold_share=0.3,
             decay="linear",
             end_share=0.01,
         ),

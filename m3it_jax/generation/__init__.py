@@ -1,0 +1,1 @@
+"""From a checkpoint and a request to an answer: cache, decoding on the device, batches of requests, the assistant."""

@@ -1,0 +1,167 @@
+"""What `m3it_jax.load` returns: a trained model that answers about pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from m3it_jax import checkpointing, errors, prompts, sharding
+from m3it_jax.generation.request import Request
+from m3it_jax.generation.sampler import Sampler
+from m3it_jax.generation.session import Session
+from m3it_jax.models import variants, vlm
+from m3it_jax.tokenizer import Tokenizer
+
+TOKENIZER_FILE = "tokenizer.model"  # in a run folder, beside its config.json
+
+# CHOICE: more rows gave no more answers a second on two cores with variant mini.
+_MAX_ROWS = 128
+
+
+class Assistant:
+    """Answers instructions about pictures. Requests of any length share batches and compiled programs.
+
+    Attributes:
+      sampler: What runs the model.
+      config: The configuration that the checkpoint was trained with, as JSON values.
+      step: Optimiser updates of the checkpoint.
+    """
+
+    def __init__(self, sampler: Sampler, config: Mapping[str, Any], step: int):
+        """Takes the parts; `load` makes one from a checkpoint."""
+        self.sampler, self.config, self.step = sampler, config, step
+
+    def generate(self, instruction: str, inputs: str = "", images: Sequence[Any] = (), **sampling: Any) -> str:
+        """Returns one answer.
+
+        Args:
+          instruction: What to do.
+          inputs: The text that the instruction is about (a question, options); may be empty.
+          images: Pictures in order (a video is its frames): PIL images, paths, encoded PNG or JPEG bytes, or float32
+            arrays [3, h, w] that are normalised already.
+          **sampling: Fields of `request.SamplingConfig`: max_new_tokens=32, temperature=0.0 (greedy), num_beams=1,
+            top_k, top_p, repetition_penalty, min_new_tokens, length_penalty, seed.
+
+        Raises:
+          ConfigError: an unknown setting or a value that is not allowed; an empty instruction.
+          UserError: an unreadable picture, or more than the model can hold.
+        """
+        return self.generate_batch([{"instruction": instruction, "inputs": inputs, "images": images, **sampling}])[0]
+
+    def generate_batch(self, requests: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Returns the answers to requests, in their order; each request is a dict of the arguments of `generate`.
+
+        An answer does not depend on the other requests. A picture that several requests show is encoded once.
+
+        Raises:
+          ConfigError: as `generate`.
+          UserError: as `generate`, with the number of the request where it is known.
+        """
+        answers = [""] * len(requests)
+        for number, answer in self.stream_batch(requests):
+            answers[number] = answer
+        return answers
+
+    def stream_batch(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
+        """Yields (number of the request, its answer) as batches are finished, the longest prompts first.
+
+        Raises:
+          ConfigError: as `generate`.
+          UserError: as `generate_batch`.
+        """
+        prepared = [self.sampler.prepare(Request.of(request)) for request in requests]
+        for number, ids in self.sampler.answers(prepared):
+            yield number, self.text(ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Returns the answer in generated token ids."""
+        return prompts.answer(self.sampler.tokenizer.decode(ids))
+
+    def log_likelihood(self, instruction: str, inputs: str, images: Sequence[Any], response: str) -> float:
+        """Returns the sum of log p (natural, float32) of the response's tokens, its newline and end id included.
+
+        Raises:
+          ConfigError: an empty instruction.
+          UserError: as `generate`.
+        """
+        request = Request.of({"instruction": instruction, "inputs": inputs, "images": images})
+        return self.sampler.log_likelihood(request, response)
+
+    def logits(self, images: Sequence[Any], token_ids: Sequence[int]) -> np.ndarray:
+        """Returns float32 [T, V]: the scores of the next token after every position.
+
+        The positions are those of the pictures' blocks (opening marks, query tokens, closing marks), then `token_ids`,
+        which are taken as they are: the begin id is the caller's.
+
+        Raises:
+          UserError: an id outside the vocabulary, an unreadable picture, or more than the model can hold.
+        """
+        return self.sampler.logits(images, token_ids)
+
+    def session(self) -> Session:
+        """Returns the memory of one conversation, which computes pictures and earlier turns once."""
+        return Session(self.sampler)
+
+
+def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS) -> Assistant:
+    """Returns the assistant of a checkpoint.
+
+    Args:
+      checkpoint: A run folder (its newest checkpoint), a quick-start folder (its stage 2), or one checkpoint folder.
+      max_rows: Most rows that are decoded together, counting each beam; fewer need less memory.
+
+    Raises:
+      UserError: there is no checkpoint, it is damaged, it holds another model than its config.json says, or its
+        tokenizer is missing or does not fit.
+    """
+    run = checkpointing.locate(checkpoint).run
+    params, config, step = checkpointing.restore_params(checkpoint)
+    variant, model = _model_of(config, run)
+    tokenizer = Tokenizer.load(run / TOKENIZER_FILE)
+    if tokenizer.vocab_size > variant.decoder.vocab_size:
+        raise errors.UserError(
+            f"{run / TOKENIZER_FILE}: has {tokenizer.vocab_size} pieces, the model of {run} has room for "
+            f"{variant.decoder.vocab_size}; put the tokenizer back that it was trained with"
+        )
+    params = _checked(params, _shapes(model, variant), run)
+    return Assistant(Sampler(model, jax.device_put(params), tokenizer, max_rows=max_rows), config, step)
+
+
+def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, vlm.VLM]:
+    fields = config.get("model")
+    name = fields.get("variant") if isinstance(fields, dict) else None
+    if name not in variants.VARIANTS:
+        raise errors.UserError(
+            f"{run / checkpointing.CONFIG_FILE}: model.variant={name!r} is not one of {', '.join(variants.VARIANTS)}; "
+            "the checkpoint is of another version or no model of this program"
+        )
+    variant = variants.VARIANTS[name]
+    return variant, vlm.make_vlm(variant, dtype=fields.get("compute_dtype", "float32"))
+
+
+def _shapes(model: vlm.VLM, variant: variants.Variant) -> dict[str, Any]:
+    """Returns the shapes of all parameters; nothing is computed."""
+    side = variant.vit.image_size
+    rows = dict.fromkeys(("token_ids", "image_token_index", "positions", "segment_ids"), jnp.zeros((1, 1), jnp.int32))
+    batch = {"images": jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8), **rows}
+    return jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+
+
+def _checked(params: Mapping[str, Any], shapes: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Returns the parameters that the model has, after comparing each with what it must be.
+
+    Raises:
+      UserError: one is missing or has another shape.
+    """
+    found, wanted = sharding.flatten(params), sharding.flatten(shapes)
+    for path, shape in wanted.items():
+        if path not in found or tuple(found[path].shape) != tuple(shape.shape):
+            held = f"has shape {tuple(found[path].shape)}" if path in found else "is missing"
+            raise errors.UserError(
+                f"{run}: parameter {path} {held}, the model needs {tuple(shape.shape)}; "
+                f"{checkpointing.CONFIG_FILE} does not fit this checkpoint"
+            )
+    return sharding.unflatten({path: found[path] for path in wanted})

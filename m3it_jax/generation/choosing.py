@@ -1,0 +1,89 @@
+"""Scores of the next token -> the token: what is forbidden or damped first, then the greedy or the drawn choice.
+
+The order of the steps is that of transformers' `generate` (generation/utils.py, `_get_logits_processor`): repetition
+penalty, least length, temperature, top-k, top-p.
+
+Settings of a batch are a dict of arrays, so that requests with different settings share a batch and a compiled program:
+`max_new`, `min_new`, `top_k` (0 = off) int32 [B]; `temperature` (0 = greedy), `top_p`, `repetition_penalty` float32
+[B]; `length_penalty` float32 [B]; `seed` uint32 [B]. The same for all rows (`SHARED`): `stop_ids` int32 [any length]
+and `num_ids` int32 [], the ids that the tokenizer knows; a model may have room for more, which mean nothing.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Settings = dict[str, jax.Array]
+SHARED = ("stop_ids", "num_ids")
+
+# (scores [B, V], settings, number of tokens that each row has already [B]) -> token ids int32 [B].
+Choose = Callable[[jax.Array, Settings, jax.Array], jax.Array]
+
+
+def adjust(scores: jax.Array, seen: jax.Array, settings: Settings, num_new: jax.Array) -> jax.Array:
+    """Returns the scores with repetition damped and unknown ids forbidden, and the ends in rows that are too short yet.
+
+    Args:
+      scores: float32 [B, V], logits or log-probabilities.
+      seen: bool [B, V], True for the tokens of the row's text so far, prompt included. A positive score is divided by
+        the penalty, a negative one multiplied (CTRL, arXiv 1909.05858, as transformers applies it).
+      settings: See the module.
+      num_new: int32 [B], tokens that each row has already.
+    """
+    penalty = settings["repetition_penalty"][:, None]
+    scores = jnp.where(seen, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
+    scores = jnp.where(jnp.arange(scores.shape[1]) < settings["num_ids"], scores, -jnp.inf)
+    stop_ids = settings["stop_ids"]
+    ends = jnp.where((num_new < settings["min_new"])[:, None], -jnp.inf, scores[:, stop_ids])
+    return scores.at[:, stop_ids].set(ends)
+
+
+def is_stop(token: jax.Array, settings: Settings) -> jax.Array:
+    """Returns bool, True where a token ends its row."""
+    return (token[..., None] == settings["stop_ids"]).any(axis=-1)
+
+
+def greedy(scores: jax.Array, settings: Settings, num_new: jax.Array) -> jax.Array:
+    """Returns the token of the highest score in each row (the first of equals)."""
+    return scores.argmax(axis=-1).astype(jnp.int32)
+
+
+def sample(scores: jax.Array, settings: Settings, num_new: jax.Array) -> jax.Array:
+    """Returns a drawn token for each row with a temperature above 0 and the greedy one for the others.
+
+    A draw depends on the row's scores, its seed and its number of tokens, and on no other row.
+    """
+    temperature = settings["temperature"]
+    warm = scores / jnp.where(temperature > 0, temperature, 1.0)[:, None]
+    kept = keep_top_p(keep_top_k(warm, settings["top_k"]), settings["top_p"])
+
+    def draw(seed: jax.Array, count: jax.Array, row: jax.Array) -> jax.Array:
+        return jax.random.categorical(jax.random.fold_in(jax.random.key(seed), count), row)
+
+    drawn = jax.vmap(draw)(settings["seed"], num_new, kept).astype(jnp.int32)
+    return jnp.where(temperature > 0, drawn, greedy(scores, settings, num_new))
+
+
+def keep_top_k(scores: jax.Array, top_k: jax.Array) -> jax.Array:
+    """Returns [B, V] scores with all but the `top_k` highest of a row at -inf (0: none; equals of the last stay)."""
+    num_tokens = scores.shape[-1]
+    rank = jnp.where(top_k > 0, jnp.minimum(top_k, num_tokens), num_tokens) - 1
+    ordered = jnp.sort(scores, axis=-1, descending=True)
+    least = jnp.take_along_axis(ordered, rank[:, None], axis=-1)
+    return jnp.where(scores >= least, scores, -jnp.inf)
+
+
+def keep_top_p(scores: jax.Array, top_p: jax.Array) -> jax.Array:
+    """Returns [B, V] scores with all at -inf but the fewest likeliest tokens that together reach `top_p` (1: all).
+
+    The likeliest token always stays.
+    """
+    ordered = jnp.sort(scores, axis=-1, descending=True)
+    probabilities = jax.nn.softmax(ordered, axis=-1)
+    # What stands before a token: below top_p, the token is still needed. Rounding must not cut the tail at 1.
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    needed = (before < top_p[:, None]) | (top_p[:, None] >= 1.0)
+    last = jnp.maximum(needed.sum(axis=-1) - 1, 0)
+    least = jnp.take_along_axis(ordered, last[:, None], axis=-1)
+    return jnp.where(scores >= least, scores, -jnp.inf)

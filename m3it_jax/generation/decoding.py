@@ -1,0 +1,174 @@
+"""The programs that run on the device: encode pictures, prefill, extend, and the loop that writes whole answers.
+
+Each is jitted on its own with the model as a static argument, so its compiled form is found again by the shapes alone:
+
+    encode_images -> image_embeds
+    prefill       -> scores after the prompt, cache       extend: the same for more tokens of a filled cache
+    begin         -> state: the first token of each row
+    run           -> state: up to `num_steps` more tokens of each row, one while_loop that ends when all rows are done
+
+Rows are dicts of int32 arrays [B, T]: `token_ids`, `image_token_index` (place in the flattened image_embeds, -1 for
+text) and `segment_ids` (1 = token, 0 = padding at the end of the row).
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from m3it_jax.generation import choosing, kv_cache
+from m3it_jax.models.vlm import VLM
+
+Params = dict[str, Any]
+Rows = dict[str, jax.Array]
+State = dict[str, Any]
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def encode_images(model: VLM, params: Params, images: jax.Array) -> jax.Array:
+    """Returns image_embeds [I, Q, D] of pictures [I, h, w, 3]: uint8, or float32 that is normalised already."""
+    return model.apply({"params": params}, images, method="encode_images")
+
+
+@functools.partial(jax.jit, static_argnames=("model", "num_slots"))
+def prefill(
+    model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, num_slots: int
+) -> tuple[jax.Array, kv_cache.KVCache]:
+    """Returns (scores float32 [B, V] of the token after each row, a cache of `num_slots` slots that holds the rows)."""
+    num_rows = rows["token_ids"].shape[0]
+    empty = kv_cache.make(model.decoder.config, num_rows=num_rows, num_slots=num_slots, dtype=model.decoder.dtype)
+    return _extend(model, params, rows, image_embeds=image_embeds, cache=empty)
+
+
+@functools.partial(jax.jit, static_argnames="model", donate_argnames="cache")
+def extend(
+    model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, cache: kv_cache.KVCache
+) -> tuple[jax.Array, kv_cache.KVCache]:
+    """Returns (scores float32 [B, V] of the token after each row, the cache with the rows added).
+
+    The cache that goes in is used up. A row without tokens is left as it is, and its scores mean nothing.
+    """
+    return _extend(model, params, rows, image_embeds=image_embeds, cache=cache)
+
+
+def _extend(
+    model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, cache: kv_cache.KVCache
+) -> tuple[jax.Array, kv_cache.KVCache]:
+    variables = {"params": params}
+    embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")
+    positions = cache["lengths"][:, None] + jnp.arange(embeds.shape[1], dtype=jnp.int32)[None, :]
+    hidden, cache = model.apply(variables, embeds, positions, rows["segment_ids"], cache, method="extend")
+    # Only the last token of each row is asked: the head over all of them would cost more than the layers.
+    last = jnp.maximum((rows["segment_ids"] > 0).sum(axis=1) - 1, 0)
+    hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
+    return model.apply(variables, hidden, method="logits")[:, 0], cache
+
+
+@functools.partial(jax.jit, static_argnames=("choose", "num_new_slots"), donate_argnames="cache")
+def begin(
+    choose: choosing.Choose,
+    logits: jax.Array,
+    cache: kv_cache.KVCache,
+    *,
+    rows: Rows,
+    settings: choosing.Settings,
+    num_new_slots: int,
+) -> State:
+    """Returns the state of the loop with the first token of each row chosen.
+
+    Args:
+      choose: A function of `choosing`.
+      logits: From `prefill` or `extend`.
+      cache: From the same call; used up.
+      rows: The whole text of each row so far, which the repetition penalty looks at.
+      settings: See `choosing`. A row with `max_new` 0 is done before it begins.
+      num_new_slots: N, room for new tokens of a row; at least the largest `max_new`.
+
+    Returns:
+      kv_cache; token int32 [B], the newest token, not in the cache yet; new_tokens int32 [B, N] and num_new int32 [B];
+      done bool [B]; seen bool [B, V].
+    """
+    num_rows = logits.shape[0]
+    state = {
+        "kv_cache": cache,
+        "token": jnp.zeros(num_rows, jnp.int32),
+        "new_tokens": jnp.zeros((num_rows, num_new_slots), jnp.int32),
+        "num_new": jnp.zeros(num_rows, jnp.int32),
+        "done": settings["max_new"] <= 0,
+        "seen": seen_tokens(rows, logits.shape[1]),
+    }
+    return _choose(choose, logits, state, settings=settings)
+
+
+def seen_tokens(rows: Rows, vocab_size: int) -> jax.Array:
+    """Returns bool [B, V], True for the token ids that stand as text in a row."""
+    is_text = (rows["segment_ids"] > 0) & (rows["image_token_index"] < 0)
+    ids = jnp.where(is_text, rows["token_ids"], vocab_size)
+    row = jnp.arange(ids.shape[0])[:, None]
+    return jnp.zeros((ids.shape[0], vocab_size), bool).at[row, ids].set(True, mode="drop")
+
+
+@functools.partial(jax.jit, static_argnames=("model", "choose"), donate_argnames="state")
+def run(
+    model: VLM,
+    params: Params,
+    state: State,
+    *,
+    choose: choosing.Choose,
+    settings: choosing.Settings,
+    num_steps: jax.Array,
+) -> State:
+    """Returns the state after up to `num_steps` more tokens of each row, earlier when every row is done.
+
+    The state that goes in is used up. Rows that are done wait without changing: nothing is added to their cache.
+    """
+    variables = {"params": params}
+
+    def unfinished(carry: tuple[jax.Array, State]) -> jax.Array:
+        step, state = carry
+        return (step < num_steps) & ~state["done"].all()
+
+    def advance(carry: tuple[jax.Array, State]) -> tuple[jax.Array, State]:
+        step, state = carry
+        cache = state["kv_cache"]
+        embeds = model.apply(
+            variables, state["token"][:, None], jnp.full((len(state["token"]), 1), -1), None, method="embed"
+        )
+        segment_ids = (~state["done"]).astype(jnp.int32)[:, None]
+        hidden, cache = model.apply(variables, embeds, cache["lengths"][:, None], segment_ids, cache, method="extend")
+        logits = model.apply(variables, hidden[:, 0], method="logits")
+        return step + 1, _choose(choose, logits, {**state, "kv_cache": cache}, settings=settings)
+
+    return jax.lax.while_loop(unfinished, advance, (jnp.int32(0), state))[1]
+
+
+def _choose(choose: choosing.Choose, logits: jax.Array, state: State, *, settings: choosing.Settings) -> State:
+    scores = choosing.adjust(logits, state["seen"], settings, state["num_new"])
+    token = choose(scores, settings, state["num_new"])
+    live = ~state["done"]
+    row = jnp.arange(token.shape[0])
+    place = jnp.where(live, state["num_new"], state["new_tokens"].shape[1])
+    num_new = state["num_new"] + live
+    return {
+        **state,
+        "token": token,
+        "new_tokens": state["new_tokens"].at[row, place].set(token, mode="drop"),
+        "num_new": num_new,
+        "done": state["done"] | choosing.is_stop(token, settings) | (num_new >= settings["max_new"]),
+        "seen": state["seen"].at[row, token].set(True),
+    }
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def score(model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array) -> jax.Array:
+    """Returns float32 [B, T, V]: the scores of the next token after every token of whole rows, without a cache."""
+    variables = {"params": params}
+    embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")
+    positions = jnp.broadcast_to(jnp.arange(embeds.shape[1], dtype=jnp.int32), embeds.shape[:2])
+    hidden = model.apply(variables, embeds, positions, rows["segment_ids"], method=_hidden)
+    return model.apply(variables, hidden, method="logits")
+
+
+def _hidden(model: VLM, embeds: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
+    return model.decoder.hidden(embeds, positions, segment_ids)

@@ -1,0 +1,154 @@
+"""Pictures and videos in any form -> what the model reads, with a key that tells equal pictures by their content."""
+
+import dataclasses
+import hashlib
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from m3it_jax import errors
+from m3it_jax.input_pipeline import transforms
+
+_FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+_VIDEO_FORMATS = ("GIF", "WEBP", "PNG")  # Pillow reads their frames without another package
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture that is not decoded yet.
+
+    Attributes:
+      key: Equal for equal content.
+      name: What to call it in a message.
+      content: Encoded PNG or JPEG, or float32 [3, h, w] that is normalised already.
+    """
+
+    key: str
+    name: str
+    content: bytes | np.ndarray
+
+    def pixels(self, size: int) -> np.ndarray:
+        """Returns uint8 [size, size, 3], or float32 of that shape if the picture was given normalised.
+
+        Raises:
+          UserError: the picture cannot be decoded, or an array has another size.
+        """
+        if isinstance(self.content, np.ndarray):
+            if self.content.shape != (3, size, size):
+                raise errors.UserError(
+                    f"{self.name}: a normalised picture has shape (3, {size}, {size}), this one {self.content.shape}"
+                )
+            return np.ascontiguousarray(self.content.transpose(1, 2, 0), dtype=np.float32)
+        try:
+            return transforms.decode_image(self.content, size)
+        except errors.UserError as error:
+            raise errors.UserError(f"{self.name}: {error}") from error
+
+
+def read(images: Sequence[Any]) -> list[Picture]:
+    """Returns the pictures of a request: PIL images, paths, encoded bytes, or float32 arrays [3, h, w].
+
+    Raises:
+      UserError: a file cannot be read, or an element is something else.
+    """
+    if isinstance(images, str | bytes | os.PathLike | Image.Image):
+        raise errors.UserError("images: must be a list, also for one picture; write images=[...]")
+    return [_read(image, f"images[{number}]") for number, image in enumerate(images)]
+
+
+def _read(image: Any, name: str) -> Picture:
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, str | os.PathLike):
+        path = Path(image)
+        try:
+            return _encoded(path.read_bytes(), str(path))
+        except OSError as error:
+            raise errors.UserError(f"{path}: cannot be read ({error.strerror}); give a PNG or JPEG file") from error
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _encoded(bytes(image), name)
+    if isinstance(image, Image.Image):
+        return _encoded(to_png(image), name)
+    if hasattr(image, "__array__"):
+        array = np.asarray(image)
+        if array.ndim != 3 or not np.issubdtype(array.dtype, np.floating):
+            raise errors.UserError(
+                f"{name}: an array must be float32 [3, h, w], normalised; it is {array.dtype} {list(array.shape)}. "
+                "Give pixels as PIL.Image.fromarray(...)"
+            )
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise errors.UserError(f"{name}: the array holds values that are not finite; check its normalisation")
+        return Picture(_key(array.tobytes(), str(array.shape)), name, array)
+    raise errors.UserError(f"{name}: {type(image).__name__} is no picture; give a path, bytes, a PIL image or an array")
+
+
+def _encoded(data: bytes, name: str) -> Picture:
+    return Picture(_key(data), name, data)
+
+
+def _key(data: bytes, kind: str = "") -> str:
+    return hashlib.sha256(kind.encode() + b"\x00" + data).hexdigest()
+
+
+def to_png(image: Image.Image) -> bytes:
+    """Returns a PIL image as PNG, so that it takes the one way that every picture takes; nothing is lost."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        image = image.convert("RGB")
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def read_video(path: str | os.PathLike[str], num_frames: int = 8) -> list[Picture]:
+    """Returns `num_frames` frames of a video, taken evenly, in order; 8 as in the paper (arXiv 2306.04387, 4.2).
+
+    Args:
+      path: An animated GIF, WebP or PNG, or a folder of PNG or JPEG frames (by name, numbers in their order).
+      num_frames: How many to take; a shorter video gives some twice.
+
+    Raises:
+      UserError: there is no such file, no frame, or it is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted((file for file in path.iterdir() if file.suffix.lower() in _FRAME_SUFFIXES), key=_natural)
+        if not files:
+            raise errors.UserError(f"{path}: holds no frame; a video folder has PNG or JPEG files")
+        return read([files[number] for number in transforms.sample_frames(len(files), num_frames)])
+    try:
+        with Image.open(path, formats=_VIDEO_FORMATS) as video:
+            return _frames(video, path, num_frames)
+    except Image.UnidentifiedImageError as error:
+        raise errors.UserError(
+            f"{path}: is no animated GIF, WebP or PNG; convert it, or give a folder of its frames"
+        ) from error
+    except (OSError, EOFError, SyntaxError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise errors.UserError(f"{path}: the video cannot be read ({reason}); give another file") from error
+
+
+def _frames(video: Image.Image, path: Path, num_frames: int) -> list[Picture]:
+    if video.width * video.height > transforms.MAX_PIXELS:
+        raise errors.UserError(
+            f"{path}: frames of {video.width} x {video.height} pixels are above the limit of {transforms.MAX_PIXELS}"
+        )
+    encoded: dict[int, bytes] = {}
+    numbers = [int(number) for number in transforms.sample_frames(getattr(video, "n_frames", 1), num_frames)]
+    for number in numbers:
+        if number not in encoded:
+            video.seek(number)
+            encoded[number] = to_png(video.convert("RGBA"))
+    return [_encoded(encoded[number], f"{path} frame {number}") for number in numbers]
+
+
+def _natural(file: Path) -> list[tuple[int, int | str]]:
+    """Returns a key that puts frame_10 after frame_9."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", file.name) if part]

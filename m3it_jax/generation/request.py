@@ -1,0 +1,112 @@
+"""One request: what is asked, about which pictures, and how the answer is to be decoded."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from m3it_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How an answer is decoded. The defaults are the greedy decoding of YING-VLM's inference_example.py.
+
+    Attributes:
+      max_new_tokens: Most tokens of an answer, its end mark included.
+      min_new_tokens: Fewest tokens before the end mark.
+      temperature: 0 is greedy; above, scores are divided by it and a token is drawn.
+      top_k: Only so many likeliest tokens are drawn from; 0 means all.
+      top_p: Only the likeliest tokens that together have this probability are drawn from.
+      repetition_penalty: Above 1, tokens that the text has already become less likely.
+      num_beams: Above 1, beam search with so many beams.
+      length_penalty: Beam search divides log-probabilities by (number of tokens) ** this: above 0 favours long answers.
+      seed: Of the draws; the same request and seed give the same answer in any batch.
+    """
+
+    max_new_tokens: int = 32
+    min_new_tokens: int = 0
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses values that mean nothing.
+
+        Raises:
+          ConfigError: the message names the field, its value and what is allowed.
+        """
+        for name, (kind, least, most) in _ALLOWED.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            known = whole or (kind is float and isinstance(value, float) and math.isfinite(value))
+            if not known or not least <= value <= most:
+                bound = f"from {least} to {most}" if most < math.inf else f"of {least} or more"
+                noun = "a whole number" if kind is int else "a number"
+                raise errors.ConfigError(f"{name}={value!r}: must be {noun} {bound}")
+        if self.min_new_tokens > self.max_new_tokens:
+            raise errors.ConfigError(
+                f"min_new_tokens={self.min_new_tokens}: must not be above max_new_tokens={self.max_new_tokens}"
+            )
+        if self.num_beams > 1 and self.temperature > 0:
+            raise errors.ConfigError(
+                f"num_beams={self.num_beams}: beam search draws nothing; set temperature to 0 or num_beams to 1"
+            )
+
+
+_LEAST_PENALTY = 1e-3  # a score is divided by it
+
+_ALLOWED: dict[str, tuple[type, float, float]] = {
+    "max_new_tokens": (int, 1, math.inf),
+    "min_new_tokens": (int, 0, math.inf),
+    "temperature": (float, 0, math.inf),
+    "top_k": (int, 0, math.inf),
+    "top_p": (float, 0, 1),
+    "repetition_penalty": (float, _LEAST_PENALTY, math.inf),
+    "num_beams": (int, 1, math.inf),
+    "length_penalty": (float, -math.inf, math.inf),
+    "seed": (int, 0, 2**63 - 1),
+}
+
+_SAMPLING_FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One question.
+
+    Attributes:
+      instruction: What to do; not empty.
+      inputs: The text that the instruction is about; may be empty.
+      images: Pictures in order, in any form that `pictures.read` takes; a video is its frames.
+      sampling: How the answer is decoded.
+    """
+
+    instruction: str
+    inputs: str = ""
+    images: Sequence[Any] = ()
+    sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Request":
+        """Returns the request of a flat dict: `instruction`, `inputs`, `images` and fields of `SamplingConfig`.
+
+        Raises:
+          ConfigError: a key is unknown, the instruction is missing or empty, or a value is not allowed.
+        """
+        values = dict(values)
+        sampling = {name: values.pop(name) for name in _SAMPLING_FIELDS if name in values}
+        text = {name: values.pop(name) for name in ("instruction", "inputs", "images") if name in values}
+        if values:
+            allowed = ", ".join(("instruction", "inputs", "images", *_SAMPLING_FIELDS))
+            raise errors.ConfigError(f"request: unknown field {min(values)!r}; the fields are {allowed}")
+        for name in ("instruction", "inputs"):
+            if not isinstance(text.get(name, ""), str):
+                raise errors.ConfigError(f"{name}: must be text, it is {type(text[name]).__name__}")
+        if not text.get("instruction", "").strip():
+            raise errors.ConfigError("instruction: is empty; say what to do, for instance 'What is in the picture?'")
+        return cls(**text, sampling=SamplingConfig(**sampling))

@@ -1,0 +1,180 @@
+"""Text and pictures in, token ids out: requests are laid out, batched, run and given back in any order."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from m3it_jax import errors, prompts
+from m3it_jax.generation import batching, beam_search, choosing, decoding, pictures
+from m3it_jax.generation.batching import Prepared
+from m3it_jax.generation.features import FeatureStore
+from m3it_jax.generation.request import Request, SamplingConfig
+from m3it_jax.input_pipeline import transforms
+from m3it_jax.models.vlm import VLM
+from m3it_jax.tokenizer import Tokenizer
+
+
+class Sampler:
+    """A model, its parameters and its tokenizer, ready to answer."""
+
+    def __init__(self, model: VLM, params: decoding.Params, tokenizer: Tokenizer, *, max_rows: int):
+        """Takes what answers are made of; `max_rows` is the most rows of one batch, counting each beam."""
+        self.model, self.params, self.tokenizer, self.max_rows = model, params, tokenizer, max_rows
+        self.max_len = model.decoder.config.max_len
+        self.num_queries = model.qformer.config.num_queries
+        self.layout = transforms.Layout.of(
+            tokenizer, num_queries=self.num_queries, max_text_len=self.max_len, max_response_len=self.max_len
+        )
+        self.features = FeatureStore(model, params)
+        newline = tokenizer.encode("\n")[-1]  # some vocabularies put a space piece in front of it
+        self.stop_ids = (tokenizer.eos_id, newline)
+
+    def prepare(self, request: Request) -> Prepared:
+        """Returns a request as tokens; its pictures are found but not decoded yet.
+
+        Raises:
+          UserError: a picture file is missing, or the prompt leaves no room in the model.
+        """
+        ids = self.tokenizer.encode(prompts.prompt(request.instruction, request.inputs))
+        return self.lay_out(ids, pictures.read(request.images), request.sampling)
+
+    def lay_out(
+        self, prompt_ids: Sequence[int], shown: Sequence[pictures.Picture], sampling: SamplingConfig
+    ) -> Prepared:
+        """Returns a row of pictures and a prompt that is tokens already.
+
+        Raises:
+          UserError: pictures, prompt and the wanted new tokens together are longer than the model.
+        """
+        row = self._row(prompt_ids, [], len(shown))
+        length = len(row["token_ids"])
+        if length + sampling.max_new_tokens > self.max_len:
+            raise errors.UserError(
+                f"{self._too_long(length, len(shown))} and max_new_tokens={sampling.max_new_tokens} are more than the "
+                f"model's {self.max_len} tokens; {self._advice(len(shown), sampling.max_new_tokens)}"
+            )
+        return Prepared(row, shown, sampling)
+
+    def _row(self, prompt_ids: Sequence[int], response_ids: Sequence[int], num_images: int) -> dict[str, np.ndarray]:
+        text = transforms.Text(list(prompt_ids), list(response_ids), num_dropped=0)
+        return transforms.make_row(self.layout, text, num_images=num_images)
+
+    def _too_long(self, length: int, num_images: int) -> str:
+        block = num_images * self.layout.block_len(self.num_queries)
+        return f"{num_images} pictures ({block} tokens), {length - block} tokens of text"
+
+    def _advice(self, num_images: int, num_new: int) -> str:
+        if num_images * self.layout.block_len(self.num_queries) > self.max_len - num_new:
+            return "give fewer pictures"
+        return "shorten the text, give fewer pictures or lower max_new_tokens"
+
+    def answers(self, requests: Sequence[Prepared]) -> Iterator[tuple[int, list[int]]]:
+        """Yields (number of the request, its new token ids, the end mark included), a batch at a time.
+
+        Raises:
+          UserError: a picture cannot be decoded.
+        """
+        waiting: tuple[list[int], Any] | None = None
+        for numbers in batching.plan(requests, self.max_rows):
+            # The device works on one batch while the host decodes and lays out the next.
+            started = numbers, self._start([requests[number] for number in numbers])
+            if waiting is not None:
+                yield from _finished(*waiting)
+            waiting = started
+        if waiting is not None:
+            yield from _finished(*waiting)
+
+    def _start(self, requests: Sequence[Prepared]) -> tuple[jax.Array, jax.Array]:
+        """Returns (new_tokens [B, N], num_new [B]) of a batch, still being computed."""
+        rows, shown, num_slots = batching.pack(requests, self.num_queries)
+        image_embeds = self.features.table(shown, num_slots)
+        samplings = [request.sampling for request in requests]
+        num_rows, length = rows["token_ids"].shape
+        settings = self.settings(samplings, num_rows)
+        num_beams, num_new_slots = batching.kind(samplings[0])
+        slots = length + num_new_slots
+        logits, cache = decoding.prefill(self.model, self.params, rows, image_embeds=image_embeds, num_slots=slots)
+        shape = {"rows": rows, "settings": settings, "num_new_slots": num_new_slots}
+        if num_beams > 1:
+            return beam_search.search(self.model, self.params, logits, cache=cache, num_beams=num_beams, **shape)
+        choose = choice(samplings)
+        state = decoding.begin(choose, logits, cache, **shape)
+        state = decoding.run(
+            self.model, self.params, state, choose=choose, settings=settings, num_steps=np.int32(num_new_slots)
+        )
+        return state["new_tokens"], state["num_new"]
+
+    def settings(self, samplings: Sequence[SamplingConfig], num_rows: int) -> choosing.Settings:
+        """Returns the settings of a batch of `num_rows` rows, those beyond the requests done at once."""
+        return batching.settings(
+            samplings, num_rows=num_rows, stop_ids=self.stop_ids, num_ids=self.tokenizer.vocab_size
+        )
+
+    def token_logits(self, row: dict[str, np.ndarray], shown: Sequence[pictures.Picture]) -> np.ndarray:
+        """Returns float32 [T, V]: the scores of the next token after every token of a row.
+
+        Raises:
+          UserError: the row is longer than the model, or a picture cannot be decoded.
+        """
+        length = len(row["token_ids"])
+        if length > self.max_len:
+            raise errors.UserError(
+                f"{self._too_long(length, len(shown))} are more than the model's {self.max_len} tokens; "
+                f"{self._advice(len(shown), 0)}"
+            )
+        rows, unique, num_slots = batching.pack([Prepared(row, shown, SamplingConfig())], self.num_queries)
+        image_embeds = self.features.table(unique, num_slots)
+        scores = decoding.score(self.model, self.params, rows, image_embeds=image_embeds)
+        return np.asarray(scores)[0, :length]
+
+    def log_likelihood(self, request: Request, response: str) -> float:
+        """Returns the sum of log p of the response's tokens, its newline and end id included, after the prompt.
+
+        These are the tokens that training counts, so no response is favoured for being the beginning of another.
+
+        Raises:
+          UserError: see `token_logits`; or a picture file is missing.
+        """
+        shown = pictures.read(request.images)
+        prompt_ids = self.tokenizer.encode(prompts.prompt(request.instruction, request.inputs))
+        response_ids = [*self.tokenizer.encode(prompts.response(response)), self.tokenizer.eos_id]
+        row = self._row(prompt_ids, response_ids, len(shown))
+        before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
+        highest = before.max(axis=-1, keepdims=True)
+        log_sums = highest[:, 0] + np.log(np.exp(before - highest).sum(axis=-1))
+        return float((before[np.arange(len(response_ids)), response_ids] - log_sums).sum())
+
+    def logits(self, images: Sequence[Any], token_ids: Sequence[int]) -> np.ndarray:
+        """Returns float32 [T, V] for pictures and then exactly these token ids (their begin id included).
+
+        Raises:
+          UserError: an id is outside the vocabulary; or as `token_logits`.
+        """
+        ids = [int(index) for index in token_ids]
+        vocab_size = self.model.decoder.config.vocab_size
+        for index in ids:
+            if not 0 <= index < vocab_size:
+                raise errors.UserError(
+                    f"token_ids: {index} is no id of the vocabulary, which has 0 to {vocab_size - 1}"
+                )
+        shown = pictures.read(images)
+        # A row begins its text with the begin id, so it is taken off the given ids, or the given ids replace it.
+        row = self._row([], ids, len(shown))
+        kept = np.arange(len(row["token_ids"])) != len(row["token_ids"]) - len(ids) - 1
+        row = {name: array[kept] for name, array in row.items()}
+        if not len(row["token_ids"]):
+            raise errors.UserError("token_ids: is empty and there is no picture; give at least the begin id")
+        return self.token_logits(row, shown)
+
+
+def choice(samplings: Sequence[SamplingConfig]) -> choosing.Choose:
+    """Returns how tokens are chosen in a batch: drawing costs a sort of the vocabulary, so only where one row draws."""
+    return choosing.sample if any(sampling.temperature > 0 for sampling in samplings) else choosing.greedy
+
+
+def _finished(numbers: Sequence[int], arrays: tuple[jax.Array, jax.Array]) -> Iterator[tuple[int, list[int]]]:
+    new_tokens, num_new = jax.device_get(arrays)
+    for place, number in enumerate(numbers):
+        yield number, new_tokens[place, : num_new[place]].tolist()

@@ -194,6 +194,8 @@ def test_tests_mirror_the_package():
             continue
         source = relative.parent / relative.name.removeprefix("test_")
         homes = [ROOT / "m3it_jax" / source, ROOT / source, (ROOT / "m3it_jax" / source).with_suffix("")]
+        data = ROOT / "m3it_jax" / relative.parent  # a folder of the package that holds data alone
+        homes += [data] if data != ROOT / "m3it_jax" and not list(data.rglob("*.py")) else []
         assert any(home.exists() for home in homes), f"tests/{relative} mirrors no file of the package"
 
 

@@ -40,14 +40,23 @@ def positive(text: str) -> int:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` to `path` in one piece: a reader sees the whole new file or the old one.
+    """Writes `value` to the path given with `--json`, as `write_text` does.
+
+    Raises:
+      UserError: the folder does not exist.
+    """
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n", option="--json")
+
+
+def write_text(path: str | os.PathLike[str], text: str, *, option: str) -> None:
+    """Writes `text` to the path given with `option`, in one piece: a reader sees the whole new file or the old one.
 
     Raises:
       UserError: the folder does not exist.
     """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
-        raise errors.UserError(f"--json {path}: folder {path.parent} does not exist; make it first")
+        raise errors.UserError(f"{option} {path}: folder {path.parent} does not exist; make it first")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from m3it_jax import records, schema
-from m3it_jax.dataset_building import instructions, statistics
+from m3it_jax.dataset_building import instructions, statistics, verification
 from m3it_jax.dataset_building.pipeline import Stream
 
 OnRecord = Callable[[schema.Instance], None]
@@ -62,11 +62,6 @@ class M3it(tfds.core.GeneratorBasedBuilder):
             yield instance.id, records.to_features(instance)  # TFDS shuffles by a hash of the id
 
 
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def build(stream: Stream, out: pathlib.Path, on_train: OnRecord = lambda _: None) -> dict[str, Any]:
     """Builds one source into `out/<source>/<version>` and returns its provenance; `on_train` sees its train records.
 
@@ -108,7 +103,7 @@ def _describe(folder: pathlib.Path, stream: Stream, on_train: OnRecord) -> dict[
         for shard in records.shard_paths(folder, split):
             records.normalise(shard)
             records.write_index(shard, on_record)
-            hashes[shard.name] = _sha256(shard)
+            hashes[shard.name] = verification.sha256(shard)
         splits[split] = collector.count
         seen[split] = collector.summary()
     return {
@@ -131,7 +126,9 @@ def _describe(folder: pathlib.Path, stream: Stream, on_train: OnRecord) -> dict[
         "statistics": seen,
         "shards": hashes,
         "files": {
-            path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name not in hashes
+            path.name: verification.sha256(path)
+            for path in sorted(folder.iterdir())
+            if path.is_file() and path.name not in hashes
         },
         "fingerprint": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),
     }

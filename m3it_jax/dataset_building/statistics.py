@@ -1,6 +1,7 @@
 """Counts, lengths, languages and pictures of written records."""
 
 import collections
+from collections.abc import Mapping
 from typing import Any
 
 from m3it_jax import schema
@@ -60,3 +61,39 @@ class Collector:
             "skills": skills,
             "characters": texts,
         }
+
+
+def report(manifest: Mapping[str, Any], sources: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Returns what `m3it stats` tells: the folder's name, its sources with the summary of each split, and totals."""
+    totals: dict[str, collections.Counter[str]] = {"task": collections.Counter(), "language": collections.Counter()}
+    for name, splits in sources.items():
+        for summary in splits.values():
+            totals["task"][manifest["sources"][name]["task"]] += summary["records"]
+            totals["language"].update(summary["languages"])
+    return {
+        "name": manifest["name"],
+        "edition": manifest.get("edition", ""),
+        "sources": {
+            name: {key: manifest["sources"][name].get(key, "") for key in ("task", "language", "licence", "url")}
+            | {"splits": splits}
+            for name, splits in sources.items()
+        },
+        "totals": {name: dict(sorted(counts.items())) for name, counts in totals.items()},
+    }
+
+
+def table(told: Mapping[str, Any]) -> str:
+    """Returns a report as aligned text: one line for each source and split, then the totals."""
+    head = ("source", "split", "task", "records", "pictures", "kB", "inputs", "outputs", "longest")
+    rows = [head]
+    for name, source in told["sources"].items():
+        for split, seen in source["splits"].items():
+            lengths = [seen["characters"].get(field, {"mean": 0, "max": 0}) for field in ("inputs", "outputs")]
+            sizes = f"{lengths[0]['mean']:.1f}", f"{lengths[1]['mean']:.1f}", str(lengths[1]["max"])
+            counts = str(seen["records"]), str(seen["images"]), str(seen["image_bytes"] // 1000)
+            rows.append((name, split, source["task"], *counts, *sizes))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for name, counts in told["totals"].items():
+        lines.append(f"records by {name}: " + ", ".join(f"{key} {number}" for key, number in counts.items()))
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from m3it_jax import records
+from m3it_jax.dataset_building import builder, pipeline
+from m3it_jax.dataset_building.specification import Draft, SourceSpec
+
+
+def drafts(assets, split, seed):
+    for number in range(6):
+        picture = np.full((4, 4, 3), 10 * number, np.uint8)
+        yield Draft("skill", "", f"{split} {number}", (picture,), f"{split}-{number}", ("grey",), {"grey": str(number)})
+
+
+def broken(assets, split, seed):
+    yield from drafts(assets, split, seed)
+    if split == "test":
+        raise RuntimeError("the power failed")
+
+
+def stream(make=drafts, **options):
+    rows = {"train": 6, "validation": 6, "test": 7}
+    return pipeline.Stream(SourceSpec("toys", "vqa", "en", "vqa/question", make, rows), {}, 0, **options)
+
+
+def test_a_source_is_shuffled_by_id_and_complete(tmp_path):
+    made = builder.build(stream(), tmp_path)
+    table = records.RecordTable(records.shard_paths(tmp_path / "toys" / "1.0.0", "train"))
+    outputs = [table.read(number).outputs for number in range(6)]
+    wanted = [f"train {number}" for number in range(6)]
+    assert sorted(outputs) == wanted and outputs != wanted
+    assert made["splits"] == {"train": 6, "validation": 6, "test": 6}
+
+
+def test_attributes_and_train_records_are_of_the_train_split_alone(tmp_path):
+    seen = []
+    made = builder.build(stream(limit=3), tmp_path, lambda record: seen.append(record.outputs))
+    assert made["attributes"] == {"grey": ["0", "1", "2"]}
+    assert sorted(seen) == ["train 0", "train 1", "train 2"]
+
+
+def test_a_build_that_breaks_off_leaves_nothing_that_looks_whole(tmp_path):
+    with pytest.raises(RuntimeError, match="power"):
+        builder.build(stream(broken), tmp_path)
+    assert not (tmp_path / "toys").exists()
+    builder.build(stream(), tmp_path)
+    assert (tmp_path / "toys" / "1.0.0" / "provenance.json").exists()
+
+
+def test_two_builds_give_the_same_bytes(tmp_path):
+    contents = []
+    for name in ("one", "two"):
+        builder.build(stream(), tmp_path / name)
+        folder = tmp_path / name / "toys" / "1.0.0"
+        contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert contents[0] == contents[1]

@@ -1,0 +1,96 @@
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m3it_jax.dataset_building import boxes, instructions, pipeline
+from m3it_jax.dataset_building.specification import Draft, SourceSpec
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+DRAFT = Draft("skill", "what?", "this", (PICTURE,), "group-1", ("a thing",), {"colour": "red"})
+
+
+def spec(*drafts):
+    return SourceSpec("toys", "vqa", "en", "vqa/question", lambda assets, split, seed: iter(drafts), {"train": 99})
+
+
+def stream(*drafts, **options):
+    return pipeline.Stream(spec(*drafts), {}, 0, **options)
+
+
+def test_our_png_shows_the_same_pixels():
+    decoded = Image.open(io.BytesIO(pipeline.encode_png(PICTURE)))
+    decoded.load()
+    assert decoded.format == "PNG" and decoded.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(decoded), PICTURE)
+
+
+def test_encoded_pictures_are_kept_byte_for_byte():
+    data = pipeline.encode_png(PICTURE)
+    (record,) = stream(dataclasses.replace(DRAFT, images=(data,))).instances("train")
+    assert record.images == (data,)
+
+
+def test_a_box_is_drawn_into_the_first_picture():
+    (record,) = stream(dataclasses.replace(DRAFT, boxes=((2, 3, 12, 13),))).instances("train")
+    shown = np.asarray(Image.open(io.BytesIO(record.images[0])))
+    np.testing.assert_array_equal(shown, boxes.draw_box(PICTURE, (2, 3, 12, 13)))
+    assert record.meta["boxes"] == [[2, 3, 12, 13]]
+
+
+def test_a_record_has_all_that_the_draft_says():
+    (record,) = stream(dataclasses.replace(DRAFT, language="de")).instances("train")
+    assert (record.source, record.task, record.language, record.inputs, record.outputs) == (
+        "toys", "vqa", "de", "what?", "this",
+    )  # fmt: skip
+    assert record.instruction in instructions.pool("vqa/question")
+    assert record.meta == {
+        "group": "group-1",
+        "skill": "skill",
+        "captions": ["a thing"],
+        "attributes": {"colour": "red"},
+        "references": ["this"],
+    }
+
+
+def test_ids_come_from_content_not_from_order():
+    other = dataclasses.replace(DRAFT, outputs="that")
+    forward = [record.id for record in stream(DRAFT, other).instances("train")]
+    backward = [record.id for record in stream(other, DRAFT).instances("train")]
+    assert forward == backward[::-1] and len(set(forward)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, "duplicate-id"),
+        ({"outputs": " "}, "empty-output"),
+        ({"images": (b"GIF89a",)}, "not-an-image"),
+        ({"images": (b"\x89PNG\r\n\x1a\nrest",)}, "picture-unreadable"),
+        ({"boxes": ((90, 90, 99, 99),)}, "box: box (90, 90, 99, 99) has no pixel in a picture of 30 x 20"),
+    ],
+)
+def test_an_unsound_draft_is_left_out_and_counted(change, reason):
+    seen = stream(DRAFT, dataclasses.replace(DRAFT, **change))
+    assert len(list(seen.instances("train"))) == 1
+    assert dict(seen.rejected) == {reason: 1}
+
+
+def test_limit_takes_the_first_records():
+    drafts = [dataclasses.replace(DRAFT, outputs=str(number)) for number in range(9)]
+    every = [record.id for record in stream(*drafts).instances("train")]
+    assert [record.id for record in stream(*drafts, limit=4).instances("train")] == every[:4]
+
+
+def test_attribute_values_are_collected():
+    seen = stream(DRAFT, dataclasses.replace(DRAFT, outputs="x", attributes={"colour": "blue"}))
+    list(seen.instances("train"))
+    assert seen.attributes == {"colour": {"red", "blue"}}
+
+
+def test_progress_counts_records():
+    counted = []
+    list(stream(DRAFT, on_record=lambda: counted.append(1)).instances("train"))
+    assert counted == [1]

@@ -27,17 +27,18 @@ code .loss{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style>
 def write(path: Path, batch: dict[str, np.ndarray], *, record_ids: list[str], setup: Setup) -> None:
     """Writes the first rows of a host batch (of any objective) as one self-contained HTML file."""
     rows = [
-        _row(batch, number, record_ids[number], setup.tokenizer) for number in range(min(_NUM_ROWS, len(record_ids)))
+        _row(batch, number, record_id=record_ids[number], tokenizer=setup.tokenizer)
+        for number in range(min(_NUM_ROWS, len(record_ids)))
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_PAGE.format(rows="\n".join(rows)), "utf-8")
 
 
-def _row(batch: dict[str, np.ndarray], number: int, record_id: str, tokenizer: Tokenizer) -> str:
-    pictures = (
-        batch["images"].reshape(len(batch["source_index"]), -1, *batch["images"].shape[1:]) if "images" in batch else []
-    )
-    shown = "".join(_picture(pixels) for pixels in (pictures[number] if len(pictures) else []))
+def _row(batch: dict[str, np.ndarray], number: int, *, record_id: str, tokenizer: Tokenizer) -> str:
+    shown = ""
+    if "images" in batch:
+        pictures = batch["images"].reshape(len(batch["source_index"]), -1, *batch["images"].shape[1:])
+        shown = "".join(_picture(pixels) for pixels in pictures[number])
     if "token_ids" in batch:
         tokens = _tokens(batch, number, tokenizer)
     else:

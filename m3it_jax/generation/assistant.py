@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax import checkpointing, errors, prompts, sharding
+from m3it_jax import checkpointing, errors, parameter_paths, prompts
 from m3it_jax.generation.request import Request
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
@@ -132,7 +132,8 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS) -> Assistant:
 
 def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, vlm.VLM]:
     fields = config.get("model")
-    name = fields.get("variant") if isinstance(fields, dict) else None
+    fields = fields if isinstance(fields, dict) else {}
+    name = fields.get("variant")
     if name not in variants.VARIANTS:
         raise errors.UserError(
             f"{run / checkpointing.CONFIG_FILE}: model.variant={name!r} is not one of {', '.join(variants.VARIANTS)}; "
@@ -156,7 +157,7 @@ def _checked(params: Mapping[str, Any], shapes: Mapping[str, Any], run: Path) ->
     Raises:
       UserError: one is missing or has another shape.
     """
-    found, wanted = sharding.flatten(params), sharding.flatten(shapes)
+    found, wanted = parameter_paths.flatten(params), parameter_paths.flatten(shapes)
     for path, shape in wanted.items():
         if path not in found or tuple(found[path].shape) != tuple(shape.shape):
             held = f"has shape {tuple(found[path].shape)}" if path in found else "is missing"
@@ -164,4 +165,4 @@ def _checked(params: Mapping[str, Any], shapes: Mapping[str, Any], run: Path) ->
                 f"{run}: parameter {path} {held}, the model needs {tuple(shape.shape)}; "
                 f"{checkpointing.CONFIG_FILE} does not fit this checkpoint"
             )
-    return sharding.unflatten({path: found[path] for path in wanted})
+    return parameter_paths.unflatten({path: found[path] for path in wanted})

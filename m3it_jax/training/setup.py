@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from m3it_jax import checkpointing, errors, parameter_paths, records, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import Experiment
-from m3it_jax.input_pipeline import pipeline, transforms
+from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.pipeline import Pipeline
 from m3it_jax.models.variants import VARIANTS
 from m3it_jax.training import objectives, optimizer
 from m3it_jax.training.state import TrainState, split
@@ -27,8 +28,8 @@ class Setup:
     rules: sharding.ShardingRules
     objective: objectives.Objective
     task: objectives.Task
-    pipeline: pipeline.Pipeline
-    validation: pipeline.Pipeline | None
+    pipeline: Pipeline
+    validation: Pipeline | None
     layout: transforms.Layout
     tokenizer: tokenization.Tokenizer
     tokenizer_path: Path
@@ -60,8 +61,8 @@ def prepare(config: Experiment) -> Setup:
     )
     objective = objectives.OBJECTIVES[config.objective]
 
-    def make_pipeline(data: Any) -> pipeline.Pipeline:
-        return pipeline.Pipeline(
+    def make_pipeline(data: Any) -> Pipeline:
+        return Pipeline(
             data,
             objective=objective.rows,
             layout=layout,

@@ -8,7 +8,6 @@ import numpy as np
 
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import SamplingConfig
-from m3it_jax.input_pipeline import transforms
 
 # Steps of a half or less: at most a third of a row is padding. From 16, since shorter prompts hardly exist.
 _LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -85,10 +84,10 @@ def pack(requests: Sequence[Prepared], num_queries: int) -> tuple[dict[str, np.n
                 places[picture.key] = len(pictures)
                 pictures.append(picture)
         slots = [places[picture.key] for picture in request.pictures]
-        row = transforms.pad_row(request.row, length)
+        row, filled = request.row, slice(0, request.length)
         for name in ("token_ids", "segment_ids"):
-            rows[name][number] = row[name]
-        rows["image_token_index"][number] = place_pictures(row["image_token_index"], slots, num_queries)
+            rows[name][number, filled] = row[name]
+        rows["image_token_index"][number, filled] = place_pictures(row["image_token_index"], slots, num_queries)
     return rows, pictures, power_bucket(len(pictures), least=num_rows)
 
 

@@ -1,0 +1,79 @@
+"""`m3it generate`: one answer."""
+
+import argparse
+import time
+
+from m3it_jax.cli import options
+
+EXAMPLE = 'm3it generate runs/quickstart --image photo.png --instruction "What is in the picture?"'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="run folder, quick-start folder or checkpoint folder")
+    parser.add_argument(
+        "--image", metavar="FILE", nargs="+", action="extend", default=[], help="PNG or JPEG; repeatable"
+    )
+    parser.add_argument("--video", metavar="FILE", help="animated GIF, WebP or PNG, or a folder of frames: 8 are taken")
+    parser.add_argument("--instruction", metavar="TEXT", required=True, help="what to do")
+    parser.add_argument(
+        "--inputs", metavar="TEXT", default="", help="what the instruction is about: a question, options"
+    )
+    add_sampling(parser)
+    parser.add_argument("--num-beams", metavar="N", type=int, help="beams of beam search (default 1: none)")
+    parser.add_argument("--length-penalty", metavar="X", type=float, help="beam search: above 0 favours long answers")
+    options.add_json(parser)
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Adds the settings of decoding that `generate` and `chat` share; what is not given keeps its default."""
+    parser.add_argument("--max-new-tokens", metavar="N", type=int, help="most tokens of an answer (default 32)")
+    parser.add_argument("--min-new-tokens", metavar="N", type=int, help="fewest tokens of an answer (default 0)")
+    parser.add_argument("--temperature", metavar="X", type=float, help="0 is greedy (default); above, tokens are drawn")
+    parser.add_argument("--top-k", metavar="N", type=int, help="draw from the N likeliest tokens (default 0: all)")
+    parser.add_argument(
+        "--top-p", metavar="X", type=float, help="draw from the likeliest tokens of this share (default 1)"
+    )
+    parser.add_argument("--repetition-penalty", metavar="X", type=float, help="above 1 avoids repetition (default 1)")
+    parser.add_argument("--seed", metavar="N", type=int, help="of the draws (default 0)")
+
+
+def sampling(args: argparse.Namespace) -> dict[str, object]:
+    """Returns the settings that were given, as fields of `SamplingConfig`."""
+    names = ("max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed")
+    names += ("num_beams", "length_penalty")
+    return {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the answer."""
+    from m3it_jax.generation import pictures
+    from m3it_jax.generation.request import Request
+
+    # Everything that can be wrong is looked at before the model is loaded.
+    request = {"instruction": args.instruction, "inputs": args.inputs, **sampling(args)}
+    settings = Request.of(request).sampling
+    images = pictures.read(args.image)
+    images += pictures.read_video(args.video) if args.video else []
+
+    from m3it_jax.generation import assistant
+
+    answering = assistant.load(args.checkpoint)
+    began = time.perf_counter()
+    answer = answering.generate(images=images, **request)
+    seconds = time.perf_counter() - began
+    print(answer)
+    if args.json:
+        result = {
+            "answer": answer,
+            "instruction": args.instruction,
+            "inputs": args.inputs,
+            "images": args.image,
+            "video": args.video,
+            "sampling": vars(settings),
+            "checkpoint": args.checkpoint,
+            "step": answering.step,
+            "seconds": round(seconds, 3),
+        }
+        options.write_json(args.json, result)
+    return 0

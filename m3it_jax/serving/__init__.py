@@ -1,0 +1,1 @@
+"""Conversations over an assistant: their turns, and the terminal."""

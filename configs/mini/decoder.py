@@ -50,7 +50,7 @@ MIXTURE = {
 def get_config(preset: str = "") -> Experiment:
     """Returns the configuration; there are no presets."""
     return Experiment(
-        num_steps=5_000,
+        num_steps=1_500,
         model=ModelConfig(variant="mini"),
         data=DataConfig(
             mixture=MIXTURE,
@@ -61,10 +61,10 @@ def get_config(preset: str = "") -> Experiment:
             max_response_len=20,
         ),
         optimizer=OptimizerConfig(
-            learning_rate=2e-3, b2=0.99, warmup_steps=60, hold_share=0.35, decay="linear", end_share=0.01
+            learning_rate=2e-3, b2=0.99, warmup_steps=60, hold_share=0.3, decay="linear", end_share=0.01
         ),
         trainable=((r"(vit|qformer|projection)/.*", False), (r"decoder/.*", True)),
-        validation=ValidationConfig(every=1_000, num_steps=30),
+        validation=ValidationConfig(every=750, num_steps=30),
         checkpoint=CheckpointConfig(every=500),
         log=LogConfig(every=50),
     )

@@ -20,26 +20,26 @@ from m3it_jax.config import (
 
 # The sources and shares of configs/mini/vit.py.
 MIXTURE = {
-    "shapes-caption": 8.0,
-    "digits-caption": 9.0,
-    "pairs-caption": 7.0,
-    "video-caption": 1.0,
-    "emoji-caption": 4.0,
-    "flags-caption": 4.0,
+    "shapes-caption": 6.0,
+    "digits-caption": 10.0,
+    "pairs-caption": 9.0,
+    "video-caption": 2.0,
+    "emoji-caption": 3.0,
+    "flags-caption": 3.0,
 }
 
 
 def get_config(preset: str = "") -> Experiment:
     """Returns the configuration; there are no presets."""
     return Experiment(
-        num_steps=3_000,
+        num_steps=1_600,
         objective="qformer_tower",
         model=ModelConfig(variant="mini"),
         data=DataConfig(
             mixture=MIXTURE,
             global_batch_size=32,
             max_images=256,
-            augment=AugmentConfig(shift=0.07, scale=0.12, rotate=8.0, wave=0.04, jitter=0.25),
+            augment=AugmentConfig(shift=0.05, scale=0.1, rotate=5.0, wave=0.02, jitter=0.15),
         ),
         optimizer=OptimizerConfig(
             name="muon",
@@ -47,12 +47,12 @@ def get_config(preset: str = "") -> Experiment:
             matrix_learning_rate=0.02,
             b2=0.99,
             warmup_steps=60,
-            hold_share=0.35,
+            hold_share=0.3,
             decay="linear",
             end_share=0.01,
         ),
         trainable=((r"vit/.*", False), (r"(qformer|heads)/.*", True)),
-        validation=ValidationConfig(every=1_000, num_steps=30),
+        validation=ValidationConfig(every=800, num_steps=30),
         checkpoint=CheckpointConfig(every=500),
         log=LogConfig(every=50),
     )

@@ -13,7 +13,9 @@ TAKES_OVERRIDES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("config", metavar="CONFIG", help="a file under configs/, with :PRESET if it has presets")
-    parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="run folder; one that exists goes on")
+    parser.add_argument(
+        "--run-dir", type=Path, required=True, metavar="DIR", help="run folder; one that exists goes on"
+    )
     options.add_dry_run(parser)
 
 

@@ -69,6 +69,9 @@ class Stopwatch:
 
     def __init__(self) -> None:
         """Starts now."""
+        self._reset()
+
+    def _reset(self) -> None:
         self._begin, self._waited, self._steps, self._tokens, self._rows = time.perf_counter(), 0.0, 0, 0, 0
 
     def timed(self, batches: Iterable[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
@@ -94,7 +97,7 @@ class Stopwatch:
             "perf/rows_per_s": self._rows / seconds,
             "perf/data_wait": self._waited / seconds,
         }
-        self.__init__()
+        self._reset()
         return figures
 
 
@@ -116,6 +119,8 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
     with jax.set_mesh(setup.mesh), Preemption() as preemption, contextlib.ExitStack() as stack:
         manager = checkpointing.open_manager(run_dir, config.checkpoint.keep)
         first = manager.latest_step() or 0
+        if first >= config.num_steps:
+            return first  # a finished run: nothing is compiled or opened
         batches = _host_batches(setup, first, config.num_steps - first, on_first_batch)
         stack.callback(batches.close)
         progress = restore_or_start(config, setup, manager)
@@ -132,7 +137,8 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
             progress.sums = accumulate(progress.sums, sums) if progress.sums else sums
             progress.step += 1
             if due:
-                due = due()
+                due()
+                due = None
             last = progress.step == config.num_steps
             if last or progress.step % config.log.every == 0:
                 due = _line(telemetry, setup, progress, stopwatch)
@@ -141,8 +147,9 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
             look = validate is not None and (last or progress.step % config.validation.every == 0)
             keep = last or stop or progress.step % config.checkpoint.every == 0
             if due and (look or keep):
-                due = due()
-            if look:
+                due()
+                due = None
+            if look and validate:
                 telemetry.write_validation(progress.step, validate(progress.state))
             if keep:
                 save(manager, setup, progress)
@@ -162,12 +169,13 @@ def make_validation(config: Experiment, setup: Setup) -> Callable[[TrainState], 
     """Returns a function from the state to sums over validation batches, or None if there is no validation."""
     if setup.validation is None:
         return None
+    held_out = setup.validation
     eval_step = jax.jit(step.make_eval_step(setup.objective, setup.task, rules=setup.rules))
     place = sharding.batch_sharding(setup.mesh, setup.rules)
 
     def validate(state: TrainState) -> dict[str, np.ndarray]:
         totals: dict[str, np.ndarray] = {}
-        for batch in device_feed.feed(setup.validation.batches(0, config.validation.num_steps), place):
+        for batch in device_feed.feed(held_out.batches(0, config.validation.num_steps), place):
             for name, pair in jax.device_get(eval_step(state.params, batch)).items():
                 totals[name] = totals.get(name, 0.0) + pair.astype(np.float64)
         return totals

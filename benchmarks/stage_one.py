@@ -1,0 +1,79 @@
+"""Does stage 1 earn its place? Stage 1 then stage 2, against stage 2 alone from the towers for the same number of steps.
+
+    python benchmarks/stage_one.py --data runs/quickstart/data --out runs/stage_one
+
+Three seeds each, the recipes of `configs/stage1_align.py:mini` and `configs/stage2_instruct.py:mini`. Writes
+benchmarks/results/stage_one.json: for each evaluation row the scores of every run, their means, and the mean difference
+with its range over seeds. Safe to run again: finished runs are kept.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "stage_one.json"
+SEEDS = (0, 1, 2)
+PARTS = ("vit", "qformer", "decoder")
+
+
+def m3it(*arguments: str) -> None:
+    """Runs one verb and stops everything if it fails."""
+    subprocess.run([sys.executable, "-m", "m3it_jax", *arguments], check=True, cwd=ROOT)
+
+
+def train_both(data: str, out: pathlib.Path, *, seed: int, steps: tuple[int, int]) -> dict[str, pathlib.Path]:
+    """Trains the two ways for one seed; returns {name: run folder of its stage 2}."""
+    common = [f"--data.path={data}", f"--seed={seed}"]
+    first, second = steps
+    one, two, alone = (out / f"seed{seed}" / name for name in ("stage1", "stage2", "alone"))
+    warmup = f"--optimizer.warmup_steps={min(30, first)}"
+    m3it("train", "configs/stage1_align.py:mini", "--run-dir", str(one), *common, f"--num_steps={first}", warmup)
+    both = ["train", "configs/stage2_instruct.py:mini"]
+    m3it(*both, "--run-dir", str(two), *common, f"--num_steps={second}", f"--init_from.all={one}")
+    towers = [f"--init_from.{part}=package:mini" for part in PARTS]
+    m3it(*both, "--run-dir", str(alone), *common, f"--num_steps={first + second}", *towers)
+    return {"stage 1, then stage 2": two, "stage 2 alone": alone}
+
+
+def evaluate(run: pathlib.Path, data: str, limit: int | None) -> dict[str, float]:
+    """Returns {evaluation row: headline score} on the test split, without controls."""
+    target = run / "study.json"
+    if not target.exists():
+        extra = ["--limit", str(limit)] if limit else []
+        m3it("eval", str(run), "--data", data, "--json", str(target), *extra)
+    tasks = json.loads(target.read_text("utf-8"))["tasks"]
+    return {name: next(iter(metrics.values()))["value"] for name, metrics in tasks.items()}
+
+
+def main() -> None:
+    """Trains, evaluates and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--steps", type=int, nargs=2, default=(300, 700), metavar=("STAGE1", "STAGE2"))
+    parser.add_argument("--limit", type=int, help="records of each evaluation row (default: all)")
+    args = parser.parse_args()
+    scores: dict[str, dict[int, dict[str, float]]] = {}
+    for seed in SEEDS:
+        for name, run in train_both(args.data, args.out.absolute(), seed=seed, steps=tuple(args.steps)).items():
+            scores.setdefault(name, {})[seed] = evaluate(run, args.data, args.limit)
+    with_stage, alone = scores.values()
+    rows = {}
+    for row in with_stage[SEEDS[0]]:
+        differences = [with_stage[seed][row] - alone[seed][row] for seed in SEEDS]
+        rows[row] = {
+            **{name: [runs[seed][row] for seed in SEEDS] for name, runs in scores.items()},
+            "mean_difference": statistics.mean(differences),
+            "difference_range": [min(differences), max(differences)],
+        }
+    RESULT.parent.mkdir(exist_ok=True)
+    result = {"steps": list(args.steps), "seeds": list(SEEDS), "limit": args.limit, "rows": rows}
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

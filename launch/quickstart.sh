@@ -134,12 +134,15 @@ begin data "building m3it-mini ($edition edition)"
 m3it mini "$RUN/data" --edition "$edition"
 finish
 
+preset=mini
+if [ "$edition" = base ]; then preset=mini_base; fi
+
 begin stage1 "stage 1: the bridge learns from captions"
-m3it train configs/stage1_align.py:mini --run-dir "$RUN/stage1" "--data.path=$RUN/data"
+m3it train configs/stage1_align.py:$preset --run-dir "$RUN/stage1" "--data.path=$RUN/data"
 finish
 
 begin stage2 "stage 2: instruction tuning"
-m3it train configs/stage2_instruct.py:mini --run-dir "$RUN/stage2" "--data.path=$RUN/data" "--init_from.all=$RUN/stage1"
+m3it train configs/stage2_instruct.py:$preset --run-dir "$RUN/stage2" "--data.path=$RUN/data" "--init_from.all=$RUN/stage1"
 finish
 
 EVAL="$RUN/stage2/eval/$(newest_step)"
@@ -153,7 +156,20 @@ answer Chinese zh
 answer Video video
 finish
 
+# What the first pass over each phase took, for the report.
+write_phases() {
+  local name separator=""
+  printf '['
+  for name in $PHASES; do
+    [ -f "$RUN/.phases/$name" ] || continue
+    printf '%s{"phase": "%s", "seconds": %s}' "$separator" "$name" "$(cat "$RUN/.phases/$name")"
+    separator=", "
+  done
+  printf ']\n'
+}
+
 begin report "writing the report"
+write_phases >"$RUN/phases.json"
 m3it report "$RUN" >/dev/null
 finish
 

@@ -85,7 +85,8 @@ def test_run_folder_holds_what_is_promised(place):
 
 @pytest.mark.slow
 def test_scores_stand_beside_their_controls(scores):
-    assert set(scores["tasks"]) == {"shapes-vqa", "video-direction"} and scores["lock"]
+    assert set(scores["tasks"]) - set(scores["families"]) == {"shapes-vqa", "video-direction"} and scores["lock"]
+    assert set(scores["families"]) == {"vqa", "video"} <= set(scores["tasks"])
     for metrics in scores["tasks"].values():
         for score in metrics.values():
             assert set(score["controls"]) == {"blank", "shuffled", "majority"}
@@ -101,7 +102,7 @@ def test_held_out_pictures_can_be_asked_again(place, scores, tmp_path, capsys):
         for file in example["files"]:
             words += ["--image", str(folder / file)]
         assert main.main([*words, "--json", str(tmp_path / "answer.json")]) == 0
-        answer = json.loads((tmp_path / "answer.json").read_text(encoding="utf-8"))["response"]
+        answer = json.loads((tmp_path / "answer.json").read_text(encoding="utf-8"))["answer"]
         assert answer == example["prediction"], "the same picture and question get the answer that was scored"
         assert answer in capsys.readouterr().out
 

@@ -26,7 +26,7 @@ def main() -> None:
     args = parser.parse_args()
     example = pick(args.folder, args.kind)
     if args.show is None:
-        words = ["--instruction", example["instruction"], "--inputs", example["inputs"]]
+        words = [f"--instruction={example['instruction']}", f"--inputs={example['inputs']}"]
         for file in example["files"]:
             words += ["--image", str(args.folder / file)]
         sys.stdout.write("".join(word + "\0" for word in words))
@@ -36,7 +36,7 @@ def main() -> None:
     first = args.folder / example["files"][0]
     more = f" and {len(example['files']) - 1} more" if len(example["files"]) > 1 else ""
     print(f"{args.label}: {first}{more}")
-    print(f"  asked      {asked}\n  answered   {answer['response']}\n  reference  {example['reference']}")
+    print(f"  asked      {asked}\n  answered   {answer['answer']}\n  reference  {example['reference']}")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ for verb in main.VERBS:
         main.main([verb, "--help"])
     except SystemExit:
         pass
-heavy = ["jax", "tensorflow", "flax", "tensorflow_datasets", "numpy", "PIL", "sklearn", "orbax", "optax", "absl"]
+heavy = ["jax", "tensorflow", "flax", "tensorflow_datasets", "numpy", "PIL", "sklearn", "orbax", "optax"]
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """
 

@@ -37,7 +37,7 @@ elif verb == "eval":
     rows = [dict(common, files=[f"{{name}}-{{n}}.png" for n in range(count)], language=name) for name, count in kinds]
     (folder / "examples.json").write_text(json.dumps(rows))
 elif verb == "generate":
-    option("--json").write_text(json.dumps({{"response": "a 5"}}))
+    option("--json").write_text(json.dumps({{"answer": "a 5"}}))
 elif verb == "report":
     (pathlib.Path(words[1]) / "report.html").write_text("<html>")
 """

@@ -40,7 +40,7 @@ def test_phases_run_in_order_with_time_passed_and_left(ready, tmp_path):
     assert calls[2][1] == "configs/stage2_instruct.py:mini" and f"--init_from.all={run}/stage1" in calls[2]
     assert calls[3][1:] == [str(run), "--data", f"{run}/data", "--out", f"{run}/stage2/eval/100", "--controls"]
     assert [call.count("--image") for call in calls[4:7]] == [1, 1, 8], "English, Chinese, video"
-    assert calls[4][calls[4].index("--instruction") + 1] == "What is it?\nSay", "texts arrive as they are"
+    assert "--instruction=What is it?\nSay" in calls[4], "texts arrive as they are"
     assert "answered   a 5" in result.stdout and "reference  a 3" in result.stdout
     lines = [line for line in result.stderr.splitlines() if line.startswith("[quick start ")]
     assert [int(re.search(r"\d", line).group()) for line in lines[:7]] == list(range(1, 8))

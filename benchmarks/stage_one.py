@@ -1,4 +1,4 @@
-"""Does stage 1 earn its place? Stage 1 then stage 2, against stage 2 alone from the towers for the same number of steps.
+"""Does stage 1 earn its place? Stage 1 then stage 2, against stage 2 from the towers for the same number of steps.
 
     python benchmarks/stage_one.py --data runs/quickstart/data --out runs/stage_one
 

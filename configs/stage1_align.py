@@ -34,7 +34,7 @@ def get_config(preset: str = "mini") -> Experiment:
 
 def _mini() -> Experiment:
     return Experiment(
-        num_steps=450,
+        num_steps=260,
         model=ModelConfig(variant="mini"),
         data=DataConfig(
             tokenizer="package:mini",
@@ -53,7 +53,7 @@ def _mini() -> Experiment:
         optimizer=OptimizerConfig(learning_rate=2e-3, b2=0.98, warmup_steps=30),
         trainable=TRAINABLE,
         init_from={"vit": "package:mini", "qformer": "package:mini", "decoder": "package:mini"},
-        checkpoint=CheckpointConfig(every=150),
+        checkpoint=CheckpointConfig(every=130),
     )
 
 

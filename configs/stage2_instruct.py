@@ -39,7 +39,7 @@ def get_config(preset: str = "mini") -> Experiment:
 
 def _mini() -> Experiment:
     return Experiment(
-        num_steps=1_000,
+        num_steps=640,
         model=ModelConfig(variant="mini"),
         data=DataConfig(
             tokenizer="package:mini",
@@ -73,7 +73,7 @@ def _mini() -> Experiment:
         ),
         optimizer=OptimizerConfig(learning_rate=1.5e-3, b2=0.98, warmup_steps=30),
         trainable=TRAINABLE,
-        checkpoint=CheckpointConfig(every=250),
+        checkpoint=CheckpointConfig(every=160),
     )
 
 

@@ -61,7 +61,7 @@ def pack(runs: Mapping[str, Path], out: Path) -> dict[str, Any]:
     shutil.copyfile(locations["decoder"].run / "tokenizer.model", out / "tokenizer.model")
     card = {
         "variant": variants.pop(),
-        "parts": {part: _describe(part, locations[part].run, configs[part], out) for part in PARTS},
+        "parts": {part: _describe(part, locations[part].run, config=configs[part], out=out) for part in PARTS},
         "tokenizer_sha256": _sha256(out / "tokenizer.model"),
     }
     (out / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
@@ -69,7 +69,7 @@ def pack(runs: Mapping[str, Path], out: Path) -> dict[str, Any]:
     return card
 
 
-def _describe(part: str, run: Path, config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+def _describe(part: str, run: Path, *, config: Mapping[str, Any], out: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     probes = [line for line in lines if any(name.startswith("validation/") for name in line)]
     path = out / f"{part}.safetensors"

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from typing import Any
 
 from m3it_jax.cli import options
 
@@ -38,10 +39,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="N", type=int, help="of the draws (default 0)")
 
 
-def sampling(args: argparse.Namespace) -> dict[str, object]:
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the settings that were given, as fields of `SamplingConfig`."""
-    names = ("max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed")
-    names += ("num_beams", "length_penalty")
+    names = ["max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed"]
+    names += ["num_beams", "length_penalty"]
     return {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
 
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from m3it_jax.generation import pictures
     from m3it_jax.generation.request import Request
 
-    # Everything that can be wrong is looked at before the model is loaded.
+    # What can be found wrong without the model is found before it is loaded.
     request = {"instruction": args.instruction, "inputs": args.inputs, **sampling(args)}
     settings = Request.of(request).sampling
     images = pictures.read(args.image)

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from m3it_jax import errors, records
+from m3it_jax import errors, records, schema
 from m3it_jax.analysis import charts
 from m3it_jax.evaluation import controls, examples, output, report
 
@@ -174,15 +174,15 @@ def _headline(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _gallery(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the examples by family with their pictures as data: URIs, as many as the budget of bytes allows."""
-    families: dict[str, list[dict[str, Any]]] = {}
+    families: dict[str, list[dict[str, Any]]] = {task: [] for task in schema.TASKS}
     left = _PICTURE_BUDGET
     for example in _read_json(folder / examples.INDEX, []):
         pictures = [_data_uri(folder / name) for name in example["files"]]
         left -= sum(map(len, pictures))
         if left < 0:
             break
-        families.setdefault(example["family"], []).append({**example, "pictures": pictures})
-    return [{"name": name, "examples": shown} for name, shown in families.items()]
+        families[example["family"]].append({**example, "pictures": pictures})
+    return [{"name": name, "examples": shown} for name, shown in families.items() if shown]
 
 
 def _data_uri(path: pathlib.Path) -> str:

@@ -33,7 +33,7 @@ def seen(data):
     half = len(inside) // 2
     if inside[-half:].sum() > 1.5 * inside[:half].sum():
         return colour, "triangle"
-    return colour, "rectangle" if inside[0].all() and inside[-1].all() else "circle"
+    return colour, "rectangle" if inside.mean() > 0.97 else "circle"
 
 
 def test_captions_say_what_the_pixels_show():

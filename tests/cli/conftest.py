@@ -1,0 +1,31 @@
+"""A data folder with one real source, built once in this process."""
+
+import collections
+import functools
+import pathlib
+import shutil
+
+import pytest
+
+from m3it_jax.dataset_building import builder, edition, mini, pipeline
+
+
+@pytest.fixture(scope="session")
+def one_source(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    out = tmp_path_factory.mktemp("one") / "data"
+    spec = next(spec for spec in mini.EDITIONS["base"] if spec.name == "digits-vqa")
+    lines: collections.Counter[str] = collections.Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mini, "EDITIONS", {"base": (spec,)})
+        order = edition.Order(out, "base", limit=4)
+        stream = pipeline.Stream(spec, {}, order.seed, limit=order.limit)
+        builder.build(stream, out, functools.partial(edition._add_lines, lines))
+        edition._train_tokenizer(order, {spec.name: lines})
+        edition._write_manifest(order)
+    return out
+
+
+@pytest.fixture
+def small_folder(one_source: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy that a test may break."""
+    return pathlib.Path(shutil.copytree(one_source, tmp_path / "data"))

@@ -1,0 +1,172 @@
+"""The formula against the compiler's count of the same program without loops, and against rules anyone can check."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from m3it_jax import sharding
+from m3it_jax.config import OptimizerConfig
+from m3it_jax.models.variants import VARIANTS, Variant
+from m3it_jax.training import flops, objectives, optimizer, setup, state, step
+
+I, B, T, R, C = 4, 4, 32, 8, 16  # noqa: E741
+
+STAGE_1 = ((r"(qformer|projection)/.*", True), (r"(vit|decoder)/.*", False))
+STAGE_2 = ((r"(qformer|projection)/.*", True), (r"decoder/blocks/attn/(query|value)/kernel", True), (r".*", False))
+ALL = ((r".*", True),)
+
+
+def wide(width: int = 256) -> Variant:
+    """The mini variant with fewer layers and wider: matrix products outweigh what the formula leaves out."""
+    variant = VARIANTS["mini"]
+    return Variant(
+        dataclasses.replace(variant.vit, num_layers=2, embed_dim=width, mlp_dim=4 * width, patch_size=16),
+        dataclasses.replace(variant.qformer, num_layers=4, embed_dim=width, mlp_dim=4 * width),
+        dataclasses.replace(
+            variant.decoder, num_layers=2, embed_dim=width, mlp_dim=3 * width, head_dim=width // 4, vocab_size=512
+        ),
+    )
+
+
+def make_batch(*, with_images: bool = True) -> dict[str, np.ndarray]:
+    batch = {
+        "images": np.zeros((I, 64, 64, 3), np.uint8),
+        "token_ids": np.zeros((B, T), np.int32),
+        "image_token_index": np.full((B, T), -1, np.int32),
+        "segment_ids": np.ones((B, T), np.int32),
+        "positions": np.tile(np.arange(T, dtype=np.int32), (B, 1)),
+        "loss_mask": np.ones((B, T), np.float32),
+        "source_index": np.zeros(B, np.int32),
+        "caption_ids": np.zeros((I, C), np.int32),
+        "attributes": np.zeros((I, 2), np.int32),
+    }
+    return batch if with_images else {name: array for name, array in batch.items() if name != "images"}
+
+
+def make(objective: str, table, variant: Variant) -> tuple[objectives.Task, dict, dict]:
+    task = objectives.Task(variant, "float32", False, (("colour", 5), ("shape", 3)), 1, R)
+    abstract, _ = setup.abstract_params(objectives.OBJECTIVES[objective], task)
+    return task, *state.split(abstract, table)
+
+
+def formula(objective: str, table, batch, variant: Variant | None = None) -> float:
+    task, trainable, frozen = make(objective, table, variant or wide())
+    return flops.StepFlops(task.variant, trainable=trainable, frozen=frozen, max_targets=task.max_targets)(batch)
+
+
+def counted_by_compiler(objective: str, table, batch) -> float:
+    """The operations of a whole update as XLA counts them; call it where scans are unrolled, it counts a loop once."""
+    task, trainable, frozen = make(objective, table, wide())
+    rules = optimizer.make_optimizer(OptimizerConfig(), 10)
+    update = step.make_train_step(
+        objectives.OBJECTIVES[objective], task, optimizer=rules, rules=sharding.PRESETS["single"], seed=0
+    )
+    before = state.TrainState(
+        jax.ShapeDtypeStruct((), np.int32), trainable, frozen, jax.eval_shape(rules.init, trainable)
+    )
+    return jax.jit(update).lower(before, batch).compile().cost_analysis()["flops"]
+
+
+@pytest.fixture
+def unrolled(monkeypatch) -> None:
+    scan = nn.scan
+    monkeypatch.setattr(nn, "scan", lambda body, **options: scan(body, **options, unroll=options["length"]))
+
+
+@pytest.mark.parametrize(
+    ("objective", "table"),
+    [
+        pytest.param("response", STAGE_1, id="stage_1", marks=pytest.mark.slow),
+        pytest.param("response", STAGE_2, id="stage_2"),
+        pytest.param("response", ALL, id="all", marks=pytest.mark.slow),
+        pytest.param("vit_tower", ALL, id="tower"),
+    ],
+)
+def test_formula_is_the_count_of_the_unrolled_program(unrolled, objective: str, table) -> None:
+    batch = make_batch()
+    counted = counted_by_compiler(objective, table, batch)
+    # The compiler's count holds norms, activations and the optimiser as well, which are not useful work by convention.
+    assert 0.93 <= formula(objective, table, batch) / counted <= 1.0
+
+
+@functools.cache
+def part(variant: Variant) -> dict[str, int]:
+    """Weights of the kernels of each part, the output head apart."""
+    _, trainable, _ = make("response", ALL, variant)
+    sizes: dict[str, int] = {}
+    for path, leaf in trainable.items():
+        if path.endswith("/kernel"):
+            name = "head" if path.startswith("decoder/head") else path.split("/")[0]
+            sizes[name] = sizes.get(name, 0) + int(np.prod(leaf.shape))
+    return sizes
+
+
+def test_frozen_parts_cost_less_than_trained_ones() -> None:
+    """2N below what is trained, 4N above it, 6N where it is; measured as the change from one more row or picture."""
+    variant = dataclasses.replace(wide(), decoder=dataclasses.replace(wide().decoder, num_layers=50))
+    one, two = make_batch(), make_batch()
+    for name in ("token_ids", "image_token_index", "segment_ids", "positions", "loss_mask", "source_index"):
+        two[name] = np.concatenate([one[name], one[name]])
+    rows = {}
+    for name, table in (("stage_1", STAGE_1), ("all", ALL)):
+        rows[name] = formula("response", table, two, variant) - formula("response", table, one, variant)
+    tokens, sizes = B * T, part(variant)
+    attention = 2 * 50 * B * T * T * variant.decoder.embed_dim * (2 + 4)
+    assert rows["stage_1"] == 4 * tokens * sizes["decoder"] + 4 * B * R * sizes["head"] + attention
+    assert rows["all"] == 6 * tokens * sizes["decoder"] + 6 * B * R * sizes["head"] + attention
+    last = ((r"decoder/head/kernel", True), (r".*", False))
+    only_head = formula("response", last, two, variant) - formula("response", last, one, variant)
+    assert only_head == 2 * tokens * sizes["decoder"] + 4 * B * R * sizes["head"] + attention / 3
+
+
+def test_only_supervised_positions_go_through_the_head() -> None:
+    task, trainable, frozen = make("response", ALL, wide())
+    costs = [
+        flops.StepFlops(task.variant, trainable=trainable, frozen=frozen, max_targets=count)(make_batch())
+        for count in (R, 2 * R, T - 1, 1 << 30)
+    ]
+    assert costs[1] - costs[0] == 6 * B * R * part(wide())["head"]
+    assert costs[2] == costs[3]
+
+
+def test_a_batch_without_pictures_costs_the_text_alone() -> None:
+    text = formula("response", ALL, make_batch(with_images=False))
+    assert 0 < text < formula("response", ALL, make_batch())
+
+
+def test_a_kernel_of_no_known_part_is_refused() -> None:
+    with pytest.raises(ValueError, match="audio/kernel"):
+        flops.StepFlops(wide(), trainable={"audio/kernel": np.zeros((2, 2))}, frozen={}, max_targets=R)
+
+
+def test_every_parameter_tree_is_covered() -> None:
+    for name in VARIANTS:
+        assert formula("response", STAGE_2, make_batch(), VARIANTS[name]) > 0
+    for objective in ("vit_tower", "qformer_tower"):
+        assert formula(objective, ALL, make_batch()) > 0
+
+
+@dataclasses.dataclass
+class FakeDevice:
+    device_kind: str
+    platform: str = "cpu"
+    process_index: int = 0
+
+
+def test_peak_of_known_and_unknown_devices(monkeypatch) -> None:
+    monkeypatch.setattr(flops, "measured_gemm_flops", lambda: 100.0)
+    assert flops.peak_flops([FakeDevice("TPU v5 lite", "tpu")] * 4) == 4 * 197e12
+    assert flops.peak_flops([FakeDevice("TPU v5", "tpu")]) == 459e12
+    assert flops.peak_flops([FakeDevice("NVIDIA A100-SXM4-80GB", "gpu")]) == 312e12
+    assert flops.peak_flops([FakeDevice("card of tomorrow", "gpu")] * 2) == 200.0
+    # Eight fake devices of one machine are one machine; two hosts are two.
+    assert flops.peak_flops([FakeDevice("cpu")] * 8) == 100.0
+    assert flops.peak_flops([FakeDevice("cpu", process_index=index) for index in (0, 1)]) == 200.0
+
+
+def test_measured_rate_is_a_rate() -> None:
+    assert 1e8 < flops.measured_gemm_flops() < 1e14

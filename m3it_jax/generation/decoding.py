@@ -137,7 +137,7 @@ def run(
         )
         segment_ids = (~state["done"]).astype(jnp.int32)[:, None]
         hidden, cache = model.apply(variables, embeds, cache["lengths"][:, None], segment_ids, cache, method="extend")
-        logits = model.apply(variables, hidden[:, 0], method="logits")
+        logits = model.apply(variables, hidden, method="logits")[:, 0]
         return step + 1, _choose(choose, logits, {**state, "kv_cache": cache}, settings=settings)
 
     return jax.lax.while_loop(unfinished, advance, (jnp.int32(0), state))[1]

@@ -1,0 +1,100 @@
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m3it_jax.generation import batching, beam_search, choosing, decoding
+from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.models import variants, vlm
+
+VOCABULARY, LONGEST, STOP = 4, 3, 2
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """A model of four words, in which every answer can be listed."""
+    tiny = variants.VARIANTS["tiny"]
+    model = vlm.make_vlm(dataclasses.replace(tiny, decoder=dataclasses.replace(tiny.decoder, vocab_size=VOCABULARY)))
+    names = ("token_ids", "image_token_index", "positions", "segment_ids")
+    batch = {"images": jnp.zeros((1, 64, 64, 3), jnp.uint8), **{k: jnp.zeros((1, 2), jnp.int32) for k in names}}
+    params = jax.jit(model.init)(jax.random.key(3), batch)["params"]
+    return model, jax.tree.map(lambda leaf: 2.0 * leaf, params)
+
+
+def prompts():
+    ids = np.array([[1, 3, 0, 1], [3, 3, 0, 0]], np.int32)
+    segments = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.int32)
+    return {"token_ids": ids, "image_token_index": np.full_like(ids, -1), "segment_ids": segments}
+
+
+def search(parts, num_beams, length_penalty):
+    model, params = parts
+    config = SamplingConfig(max_new_tokens=LONGEST, num_beams=num_beams, length_penalty=length_penalty)
+    settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY)
+    logits, cache = decoding.prefill(model, params, prompts(), image_embeds=jnp.zeros((1, 4, 32)), num_slots=12)
+    tokens, lengths = beam_search.search(
+        model,
+        params,
+        logits,
+        cache=cache,
+        rows=prompts(),
+        settings=settings,
+        num_beams=num_beams,
+        num_new_slots=8,
+    )
+    return [row[:length].tolist() for row, length in zip(np.asarray(tokens), np.asarray(lengths), strict=True)]
+
+
+def value(parts, row, answer, length_penalty):
+    """Returns the value of an answer, from one forward pass over prompt and answer."""
+    model, params = parts
+    prompt = prompts()["token_ids"][row][prompts()["segment_ids"][row] > 0]
+    ids = np.zeros((1, 8), np.int32)
+    count = len(prompt) + len(answer)
+    ids[0, :count] = [*prompt, *answer]
+    rows = {
+        "token_ids": ids,
+        "image_token_index": np.full_like(ids, -1),
+        "segment_ids": (np.arange(8)[None] < count).astype(np.int32),
+    }
+    logits = decoding.score(model, params, rows, image_embeds=jnp.zeros((1, 4, 32)))[0]
+    log_p = np.asarray(jax.nn.log_softmax(logits))
+    total = sum(log_p[len(prompt) - 1 + place, token] for place, token in enumerate(answer))
+    return total / len(answer) ** length_penalty
+
+
+def every_answer():
+    for length in range(1, LONGEST + 1):
+        for answer in itertools.product(range(VOCABULARY), repeat=length):
+            ends = [place for place, token in enumerate(answer) if token == STOP]
+            if ends == [length - 1] or (not ends and length == LONGEST):
+                yield list(answer)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0, -1.0])
+def test_wide_enough_it_finds_the_best_of_all_answers(parts, length_penalty):
+    found = search(parts, VOCABULARY**LONGEST, length_penalty)
+    for row in range(2):
+        values = {tuple(answer): value(parts, row, answer, length_penalty) for answer in every_answer()}
+        best = max(values, key=values.get)
+        assert tuple(found[row]) == best, (values[best], values.get(tuple(found[row])))
+
+
+def test_one_beam_without_length_penalty_is_greedy(parts):
+    model, params = parts
+    config = SamplingConfig(max_new_tokens=LONGEST)
+    settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY)
+    logits, cache = decoding.prefill(model, params, prompts(), image_embeds=jnp.zeros((1, 4, 32)), num_slots=12)
+    state = decoding.begin(choosing.greedy, logits, cache, rows=prompts(), settings=settings, num_new_slots=8)
+    state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(8))
+    greedy = [row[:n].tolist() for row, n in zip(np.asarray(state["new_tokens"]), state["num_new"], strict=True)]
+    assert search(parts, 1, 0.0) == greedy
+
+
+def test_a_wider_search_never_finds_a_worse_answer_than_greedy_does(parts):
+    for row in range(2):
+        greedy, wide = search(parts, 1, 0.0)[row], search(parts, 3, 0.0)[row]
+        assert value(parts, row, wide, 0.0) >= value(parts, row, greedy, 0.0) - 1e-6

@@ -1,0 +1,140 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_assistant
+
+from m3it_jax import sharding
+from m3it_jax.generation import batching, choosing, decoding
+from m3it_jax.generation.request import SamplingConfig
+
+LENGTHS = np.array([12, 7, 3])
+TOTAL = 12
+
+
+def rows(start=0, stop=TOTAL, *, scrambled=False):
+    """Returns three rows of different lengths; row 0 shows a picture in its tokens 1 to 4."""
+    generator = np.random.default_rng(0)
+    ids = generator.integers(4, 100, (3, TOTAL)).astype(np.int32)
+    segments = (np.arange(TOTAL) < LENGTHS[:, None]).astype(np.int32)
+    if scrambled:
+        ids = np.where(segments, ids, generator.integers(4, 100, (3, TOTAL))).astype(np.int32)
+    index = np.full((3, TOTAL), -1, np.int32)
+    index[0, 1:5] = np.arange(4)
+    whole = {"token_ids": ids, "image_token_index": index, "segment_ids": segments}
+    return {name: array[:, start:stop] for name, array in whole.items()}
+
+
+@pytest.fixture(scope="module")
+def parts():
+    model, params = tiny_assistant.tiny()
+    image = np.asarray(tiny_assistant.picture())[None]
+    return model, params, decoding.encode_images(model, params, image)
+
+
+def test_prefill_and_extend_equal_the_whole_forward_pass_at_every_split(parts):
+    model, params, embeds = parts
+    whole = decoding.score(model, params, rows(), image_embeds=embeds)
+    expected = np.asarray(whole)[np.arange(3), LENGTHS - 1]
+    largest = np.abs(expected).max()
+    for split in (1, 3, 6, 9, 12):
+        logits, cache = decoding.prefill(model, params, rows(0, split), image_embeds=embeds, num_slots=20)
+        answers = np.asarray(logits)
+        if split < TOTAL:
+            more, cache = decoding.extend(model, params, rows(split, TOTAL), image_embeds=embeds, cache=cache)
+            ended = LENGTHS <= split
+            answers = np.where(ended[:, None], answers, more)
+        np.testing.assert_allclose(answers, expected, atol=2e-5 * largest, err_msg=f"split at {split}")
+        np.testing.assert_array_equal(cache["lengths"], LENGTHS)
+
+
+def test_what_stands_in_padding_changes_nothing(parts):
+    model, params, embeds = parts
+    plain, _ = decoding.prefill(model, params, rows(), image_embeds=embeds, num_slots=16)
+    scrambled, _ = decoding.prefill(model, params, rows(scrambled=True), image_embeds=embeds, num_slots=16)
+    assert not np.array_equal(rows()["token_ids"], rows(scrambled=True)["token_ids"])
+    np.testing.assert_array_equal(plain, scrambled)
+
+
+def test_a_later_row_sees_the_picture_only_if_it_shows_it(parts):
+    model, params, embeds = parts
+    plain, _ = decoding.prefill(model, params, rows(), image_embeds=embeds, num_slots=16)
+    other, _ = decoding.prefill(model, params, rows(), image_embeds=-embeds, num_slots=16)
+    assert np.abs(plain[0] - other[0]).max() > 1e-3
+    np.testing.assert_array_equal(plain[1:], other[1:])
+
+
+def answer(parts, given, *, num_steps, max_new=6, params=None):
+    model, own, embeds = parts
+    params = own if params is None else params
+    num_rows = len(given["token_ids"])
+    config = SamplingConfig(max_new_tokens=max_new)
+    settings = batching.settings([config] * num_rows, num_rows=num_rows, stop_ids=(2,), num_ids=2_560)
+    logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
+    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8)
+    for count in num_steps:
+        state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(count))
+    return state
+
+
+def test_the_loop_writes_what_asking_for_each_token_anew_would(parts):
+    model, params, embeds = parts
+    given = rows()
+    state = answer(parts, given, num_steps=[7])
+    for row, length in enumerate(LENGTHS):
+        ids = given["token_ids"][row, :length].tolist()
+        for token in np.asarray(state["new_tokens"])[row, : int(state["num_new"][row])]:
+            index = np.full((1, 20), -1, np.int32)
+            index[0, :length] = given["image_token_index"][row, :length]
+            one = {
+                "token_ids": np.array([ids + [0] * (20 - len(ids))], np.int32),
+                "image_token_index": index,
+                "segment_ids": (np.arange(20)[None] < len(ids)).astype(np.int32),
+            }
+            scores = decoding.score(model, params, one, image_embeds=embeds)[0, len(ids) - 1]
+            assert int(scores.argmax()) == token
+            ids.append(int(token))
+
+
+def test_the_loop_may_be_left_and_entered_again(parts):
+    whole, pieces = answer(parts, rows(), num_steps=[7]), answer(parts, rows(), num_steps=[1, 2, 4])
+    np.testing.assert_array_equal(whole["new_tokens"], pieces["new_tokens"])
+    np.testing.assert_array_equal(whole["num_new"], [6, 6, 6])
+
+
+def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
+    model, params, embeds = parts
+    given = rows()
+    free = np.asarray(answer(parts, given, num_steps=[7])["new_tokens"])
+    stop = int(free[1, 2])
+    first = [row.tolist().index(stop) if stop in row else 6 for row in free[:, :6]]
+    configs = [SamplingConfig(max_new_tokens=6)] * 3
+    settings = batching.settings(configs, num_rows=3, stop_ids=(stop,), num_ids=2_560)
+    logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
+    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8)
+    state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(8))
+    for row in range(3):
+        count = min(first[row] + 1, 6)
+        assert int(state["num_new"][row]) == count
+        np.testing.assert_array_equal(state["new_tokens"][row, :count], free[row, :count])
+        # The newest token is not in the cache yet; nothing came after it.
+        assert int(state["kv_cache"]["lengths"][row]) == LENGTHS[row] + count - 1
+
+
+def test_parameters_split_over_eight_devices_give_the_same_answers(parts):
+    _, params, _ = parts
+    mesh = sharding.make_mesh(data=1, fsdp=4, tensor=2)
+    split = jax.device_put(params, sharding.parameter_shardings(params, mesh, sharding.PRESETS["fsdp_tp"]))
+    head = split["decoder"]["head"]["kernel"]
+    assert head.addressable_shards[0].data.shape == (32 // 4, 2_560 // 2)
+    expected, got = answer(parts, rows(), num_steps=[7]), answer(parts, rows(), num_steps=[7], params=split)
+    np.testing.assert_array_equal(expected["new_tokens"], got["new_tokens"])
+
+
+def test_seen_tokens_are_those_that_stand_as_text():
+    given = {
+        "token_ids": jnp.array([[0, 7, 8]]),
+        "image_token_index": jnp.array([[0, -1, -1]]),
+        "segment_ids": jnp.array([[1, 1, 0]]),
+    }
+    assert np.flatnonzero(decoding.seen_tokens(given, 10)[0]).tolist() == [7]

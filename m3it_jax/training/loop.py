@@ -16,7 +16,7 @@ from m3it_jax import checkpointing, errors, sharding
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import device_feed
 from m3it_jax.input_pipeline.pipeline import check_first_batch
-from m3it_jax.training import step
+from m3it_jax.training import flops, step
 from m3it_jax.training.preemption import Preemption
 from m3it_jax.training.setup import Setup, initial_state
 from m3it_jax.training.state import TrainState, split
@@ -65,14 +65,21 @@ def save(manager: Any, setup: Setup, progress: Progress) -> None:
 
 
 class Stopwatch:
-    """Wall-clock figures of the steps since the last line: step time, and how long the loop waited for data."""
+    """Wall-clock figures of the steps since the last line: step time, useful work, and how long it waited for data."""
 
-    def __init__(self) -> None:
-        """Starts now."""
+    def __init__(self, step_flops: Callable[[dict[str, jax.Array]], float], peak_flops: float) -> None:
+        """Starts now.
+
+        Args:
+          step_flops: Useful operations of an update by its batch, see `flops.StepFlops`.
+          peak_flops: What all devices could do at best, operations a second.
+        """
+        self._step_flops, self._peak_flops = step_flops, peak_flops
         self._reset()
 
     def _reset(self) -> None:
         self._begin, self._waited, self._steps, self._tokens, self._rows = time.perf_counter(), 0.0, 0, 0, 0
+        self._flops = 0.0
 
     def timed(self, batches: Iterable[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
         """Yields the batches, counting the time spent on waiting for each."""
@@ -86,6 +93,7 @@ class Stopwatch:
             self._steps += 1
             self._tokens += batch.get("token_ids", batch["source_index"]).size
             self._rows += batch["source_index"].size
+            self._flops += self._step_flops(batch)
             yield batch
 
     def lap(self) -> dict[str, float]:
@@ -96,6 +104,8 @@ class Stopwatch:
             "perf/tokens_per_s": self._tokens / seconds,
             "perf/rows_per_s": self._rows / seconds,
             "perf/data_wait": self._waited / seconds,
+            "perf/flops_per_s": self._flops / seconds,
+            "perf/mfu": self._flops / seconds / self._peak_flops,
         }
         self._reset()
         return figures
@@ -130,7 +140,7 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
         step_fn = jax.jit(make_train_step(setup, config.seed), donate_argnums=0)
         accumulate = jax.jit(lambda total, new: jax.tree.map(jnp.add, total, new))
         validate = make_validation(config, setup)
-        stopwatch = Stopwatch()
+        stopwatch = make_stopwatch(setup, progress.state)
         due: Callable[[], None] | None = None  # writing the line of the step before, once this one is dispatched
         for batch in stopwatch.timed(device_feed.feed(batches, sharding.batch_sharding(setup.mesh, setup.rules))):
             progress.state, sums = step_fn(progress.state, batch)
@@ -158,6 +168,14 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
         telemetry.close()
         manager.close()
         return progress.step
+
+
+def make_stopwatch(setup: Setup, state: TrainState) -> Stopwatch:
+    """Returns the clock of a run, with the machine's peak looked up or measured now."""
+    step_flops = flops.StepFlops(
+        setup.task.variant, trainable=state.trainable, frozen=state.frozen, max_targets=setup.task.max_targets
+    )
+    return Stopwatch(step_flops, flops.peak_flops(setup.mesh.devices.flatten().tolist()))
 
 
 def make_train_step(setup: Setup, seed: int) -> step.StepFn:

@@ -21,7 +21,7 @@ from m3it_jax.config import (
     OptimizerConfig,
     ValidationConfig,
 )
-from m3it_jax.training import loop, run_folder, setup, step
+from m3it_jax.training import flops, loop, run_folder, setup, step
 from m3it_jax.training.objectives import OBJECTIVES
 
 STAGE_2 = (
@@ -214,3 +214,21 @@ def test_a_decoder_learns_from_descriptions_alone(config, tmp_path) -> None:
     train(config, tmp_path / "run")
     losses = [line["train/loss"] for line in lines(tmp_path / "run")]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_perf_lines_tell_the_useful_work_and_its_share_of_the_peak(config, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(flops, "peak_flops", lambda devices: 1e9)
+    config.num_steps = 2
+    train(config, tmp_path / "run")
+    (line,) = [json.loads(text) for text in (tmp_path / "run/perf.jsonl").read_text().splitlines()]
+    prepared = setup.prepare(config)
+    trained = setup.initial_state(config, prepared)
+    count = flops.StepFlops(
+        prepared.task.variant,
+        trainable=trained.trainable,
+        frozen=trained.frozen,
+        max_targets=prepared.task.max_targets,
+    )
+    done = sum(count(prepared.pipeline.batch(number)) for number in (0, 1))
+    assert line["perf/flops_per_s"] * 2 * line["perf/step_s"] == pytest.approx(done)
+    assert line["perf/mfu"] == pytest.approx(line["perf/flops_per_s"] / 1e9)

@@ -45,10 +45,11 @@ def test_all_pictures_of_a_row_change_alike():
 
 
 def test_a_shift_moves_whole_pixels_and_repeats_the_edge():
-    images, settings = picture(), config.AugmentConfig(shift=0.25)
+    images = np.random.default_rng(4).integers(0, 256, (1, 32, 32, 3), np.uint8)  # noise shows a wrong weight
+    settings = config.AugmentConfig(shift=0.25)
     draw = np.random.default_rng(3).uniform(-1, 1, size=11)
     down, right = 0.25 * 32 * draw[2], 0.25 * 32 * draw[3]
-    out = changed(settings, seed=3)[0].astype(float)
+    out = changed(settings, seed=3, images=images)[0].astype(float)
     rows = np.clip(np.arange(32) - down, 0, 31)
     columns = np.clip(np.arange(32) - right, 0, 31)
     top, left = rows.astype(int), columns.astype(int)
@@ -57,7 +58,7 @@ def test_a_shift_moves_whole_pixels_and_repeats_the_edge():
     pixels = images[0].astype(float)
     wanted = (1 - y) * ((1 - x) * pixels[top][:, left] + x * pixels[top][:, beside])
     wanted += y * ((1 - x) * pixels[below][:, left] + x * pixels[below][:, beside])
-    np.testing.assert_allclose(out, wanted, atol=2.0)  # weights have 8 bits
+    np.testing.assert_allclose(out, wanted, atol=4.0)  # weights have 8 bits
     assert abs(down) > 1 and abs(right) > 1
 
 

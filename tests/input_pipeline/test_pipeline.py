@@ -175,7 +175,7 @@ def test_dropped_tokens_are_counted(make_pipeline, layout):
     assert ((batch["image_token_index"] >= 0).sum(axis=1) == (batch["image_token_index"][0] >= 0).sum()).all()
 
 
-def test_fingerprint_follows_records_template_tokenizer_and_mixture(make_pipeline, folder, monkeypatch):
+def test_fingerprint_follows_records_template_tokenizer_and_mixture(make_pipeline, folder, words, monkeypatch):
     prints = [make_pipeline().fingerprint for _ in range(2)]
     assert prints[0] == prints[1]
     prints += [make_pipeline(**change).fingerprint for change in ({"seed": 8}, {"mixture": {"ones": 1.0}})]
@@ -185,13 +185,15 @@ def test_fingerprint_follows_records_template_tokenizer_and_mixture(make_pipelin
     prints.append(make_pipeline().fingerprint)
     monkeypatch.setattr(prompts, "TEMPLATE_VERSION", 99)
     prints.append(make_pipeline().fingerprint)
+    monkeypatch.setattr(words, "fingerprint", "other")
+    prints.append(make_pipeline().fingerprint)
     assert len(set(prints)) == len(prints) - 1
 
 
 def test_a_broken_shard_is_told_when_its_step_comes(tmp_path, make_pipeline, tiny):
     folder = tiny.write_folder(tmp_path / "data", {"ones": [tiny.instance("ones", number) for number in range(32)]})
     making = make_pipeline(data_folder=folder)
-    (shard,) = (folder.path / "ones" / "1.0.0").glob("*-00001")
+    (shard,) = (folder.path / "ones" / "1.0.0").glob("*-train.tfrecord-*-00001")
     raw = bytearray(shard.read_bytes())
     table = folder.table("ones", "train")
     raw[int(table._offsets[5]) + 40] ^= 1

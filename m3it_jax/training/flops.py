@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from m3it_jax import sharding
 from m3it_jax.models.variants import Variant
 
 # Dense bfloat16 operations a second and device, by the beginning of its name (`Device.device_kind`). Makers' figures:
@@ -189,10 +190,13 @@ def measured_gemm_flops() -> float:
 
 def gemm() -> Callable[[], None]:
     """Returns a function that makes one 2048 x 2048 x 2048 product in float32 on the first local device, and waits."""
-    matrix = jax.device_put(np.ones((_GEMM_SIDE, _GEMM_SIDE), np.float32), jax.local_devices()[0])
+    device = jax.local_devices()[0]
+    matrix = jax.device_put(np.ones((_GEMM_SIDE, _GEMM_SIDE), np.float32), device)
     product = jax.jit(jnp.matmul)
+    alone = sharding.make_mesh(devices=[device])
 
     def run() -> None:
-        jax.block_until_ready(product(matrix, matrix))
+        with jax.set_mesh(alone):  # a run's own mesh, which is set around its loop, may hold more devices
+            jax.block_until_ready(product(matrix, matrix))
 
     return run

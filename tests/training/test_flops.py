@@ -170,3 +170,8 @@ def test_peak_of_known_and_unknown_devices(monkeypatch) -> None:
 
 def test_measured_rate_is_a_rate() -> None:
     assert 1e8 < flops.measured_gemm_flops() < 1e14
+
+
+def test_measuring_works_inside_a_run_on_many_devices() -> None:
+    with jax.set_mesh(sharding.make_mesh()):
+        flops.gemm()()

@@ -1,0 +1,103 @@
+import io
+
+import numpy as np
+import pytest
+import tiny_assistant
+from PIL import Image
+
+from m3it_jax import errors
+from m3it_jax.generation import pictures
+
+
+def test_every_form_of_a_picture_gives_the_same_pixels(tmp_path):
+    image = tiny_assistant.picture(5)
+    path = tmp_path / "picture.png"
+    image.save(path)
+    for form in (image, str(path), path, path.read_bytes(), bytearray(path.read_bytes())):
+        [found] = pictures.read([form])
+        np.testing.assert_array_equal(found.pixels(64), np.asarray(image))
+
+
+def test_a_float_array_is_taken_as_it_is():
+    array = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
+    [found] = pictures.read([array])
+    np.testing.assert_array_equal(found.pixels(64), array.transpose(1, 2, 0))
+    with pytest.raises(errors.UserError, match=r"\(3, 32, 32\)"):
+        found.pixels(32)
+
+
+def test_equal_content_has_an_equal_key_and_other_content_another():
+    [one, same, other] = pictures.read([tiny_assistant.png(1), tiny_assistant.png(1), tiny_assistant.png(2)])
+    assert one.key == same.key != other.key
+
+
+def test_a_turned_photograph_stands_upright():
+    image = Image.new("RGB", (64, 64), "white")
+    image.paste((255, 0, 0), (0, 0, 64, 32))
+    exif = image.getexif()
+    exif[0x0112] = 3  # upside down
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", exif=exif, quality=95)
+    for form in (stream.getvalue(), Image.open(io.BytesIO(stream.getvalue()))):
+        [found] = pictures.read([form])
+        assert found.pixels(64)[48, 32, 1] < 60 < 200 < found.pixels(64)[16, 32, 1]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("missing.png", "missing.png: cannot be read"),
+        (b"no picture", r"images\[0\]: picture is no readable PNG or JPEG"),
+        (tiny_assistant.png()[:200], r"images\[0\]: picture is damaged"),
+        (np.zeros((64, 64, 3), np.uint8), r"images\[0\]: an array must be float32"),
+        (np.full((3, 64, 64), np.nan, np.float32), "not finite"),
+        (7, "int is no picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_line(image, message):
+    with pytest.raises(errors.UserError, match=message) as caught:
+        pictures.read([image])[0].pixels(64)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_picture_without_a_list_is_refused():
+    with pytest.raises(errors.UserError, match="must be a list"):
+        pictures.read("picture.png")
+
+
+def frames(count):
+    """Returns frames of one shade each, far enough apart to be told after a GIF's palette."""
+    return [Image.new("RGB", (64, 64), (10 * number, 0, 0)) for number in range(count)]
+
+
+def shades(found):
+    return [round(int(picture.pixels(64)[0, 0, 0]) / 10) for picture in found]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_an_animation_gives_eight_frames_evenly_and_in_order(tmp_path, suffix):
+    path = tmp_path / f"film.{suffix}"
+    first, *others = frames(16)
+    options = {"lossless": True} if suffix == "webp" else {}
+    first.save(path, save_all=True, append_images=others, duration=50, **options)
+    assert shades(pictures.read_video(path)) == [1, 3, 5, 7, 9, 11, 13, 15]
+
+
+def test_a_folder_gives_its_frames_by_number(tmp_path):
+    for number, frame in enumerate(frames(16)):
+        frame.save(tmp_path / f"frame_{number}.png")
+    (tmp_path / "notes.txt").write_text("not a frame")
+    assert shades(pictures.read_video(tmp_path)) == [1, 3, 5, 7, 9, 11, 13, 15]
+
+
+def test_a_short_video_gives_frames_twice(tmp_path):
+    frames(1)[0].save(tmp_path / "still.png")
+    assert len(pictures.read_video(tmp_path / "still.png")) == 8
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(100))
+    (tmp_path / "empty").mkdir()
+    for name, message in (("film.mp4", "is no animated"), ("empty", "holds no frame"), ("gone.gif", "cannot be read")):
+        with pytest.raises(errors.UserError, match=message):
+            pictures.read_video(tmp_path / name)

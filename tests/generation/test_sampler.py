@@ -1,0 +1,93 @@
+import jax
+import numpy as np
+import pytest
+import tiny_assistant
+
+from m3it_jax import errors, prompts
+from m3it_jax.generation import request
+
+
+@pytest.fixture(scope="module")
+def assistant():
+    return tiny_assistant.make()
+
+
+def ids(assistant, requests):
+    prepared = [assistant.sampler.prepare(request.Request.of(one)) for one in requests]
+    return [tokens for _, tokens in sorted(assistant.sampler.answers(prepared))]
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0, "top_p": 0.9, "seed": 3}, {"num_beams": 3}])
+def test_an_answer_in_a_batch_is_the_answer_alone(assistant, sampling):
+    requests = tiny_assistant.mixed_requests(max_new_tokens=6, **sampling)
+    together = ids(assistant, requests)
+    assert len({tuple(tokens) for tokens in together}) > 1
+    assert [ids(assistant, [one])[0] for one in requests] == together
+
+
+def test_settings_differ_from_row_to_row(assistant):
+    requests = tiny_assistant.mixed_requests(max_new_tokens=6)
+    requests[1]["max_new_tokens"] = 2
+    requests[2]["temperature"] = 2.0
+    plain, mixed = ids(assistant, tiny_assistant.mixed_requests(max_new_tokens=6)), ids(assistant, requests)
+    assert mixed[0] == plain[0] and mixed[3:] == plain[3:]
+    assert mixed[1] == plain[1][:2]
+    assert mixed[2] != plain[2]
+
+
+def test_a_second_request_in_a_bucket_compiles_nothing(assistant):
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, _, **__: compiled.append(name) if "backend_compile" in name else None
+    )
+
+    def answer(text, seed):
+        assistant.generate(text, images=[tiny_assistant.png(seed)], max_new_tokens=5)
+
+    answer("What colour?", 100)
+    compiled.clear()
+    answer("What colour is it?", 101)
+    assert not compiled
+    answer("What colour is it? " * 8, 102)  # another bucket: the listener does hear
+    assert compiled
+
+
+def test_log_likelihood_is_the_sum_over_the_tokens_that_training_counts(assistant):
+    tokenizer = assistant.sampler.tokenizer
+    picture, text = tiny_assistant.png(1), prompts.prompt("What colour?", "blue or red")
+    given = [tokenizer.bos_id, *tokenizer.encode(text)]
+    wanted = [*tokenizer.encode("blue\n"), tokenizer.eos_id]
+    log_p = np.asarray(jax.nn.log_softmax(assistant.logits([picture], [*given, *wanted])))
+    places = len(log_p) - len(wanted) - 1 + np.arange(len(wanted))
+    found = assistant.log_likelihood("What colour?", "blue or red", [picture], "blue")
+    np.testing.assert_allclose(found, log_p[places, wanted].sum(), rtol=1e-5)
+
+
+def test_logits_have_a_row_for_each_position_and_look_back_only(assistant):
+    picture = tiny_assistant.png(1)
+    layout = assistant.sampler.layout
+    short, long = assistant.logits([picture], [1, 50]), assistant.logits([picture], [1, 50, 60, 70])
+    assert short.shape == (layout.block_len(4) + 2, 2_560) and short.dtype == np.float32
+    np.testing.assert_allclose(short, long[: len(short)], atol=1e-5)
+    other = assistant.logits([tiny_assistant.png(2)], [1, 50])
+    assert np.abs(other[-1] - short[-1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"instruction": "blue " * 600}, "more than the model's 512 tokens"),
+        ({"instruction": "x", "images": [tiny_assistant.png()] * 90}, "90 pictures .*give fewer pictures"),
+        ({"instruction": "x", "max_new_tokens": 512}, "lower max_new_tokens"),
+    ],
+)
+def test_what_the_model_cannot_hold_is_refused(assistant, values, message):
+    with pytest.raises(errors.UserError, match=message):
+        assistant.generate_batch([values])
+
+
+def test_ids_outside_the_vocabulary_are_refused(assistant):
+    with pytest.raises(errors.UserError, match="2560 is no id"):
+        assistant.logits([], [1, 2560])
+    with pytest.raises(errors.UserError, match="token_ids: is empty"):
+        assistant.logits([], [])

@@ -1,0 +1,43 @@
+import io
+
+import tiny_assistant
+
+from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.serving import chat
+from m3it_jax.serving.conversation import Conversation
+
+
+def talk(*lines):
+    conversation = Conversation(tiny_assistant.make(), history=0, sampling=SamplingConfig(max_new_tokens=3))
+    out, notes = io.StringIO(), io.StringIO()
+    num_failed = chat.talk(conversation, [f"{line}\n" for line in lines], out=out, notes=notes)
+    return num_failed, out.getvalue(), notes.getvalue(), conversation
+
+
+def test_each_instruction_gives_one_line_and_commands_none(tmp_path):
+    path = tmp_path / "my picture.png"
+    tiny_assistant.picture().save(path)
+    failed, out, notes, conversation = talk(f'/image "{path}"', "What colour?", "", "left or right", "/help")
+    assert failed == 0
+    assert out.count("\n") == 2
+    assert "1 pictures shown" in notes and "/video FILE" in notes
+    assert conversation.num_pictures == 1
+
+
+def test_a_video_is_eight_pictures_and_new_forgets_them(tmp_path):
+    path = tmp_path / "film.gif"
+    first, *others = (tiny_assistant.picture(number) for number in range(10))
+    first.save(path, save_all=True, append_images=others)
+    assert talk(f"/video {path}")[3].num_pictures == 8
+    assert talk(f"/video {path}", "/new")[3].num_pictures == 0
+
+
+def test_mistakes_are_told_in_one_line_each_and_the_talk_goes_on():
+    failed, out, notes, _ = talk("/image gone.png", "/image", "/dance", '/image "half', "What colour?")
+    assert failed == 4
+    assert len(notes.splitlines()) == 4 and "gone.png" in notes and "/dance" in notes
+    assert out.count("\n") == 1
+
+
+def test_quit_ends_the_talk():
+    assert talk("/quit", "What colour?")[1] == ""

@@ -14,7 +14,7 @@ def get_config(preset: str = "") -> Experiment:
     return Experiment(
         num_steps=60,
         model=ModelConfig(variant="tiny"),
-        data=DataConfig(global_batch_size=16, max_images=16),
+        data=DataConfig(global_batch_size=16, max_images=64),
         optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=5),
         trainable=((r".*", True),),
         checkpoint=CheckpointConfig(every=20),

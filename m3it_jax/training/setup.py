@@ -84,8 +84,10 @@ def prepare(config: Experiment) -> Setup:
         num_sources=len(train.source_names),
         max_targets=1 << 30 if as_captions else config.data.max_response_len,
     )
+    mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
+    train.plan.check_divisible(mesh.shape["data"] * mesh.shape["fsdp"])
     return Setup(
-        mesh=sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor),
+        mesh=mesh,
         rules=sharding.PRESETS[config.mesh.rules],
         objective=objective,
         task=task,

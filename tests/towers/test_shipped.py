@@ -48,7 +48,7 @@ def test_the_tokenizer_is_the_decoders(card) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_only_the_training_split_was_read(card, part: str) -> None:
-    """What the card says of the run is what the recipe says; that splits share no picture is tested with the edition."""
+    """The card and the recipe agree; that splits share no picture is tested with the edition."""
     spec = importlib.util.spec_from_file_location(part, CONFIGS / f"{part}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -37,7 +37,7 @@ def config(folder) -> Experiment:
         num_steps=6,
         model=ModelConfig(variant="tiny"),
         data=DataConfig(
-            path=str(folder.path), global_batch_size=8, max_images=16, max_text_len=80, max_response_len=40
+            path=str(folder.path), global_batch_size=8, max_images=64, max_text_len=80, max_response_len=40
         ),
         optimizer=OptimizerConfig(warmup_steps=2),
         trainable=STAGE_2,

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from m3it_jax import tokenizer
+from m3it_jax import checkpointing, config, parameter_paths, tokenizer
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.models import variants, vlm
@@ -58,3 +59,20 @@ def mixed_requests(**sampling) -> list[dict]:
         {"instruction": "What colour is the circle? " + "left or right " * number, "images": images, **sampling}
         for number, images in enumerate(([png(1)], [png(2), png(3)], [], [png(1)], [png(n) for n in range(4)]))
     ]
+
+
+def write_run(folder: Path, *, variant: str = "tiny") -> Path:
+    """Writes a run folder with a checkpoint of `tiny` at step 7, as training does, and returns it."""
+    _, params = tiny()
+    folder.mkdir(parents=True)
+    settings = config.Experiment(model=config.ModelConfig(variant=variant))
+    (folder / "config.json").write_text(json.dumps(config.to_dict(settings)))
+    with checkpointing.open_manager(folder, keep=1) as manager:
+        checkpointing.save(manager, 7, {"params": parameter_paths.flatten(params)}, {})
+    write_tokenizer(folder / "tokenizer.model")
+    return folder
+
+
+def write_tokenizer(path: Path, vocab_size: int = 400) -> None:
+    texts = TEXTS * 20 if vocab_size <= 400 else [f"{number:x} {number * 7919:x}" for number in range(20_000)]
+    tokenizer.train(texts, path, vocab_size)

@@ -1,0 +1,56 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import tiny_assistant
+
+from m3it_jax.cli import main
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return tiny_assistant.write_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    tiny_assistant.picture(1).save(path)
+    return path
+
+
+def test_the_answer_goes_to_stdout_and_json(run_folder, picture, tmp_path, capsys):
+    words = ["generate", str(run_folder), "--image", str(picture), "--instruction", "What colour is the circle?"]
+    assert main.main([*words, "--max-new-tokens", "5", "--json", str(tmp_path / "answer.json")]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "answer.json").read_text())
+    expected = tiny_assistant.make().generate("What colour is the circle?", images=[picture], max_new_tokens=5)
+    assert printed == f"{expected}\n"
+    assert result["answer"] == expected
+    assert (result["step"], result["sampling"]["max_new_tokens"]) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--image", "gone.png"], 1, "gone.png"),
+        (["--temperature", "-1"], 2, "temperature=-1.0"),
+        (["--num-beams", "2", "--temperature", "1"], 2, "num_beams=2"),
+        (["--video", "gone.gif"], 1, "gone.gif"),
+    ],
+)
+def test_mistakes_are_found_before_the_model_is_loaded(options, code, message, capsys):
+    assert main.main(["generate", "no-such-run", "--instruction", "x", *options]) == code
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_no_checkpoint_is_told_in_one_line(tmp_path, capsys):
+    assert main.main(["generate", str(tmp_path), "--instruction", "x"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_answering_needs_no_tensorflow():
+    code = "import sys, m3it_jax.generation.assistant, m3it_jax.serving.chat; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

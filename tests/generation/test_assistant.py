@@ -1,0 +1,77 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny_assistant
+
+import m3it_jax
+from m3it_jax import errors
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return tiny_assistant.write_run(tmp_path_factory.mktemp("quickstart") / "stage2")
+
+
+@pytest.fixture
+def copy(run_folder, tmp_path):
+    return shutil.copytree(run_folder, tmp_path / "run")
+
+
+def test_every_path_to_a_checkpoint_gives_the_model_that_was_saved(run_folder):
+    expected = tiny_assistant.make()
+    for path in (run_folder, str(run_folder.parent), run_folder / "checkpoints" / "7"):
+        loaded = m3it_jax.load(path)
+        assert loaded.step == 7
+        picture = [tiny_assistant.png(1)]
+        np.testing.assert_allclose(loaded.logits(picture, [1, 9]), expected.logits(picture, [1, 9]), atol=1e-5)
+
+
+def test_answers_come_in_the_order_of_the_requests_and_as_they_are_finished():
+    assistant = tiny_assistant.make(max_rows=2)
+    requests = tiny_assistant.mixed_requests(max_new_tokens=4)
+    streamed = list(assistant.stream_batch(requests))
+    assert sorted(number for number, _ in streamed) == list(range(len(requests)))
+    assert [number for number, _ in streamed] != list(range(len(requests)))
+    assert assistant.generate_batch(requests) == [answer for _, answer in sorted(streamed)]
+    assert assistant.generate_batch([]) == []
+
+
+def test_an_answer_ends_at_the_newline():
+    assistant = tiny_assistant.make()
+    tokenizer = assistant.sampler.tokenizer
+    assert assistant.text([*tokenizer.encode("blue\nred"), tokenizer.eos_id]) == "blue"
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(errors.ConfigError, match="max_tokens"):
+        tiny_assistant.make().generate("What?", max_tokens=3)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(errors.UserError, match="no checkpoint here"):
+        m3it_jax.load(tmp_path)
+
+
+def test_a_model_of_another_shape_is_refused(copy):
+    config = json.loads((copy / "config.json").read_text())
+    config["model"]["variant"] = "mini"
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(errors.UserError, match=r"parameter \S+ has shape .* the model needs"):
+        m3it_jax.load(copy)
+
+
+def test_an_unknown_variant_is_refused(copy):
+    (copy / "config.json").write_text('{"model": {"variant": "huge"}}')
+    with pytest.raises(errors.UserError, match="'huge' is not one of tiny, mini"):
+        m3it_jax.load(copy)
+
+
+def test_a_tokenizer_that_is_missing_or_too_large_is_refused(copy):
+    tiny_assistant.write_tokenizer(copy / "tokenizer.model", vocab_size=4_000)
+    with pytest.raises(errors.UserError, match=r"pieces, the model of \S+ has room for 2560"):
+        m3it_jax.load(copy)
+    (copy / "tokenizer.model").unlink()
+    with pytest.raises(errors.UserError, match="tokenizer.model"):
+        m3it_jax.load(copy)

@@ -20,6 +20,7 @@ from m3it_jax.cli import configuration
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILE_LINES, TEST_FILE_LINES, FUNCTION_LINES, POSITIONAL, MODULE_CLASS_LINES = 400, 600, 60, 3, 120
 DUPLICATE_RUN = 12
+PROMISED = {"log_likelihood"}  # users call it with four positional arguments
 BANNED_NAMES = {"utils.py", "util.py", "common.py", "misc.py", "helpers.py"}
 
 
@@ -133,7 +134,8 @@ def test_functions_are_short_and_take_few_positional_arguments():
             assert _length(function) <= FUNCTION_LINES, f"{where} has {_length(function)} lines"
             names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
             count = len(names) - (names[:1] in (["self"], ["cls"]))
-            assert count <= POSITIONAL, f"{where} takes {count} positional arguments; put a * before the rest"
+            fine = count <= POSITIONAL or function.name in PROMISED
+            assert fine, f"{where} takes {count} positional arguments; put a * before the rest"
 
 
 def test_module_classes_are_short():

@@ -87,9 +87,9 @@ def _choose(logits: jax.Array, state: decoding.State, settings: choosing.Setting
     per_beam = {k: v if k in choosing.SHARED else jnp.repeat(v, num_beams) for k, v in settings.items()}
     scores = choosing.adjust(
         jax.nn.log_softmax(logits).reshape(-1, vocab_size),
-        state["seen"].reshape(-1, vocab_size),
         per_beam,
-        jnp.broadcast_to(state["num_new"], num_rows * num_beams),
+        seen=state["seen"].reshape(-1, vocab_size),
+        num_new=jnp.broadcast_to(state["num_new"], num_rows * num_beams),
     ).reshape(logits.shape)
     totals = (state["alive"][:, :, None] + scores).reshape(num_rows, -1)
     # So many that, even if every kind of end follows every beam, as many beginnings as beams go on.

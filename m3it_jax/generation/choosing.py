@@ -21,14 +21,14 @@ SHARED = ("stop_ids", "num_ids")
 Choose = Callable[[jax.Array, Settings, jax.Array], jax.Array]
 
 
-def adjust(scores: jax.Array, seen: jax.Array, settings: Settings, num_new: jax.Array) -> jax.Array:
+def adjust(scores: jax.Array, settings: Settings, *, seen: jax.Array, num_new: jax.Array) -> jax.Array:
     """Returns the scores with repetition damped and unknown ids forbidden, and the ends in rows that are too short yet.
 
     Args:
       scores: float32 [B, V], logits or log-probabilities.
+      settings: See the module.
       seen: bool [B, V], True for the tokens of the row's text so far, prompt included. A positive score is divided by
         the penalty, a negative one multiplied (CTRL, arXiv 1909.05858, as transformers applies it).
-      settings: See the module.
       num_new: int32 [B], tokens that each row has already.
     """
     penalty = settings["repetition_penalty"][:, None]

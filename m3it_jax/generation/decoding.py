@@ -144,7 +144,7 @@ def run(
 
 
 def _choose(choose: choosing.Choose, logits: jax.Array, state: State, *, settings: choosing.Settings) -> State:
-    scores = choosing.adjust(logits, state["seen"], settings, state["num_new"])
+    scores = choosing.adjust(logits, settings, seen=state["seen"], num_new=state["num_new"])
     token = choose(scores, settings, state["num_new"])
     live = ~state["done"]
     row = jnp.arange(token.shape[0])
@@ -165,10 +165,10 @@ def score(model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array) ->
     """Returns float32 [B, T, V]: the scores of the next token after every token of whole rows, without a cache."""
     variables = {"params": params}
     embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")
-    positions = jnp.broadcast_to(jnp.arange(embeds.shape[1], dtype=jnp.int32), embeds.shape[:2])
-    hidden = model.apply(variables, embeds, positions, rows["segment_ids"], method=_hidden)
+    hidden = model.apply(variables, embeds, rows, method=_hidden)
     return model.apply(variables, hidden, method="logits")
 
 
-def _hidden(model: VLM, embeds: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
-    return model.decoder.hidden(embeds, positions, segment_ids)
+def _hidden(model: VLM, embeds: jax.Array, rows: Rows) -> jax.Array:
+    positions = jnp.broadcast_to(jnp.arange(embeds.shape[1], dtype=jnp.int32), embeds.shape[:2])
+    return model.decoder.hidden(embeds, positions, rows["segment_ids"])

@@ -31,15 +31,18 @@ def test_top_p_keeps_the_fewest_that_reach_it_and_always_the_first():
 def test_repetition_makes_a_seen_token_less_likely_whatever_its_sign():
     seen = jnp.array([[True, False, True]])
     scores = choosing.adjust(
-        jnp.array([[2.0, 2.0, -2.0]]), seen, settings(num_ids=3, stop_ids=(1,), repetition_penalty=2.0), jnp.array([1])
+        jnp.array([[2.0, 2.0, -2.0]]),
+        settings(num_ids=3, stop_ids=(1,), repetition_penalty=2.0),
+        seen=seen,
+        num_new=jnp.array([1]),
     )
     np.testing.assert_allclose(scores, [[1.0, 2.0, -4.0]])
 
 
 def test_ends_are_forbidden_until_the_least_length_and_unknown_ids_always():
     fields = settings(num_ids=4, stop_ids=(1, 3), min_new_tokens=2)
-    early = choosing.adjust(jnp.zeros((1, 5)), jnp.zeros((1, 5), bool), fields, jnp.array([1]))
-    late = choosing.adjust(jnp.zeros((1, 5)), jnp.zeros((1, 5), bool), fields, jnp.array([2]))
+    early = choosing.adjust(jnp.zeros((1, 5)), fields, seen=jnp.zeros((1, 5), bool), num_new=jnp.array([1]))
+    late = choosing.adjust(jnp.zeros((1, 5)), fields, seen=jnp.zeros((1, 5), bool), num_new=jnp.array([2]))
     assert kept(early) == [True, False, True, False, False]
     assert kept(late) == [True, True, True, True, False]
 

@@ -68,7 +68,7 @@ def write_run(folder: Path, *, variant: str = "tiny") -> Path:
     settings = config.Experiment(model=config.ModelConfig(variant=variant))
     (folder / "config.json").write_text(json.dumps(config.to_dict(settings)))
     with checkpointing.open_manager(folder, keep=1) as manager:
-        checkpointing.save(manager, 7, {"params": parameter_paths.flatten(params)}, {})
+        checkpointing.save(manager, 7, {"params": parameter_paths.flatten(params)}, position={})
     write_tokenizer(folder / "tokenizer.model")
     return folder
 

@@ -61,7 +61,7 @@ def save(manager: Any, setup: Setup, progress: Progress) -> None:
     sums = {name: np.asarray(values).tolist() for name, values in progress.sums.items()}
     position = {"step": progress.step, "fingerprint": setup.pipeline.fingerprint, "sums": sums}
     items = {"params": progress.state.params, "opt_state": progress.state.opt_state}
-    checkpointing.save(manager, progress.step, items, position)
+    checkpointing.save(manager, progress.step, items, position=position)
 
 
 class Stopwatch:

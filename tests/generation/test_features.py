@@ -13,7 +13,7 @@ def test_the_table_holds_each_picture_in_its_place_and_zeros_after():
     store = FeatureStore(*tiny_assistant.tiny())
     table = store.table(shown(1, 2, 3, 4, 5), 8)
     alone = FeatureStore(*tiny_assistant.tiny()).table(shown(4), 1)
-    np.testing.assert_allclose(table[3], alone[0], atol=1e-5)
+    np.testing.assert_allclose(table[3], alone[0], atol=2e-4)  # another batch size sums in another order
     assert np.abs(table[3] - table[2]).max() > 1e-3
     assert not table[5:].any()
 

@@ -37,9 +37,9 @@ def test_with_history_earlier_turns_change_the_answer():
 def test_turns_that_do_not_fit_are_forgotten_from_the_oldest():
     conversation = begin(history=100)
     for _ in range(8):
-        say(conversation, "What colour is the circle? " * 12)
+        say(conversation, "qz" * 60)  # more than 512 tokens in all
     with pytest.raises(errors.UserError, match="512"):
-        say(conversation, "What colour is the circle? " * 80)
+        say(conversation, "qz" * 300)
 
 
 def test_pictures_that_cannot_be_shown_are_not_kept():

@@ -38,9 +38,7 @@ def open_manager(run_dir: Path, keep: int) -> ocp.CheckpointManager:
     return ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options)
 
 
-def save(
-    manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], *, position: Mapping[str, Any]
-) -> None:
+def save(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], *, position: Mapping[str, Any]) -> None:
     """Saves named trees of arrays and the JSON values of the data position as one step.
 
     Raises:

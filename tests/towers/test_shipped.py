@@ -1,4 +1,4 @@
-"""The shipped towers: what the card says is what lies there, they fit the model, and they saw training pictures alone."""
+"""The shipped towers: the card tells what lies there, they fit the model, and they saw training pictures alone."""
 
 import hashlib
 import importlib.util

@@ -124,7 +124,9 @@ def test_a_finished_run_does_nothing_more(config, tmp_path) -> None:
 
 @pytest.mark.parametrize(("sizes", "preset"), [((8, 1, 1), "single"), ((2, 4, 1), "fsdp"), ((2, 2, 2), "fsdp_tp")])
 def test_sharded_equals_unsharded(config, tmp_path, sizes, preset) -> None:
-    config.num_steps, config.model.variant = 2, "tiny"
+    config.num_steps = 2
+    # Adam turns the rounding noise of a gradient that is zero into a whole step; a large epsilon keeps it noise.
+    config.optimizer.epsilon = 1e-2
     config.mesh = MeshConfig(data=1, fsdp=1, tensor=1, rules="single")
     train(config, tmp_path / "one")
     config.mesh = MeshConfig(*sizes, rules=preset)

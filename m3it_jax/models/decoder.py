@@ -40,6 +40,7 @@ class DecoderAttention(nn.Module):
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         mask: Array,
+        *,
         cache: dict[str, Array] | None,
         slots: Int[Array, "B T"] | None,
     ) -> tuple[Float[Array, "B T D"], dict[str, Array] | None]:
@@ -92,13 +93,14 @@ class DecoderBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, cache: dict[str, Array] | None, positions: Array, mask: Array, slots: Array | None
+        self, x: Array, cache: dict[str, Array] | None, where: tuple[Array, Array, Array | None]
     ) -> tuple[Array, dict[str, Array] | None]:
         """Returns (x, this layer's new keys and values), the form that `nn.scan` asks for."""
+        positions, mask, slots = where
         epsilon = self.config.rms_norm_epsilon
         normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="attn_norm")(x)
         attended, written = DecoderAttention(self.config, self.dtype, name="attn")(
-            normed, positions, mask, cache, slots
+            normed, positions, mask, cache=cache, slots=slots
         )
         x = x + attended
         normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="mlp_norm")(x)
@@ -124,7 +126,7 @@ class Decoder(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=(0, nn.broadcast),
             length=config.num_layers,
         )(config, self.dtype)
         self.final_norm = nn.RMSNorm(config.rms_norm_epsilon, dtype=self.dtype)
@@ -140,7 +142,7 @@ class Decoder(nn.Module):
         """Returns the last hidden states (normed) of whole rows, without a cache."""
         embeds = layers.constrain(embeds)
         mask = masks.segment_causal_mask(segment_ids, positions, segment_ids, positions)
-        x, _ = self.blocks(embeds, None, positions, mask, None)
+        x, _ = self.blocks(embeds, None, (positions, mask, None))
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -167,7 +169,7 @@ class Decoder(nn.Module):
         key_segments = cache["segment_ids"].at[rows, slots].set(segment_ids, mode="drop")
         mask = masks.segment_causal_mask(segment_ids, positions, key_segments, key_positions)
         # The scan gives out the new keys and values alone: stacking whole caches would copy them at every token.
-        x, written = self.blocks(embeds, {"k": cache["k"], "v": cache["v"]}, positions, mask, slots)
+        x, written = self.blocks(embeds, {"k": cache["k"], "v": cache["v"]}, (positions, mask, slots))
         cache = {
             "k": cache["k"].at[:, rows, slots].set(written["k"], mode="drop"),
             "v": cache["v"].at[:, rows, slots].set(written["v"], mode="drop"),

@@ -49,12 +49,12 @@ def decide(paths: Sequence[str], table: Sequence[tuple[str, bool]]) -> dict[str,
 
 
 def split(params: Mapping[str, Any], table: Sequence[tuple[str, bool]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the trained and the frozen leaves of a nested tree, each as {path: leaf}."""
+    """Returns the trained and the frozen leaves of a nested tree, each nested."""
     leaves = parameter_paths.flatten(params)
     decided = decide(list(leaves), table)
     trainable = {path: leaf for path, leaf in leaves.items() if decided[path]}
     frozen = {path: leaf for path, leaf in leaves.items() if not decided[path]}
-    return trainable, frozen
+    return parameter_paths.unflatten(trainable), parameter_paths.unflatten(frozen)
 
 
 def merge(trainable: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def _next_logits(model: VLM, params: decoding.Params, state: decoding.State) -> 
     ids = newest.reshape(-1, 1)
     embeds = model.apply(variables, ids, jnp.full_like(ids, -1), None, method="embed")
     segment_ids = jnp.repeat(~state["done"], num_beams).astype(jnp.int32)[:, None]
-    hidden, cache = model.apply(variables, embeds, cache["lengths"][:, None], segment_ids, cache, method="extend")
+    hidden, cache = model.apply(
+        variables, embeds, cache["lengths"][:, None], segment_ids, kv_cache=cache, method="extend"
+    )
     return model.apply(variables, hidden, method="logits").reshape(num_rows, num_beams, -1), cache
 
 

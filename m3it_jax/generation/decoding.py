@@ -58,7 +58,7 @@ def _extend(
     variables = {"params": params}
     embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")
     positions = cache["lengths"][:, None] + jnp.arange(embeds.shape[1], dtype=jnp.int32)[None, :]
-    hidden, cache = model.apply(variables, embeds, positions, rows["segment_ids"], cache, method="extend")
+    hidden, cache = model.apply(variables, embeds, positions, rows["segment_ids"], kv_cache=cache, method="extend")
     # Only the last token of each row is asked: the head over all of them would cost more than the layers.
     last = jnp.maximum((rows["segment_ids"] > 0).sum(axis=1) - 1, 0)
     hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
@@ -136,7 +136,9 @@ def run(
             variables, state["token"][:, None], jnp.full((len(state["token"]), 1), -1), None, method="embed"
         )
         segment_ids = (~state["done"]).astype(jnp.int32)[:, None]
-        hidden, cache = model.apply(variables, embeds, cache["lengths"][:, None], segment_ids, cache, method="extend")
+        hidden, cache = model.apply(
+            variables, embeds, cache["lengths"][:, None], segment_ids, kv_cache=cache, method="extend"
+        )
         logits = model.apply(variables, hidden, method="logits")[:, 0]
         return step + 1, _choose(choose, logits, {**state, "kv_cache": cache}, settings=settings)
 

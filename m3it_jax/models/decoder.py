@@ -155,6 +155,7 @@ class Decoder(nn.Module):
         embeds: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"],
+        *,
         cache: KVCache,
     ) -> tuple[Float[Array, "B T D"], KVCache]:
         """Returns the hidden states of T new tokens and the cache that holds them.

@@ -78,10 +78,11 @@ class VLM(nn.Module):
         embeds: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"],
+        *,
         kv_cache: KVCache,
     ) -> tuple[Float[Array, "B T D"], KVCache]:
         """Returns the hidden states of new tokens and the cache that holds them (see `Decoder.extend`)."""
-        return self.decoder.extend(embeds, positions, segment_ids, kv_cache)
+        return self.decoder.extend(embeds, positions, segment_ids, cache=kv_cache)
 
 
 def make_vlm(variant: Variant, *, dtype: str = "float32", remat: bool = False) -> VLM:

@@ -79,7 +79,7 @@ def test_prefill_and_extend_equal_the_whole_forward(model, split: int) -> None:
     parts = []
     for piece in (slice(0, split), slice(split, LENGTH)):
         hidden, cache = decoder.apply(
-            params, embeds[:, piece], positions[:, piece], segments[:, piece], cache, method="extend"
+            params, embeds[:, piece], positions[:, piece], segments[:, piece], cache=cache, method="extend"
         )
         parts.append(hidden)
     np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
@@ -93,10 +93,10 @@ def test_rows_padded_to_different_lengths_extend_as_if_alone(model) -> None:
     whole = decoder.apply(params, embeds, positions, ones, method="hidden")
     lengths = np.array([3, 4, 5])
     segments = jnp.asarray(np.arange(5)[None] < lengths[:, None], jnp.int32)
-    _, cache = decoder.apply(params, embeds[:, :5], positions[:, :5], segments, empty_cache(9), method="extend")
+    _, cache = decoder.apply(params, embeds[:, :5], positions[:, :5], segments, cache=empty_cache(9), method="extend")
     taken = np.stack([np.arange(length, length + 4) for length in lengths])
     rows = np.arange(NUM_ROWS)[:, None]
     hidden, _ = decoder.apply(
-        params, embeds[rows, taken], positions[rows, taken], jnp.ones_like(taken), cache, method="extend"
+        params, embeds[rows, taken], positions[rows, taken], jnp.ones_like(taken), cache=cache, method="extend"
     )
     np.testing.assert_allclose(hidden, whole[rows, taken], atol=1e-5)

@@ -61,7 +61,7 @@ class DecoderAttention(nn.Module):
             written = {"k": key.astype(cache["k"].dtype), "v": value.astype(cache["v"].dtype)}
             key = cache["k"].at[rows, slots].set(written["k"], mode="drop").astype(self.dtype)
             value = cache["v"].at[rows, slots].set(written["v"], mode="drop").astype(self.dtype)
-        attended = layers.attend(query, key, value, mask)
+        attended = layers.attend(query, key, value, mask=mask)
         out = nn.DenseGeneral(
             config.embed_dim, axis=(-2, -1), use_bias=False, dtype=self.dtype, kernel_init=layers.DENSE_INIT, name="out"
         )(attended)
@@ -141,7 +141,7 @@ class Decoder(nn.Module):
     ) -> Float[Array, "B T D"]:
         """Returns the last hidden states (normed) of whole rows, without a cache."""
         embeds = layers.constrain(embeds)
-        mask = masks.segment_causal_mask(segment_ids, positions, segment_ids, positions)
+        mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
         x, _ = self.blocks(embeds, None, (positions, mask, None))
         return self.final_norm(x)
 
@@ -168,7 +168,7 @@ class Decoder(nn.Module):
         rows = jnp.arange(embeds.shape[0])[:, None]
         key_positions = cache["positions"].at[rows, slots].set(positions, mode="drop")
         key_segments = cache["segment_ids"].at[rows, slots].set(segment_ids, mode="drop")
-        mask = masks.segment_causal_mask(segment_ids, positions, key_segments, key_positions)
+        mask = masks.segment_causal_mask(segment_ids, positions, key_segments=key_segments, key_positions=key_positions)
         # The scan gives out the new keys and values alone: stacking whole caches would copy them at every token.
         x, written = self.blocks(embeds, {"k": cache["k"], "v": cache["v"]}, (positions, mask, slots))
         cache = {

@@ -66,6 +66,7 @@ def attend(
     query: Float[Array, "B T N H"],
     key: Float[Array, "B S K H"],
     value: Float[Array, "B S K H"],
+    *,
     mask: Bool[Array, "B 1 T S"] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Returns softmax(query key / sqrt(H)) value, the softmax in float32; N is a multiple of K. Mask: True = attend.

@@ -1,4 +1,4 @@
-"""The one attention rule of the language model, made from integer arrays never a triangle wired into a layer."""
+"""The one attention rule of the language model, made from integer arrays, never a triangle wired into a layer."""
 
 from jaxtyping import Array, Bool, Int
 
@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Int
 def segment_causal_mask(
     query_segments: Int[Array, "B T"],
     query_positions: Int[Array, "B T"],
+    *,
     key_segments: Int[Array, "B S"],
     key_positions: Int[Array, "B S"],
 ) -> Bool[Array, "B 1 T S"]:

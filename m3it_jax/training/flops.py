@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax import sharding
+from m3it_jax import parameter_paths, sharding
 from m3it_jax.models.variants import Variant
 
 # Dense bfloat16 operations a second and device, by the beginning of its name (`Device.device_kind`). Makers' figures:
@@ -99,17 +99,19 @@ class StepFlops:
 
         Args:
           variant: Sizes of the parts.
-          trainable: {path: leaf with a shape} of the parameters that the update changes.
-          frozen: The same of those that it does not.
+          trainable: Nested parameters that the update changes; leaves with a shape.
+          frozen: Those that it does not.
           max_targets: Most supervised tokens of a row (`objectives.Task`).
 
         Raises:
           ValueError: a kernel is of no known part, so its cost is not known.
         """
         self._variant, self._max_targets = variant, max_targets
-        self._paths, self._trained = {**trainable, **frozen}.keys(), trainable.keys()
+        trained = parameter_paths.flatten(trainable)
+        leaves = {**trained, **parameter_paths.flatten(frozen)}
+        self._paths, self._trained = leaves.keys(), trained.keys()
         self._kernels = []
-        for path, leaf in {**trainable, **frozen}.items():
+        for path, leaf in leaves.items():
             if path.endswith("/kernel"):
                 row = next((row for row in _KERNELS if re.fullmatch(row[0], path)), None)
                 if row is None:

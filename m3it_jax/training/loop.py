@@ -131,7 +131,7 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
         first = manager.latest_step() or 0
         if first >= config.num_steps:
             return first  # a finished run: nothing is compiled or opened
-        batches = _host_batches(setup, first, config.num_steps - first, on_first_batch)
+        batches = _host_batches(setup, first, num_steps=config.num_steps - first, on_first_batch=on_first_batch)
         stack.callback(batches.close)
         progress = restore_or_start(config, setup, manager)
         telemetry = Telemetry(
@@ -151,7 +151,7 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
                 due = None
             last = progress.step == config.num_steps
             if last or progress.step % config.log.every == 0:
-                due = _line(telemetry, setup, progress, stopwatch)
+                due = _line(telemetry, setup, progress=progress, stopwatch=stopwatch)
                 progress.sums = {}
             stop = preemption.signal is not None
             look = validate is not None and (last or progress.step % config.validation.every == 0)
@@ -201,7 +201,7 @@ def make_validation(config: Experiment, setup: Setup) -> Callable[[TrainState], 
     return validate
 
 
-def _line(telemetry: Telemetry, setup: Setup, progress: Progress, stopwatch: Stopwatch) -> Callable[[], None]:
+def _line(telemetry: Telemetry, setup: Setup, *, progress: Progress, stopwatch: Stopwatch) -> Callable[[], None]:
     """Returns the writing of the line of this step, to be called once the next step is under way."""
     step_number, sums = progress.step, progress.sums
 
@@ -220,7 +220,7 @@ def _line(telemetry: Telemetry, setup: Setup, progress: Progress, stopwatch: Sto
 
 
 def _host_batches(
-    setup: Setup, first: int, num_steps: int, on_first_batch: FirstBatchHook
+    setup: Setup, first: int, *, num_steps: int, on_first_batch: FirstBatchHook
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields this host's batches; the first one is checked and shown before it is handed out."""
     index, count = jax.process_index(), jax.process_count()

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -35,15 +35,19 @@ class Task:
     max_targets: int
 
 
-LossFn = Callable[[Any, Any, Batch, Task, dict[str, jax.Array] | None], tuple[jax.Array, Sums]]
+class LossFn(Protocol):
+    """How a loss is called."""
+
+    def __call__(
+        self, model: Any, params: Any, batch: Batch, *, task: Task, rngs: dict[str, jax.Array] | None
+    ) -> tuple[jax.Array, Sums]:
+        """Returns the loss to minimise and the sums to report; `rngs` None switches dropout off."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """A model builder, the kind of rows that the input pipeline makes for it, and its loss.
-
-    The loss is a function (model, params, batch, task, rngs or None for no dropout) -> (loss to minimise, sums).
-    """
+    """A model builder, the kind of rows that the input pipeline makes for it, and its loss."""
 
     make_model: Callable[[Task], Any]
     rows: str
@@ -55,7 +59,7 @@ def _pair(total: jax.Array, count: jax.Array | float) -> jax.Array:
 
 
 def response_loss(
-    model: Any, params: Any, batch: Batch, task: Task, rngs: dict[str, jax.Array] | None
+    model: Any, params: Any, batch: Batch, *, task: Task, rngs: dict[str, jax.Array] | None
 ) -> tuple[jax.Array, Sums]:
     """Mean cross-entropy over the supervised tokens of the batch.
 
@@ -84,7 +88,7 @@ def response_loss(
 
 
 def tower_loss(
-    model: Any, params: Any, batch: Batch, task: Task, rngs: dict[str, jax.Array] | None
+    model: Any, params: Any, batch: Batch, *, task: Task, rngs: dict[str, jax.Array] | None
 ) -> tuple[jax.Array, Sums]:
     """Mean attribute cross-entropies, one for each attribute, plus the caption-matching loss for each picture."""
     outputs = model.apply({"params": params}, batch, deterministic=rngs is None, rngs=rngs)

@@ -74,15 +74,13 @@ def prepare(config: Experiment) -> Setup:
 
     train = make_pipeline(config.data)
     plain = dataclasses.replace(config.data, split="validation", augment=type(config.data.augment)())
-    sizes = tuple((name, len(folder.attributes[name])) for name in train.attribute_names)
-    as_captions = config.data.picture_as == "captions"
     task = objectives.Task(
         variant=variant,
         dtype=config.model.compute_dtype,
         remat=config.model.remat,
-        attributes=sizes,
+        attributes=tuple((name, len(folder.attributes[name])) for name in train.attribute_names),
         num_sources=len(train.source_names),
-        max_targets=1 << 30 if as_captions else config.data.max_response_len,
+        max_targets=1 << 30 if config.data.picture_as == "captions" else config.data.max_response_len,
     )
     mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
     train.plan.check_divisible(mesh.shape["data"] * mesh.shape["fsdp"])

@@ -26,7 +26,7 @@ def make_train_step(
 
         def loss_fn(trainable: dict[str, Any]) -> tuple[jax.Array, Sums]:
             params = merge(trainable, state.frozen)
-            return objective.loss(model, params, batch, task, rngs)
+            return objective.loss(model, params, batch, task=task, rngs=rngs)
 
         with layers.activation_rules(rules):
             gradients, sums = jax.grad(loss_fn, has_aux=True)(state.trainable)
@@ -44,6 +44,6 @@ def make_eval_step(objective: Objective, task: Task, *, rules: ShardingRules) ->
 
     def eval_step(params: Any, batch: Batch) -> Sums:
         with layers.activation_rules(rules):
-            return objective.loss(model, params, batch, task, None)[1]
+            return objective.loss(model, params, batch, task=task, rngs=None)[1]
 
     return eval_step

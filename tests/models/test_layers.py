@@ -42,5 +42,5 @@ def test_attend_equals_the_formula_with_grouped_heads() -> None:
     scores = jnp.einsum("BTNH,BSNH->BNTS", query, wide_key) / 2.0
     weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf))
     np.testing.assert_allclose(
-        layers.attend(query, key, value, mask), jnp.einsum("BNTS,BSNH->BTNH", weights, wide_value), atol=1e-5
+        layers.attend(query, key, value, mask=mask), jnp.einsum("BNTS,BSNH->BTNH", weights, wide_value), atol=1e-5
     )

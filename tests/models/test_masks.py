@@ -17,10 +17,11 @@ def test_mask_is_the_drawn_example() -> None:
         ......
     """
     wanted = np.array([[char == "x" for char in line] for line in drawn.split()])
-    np.testing.assert_array_equal(masks.segment_causal_mask(segments, positions, segments, positions)[0, 0], wanted)
+    mask = masks.segment_causal_mask(segments, positions, key_segments=segments, key_positions=positions)
+    np.testing.assert_array_equal(mask[0, 0], wanted)
 
 
 def test_an_empty_slot_is_never_attended_to() -> None:
     ones, slots = jnp.ones((1, 2), jnp.int32), jnp.asarray([[1, 0, 1, 0]])
-    mask = masks.segment_causal_mask(ones, ones * 9, slots, jnp.zeros((1, 4), jnp.int32))
+    mask = masks.segment_causal_mask(ones, ones * 9, key_segments=slots, key_positions=jnp.zeros((1, 4), jnp.int32))
     np.testing.assert_array_equal(mask[0, 0], [[True, False, True, False]] * 2)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from m3it_jax import sharding
+from m3it_jax import parameter_paths, sharding
 from m3it_jax.config import OptimizerConfig
 from m3it_jax.models.variants import VARIANTS, Variant
 from m3it_jax.training import flops, objectives, optimizer, setup, state, step
@@ -98,7 +98,7 @@ def part(variant: Variant) -> dict[str, int]:
     """Weights of the kernels of each part, the output head apart."""
     _, trainable, _ = make("response", ALL, variant)
     sizes: dict[str, int] = {}
-    for path, leaf in trainable.items():
+    for path, leaf in parameter_paths.flatten(trainable).items():
         if path.endswith("/kernel"):
             name = "head" if path.startswith("decoder/head") else path.split("/")[0]
             sizes[name] = sizes.get(name, 0) + int(np.prod(leaf.shape))
@@ -140,7 +140,7 @@ def test_a_batch_without_pictures_costs_the_text_alone() -> None:
 
 def test_a_kernel_of_no_known_part_is_refused() -> None:
     with pytest.raises(ValueError, match="audio/kernel"):
-        flops.StepFlops(wide(), trainable={"audio/kernel": np.zeros((2, 2))}, frozen={}, max_targets=R)
+        flops.StepFlops(wide(), trainable={"audio": {"kernel": np.zeros((2, 2))}}, frozen={}, max_targets=R)
 
 
 def test_every_parameter_tree_is_covered() -> None:

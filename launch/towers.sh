@@ -12,4 +12,6 @@ m3it mini "$RUNS/data" --edition full
 m3it train configs/mini/vit.py --run-dir "$RUNS/vit" --data.path="$RUNS/data"
 m3it train configs/mini/qformer.py --run-dir "$RUNS/qformer" --data.path="$RUNS/data" --init_from.vit="$RUNS/vit"
 m3it train configs/mini/decoder.py --run-dir "$RUNS/decoder" --data.path="$RUNS/data"
-m3it towers --vit "$RUNS/vit" --qformer "$RUNS/qformer" --decoder "$RUNS/decoder" --out "$OUT"
+m3it train configs/mini/qformer_captions.py --run-dir "$RUNS/qformer_captions" --data.path="$RUNS/data" \
+  --init_from.vit="$RUNS/vit" --init_from.qformer="$RUNS/qformer" --init_from.decoder="$RUNS/decoder"
+m3it towers --vit "$RUNS/vit" --qformer "$RUNS/qformer_captions" --decoder "$RUNS/decoder" --out "$OUT"

@@ -1,17 +1,17 @@
-"""`m3it towers`: three pre-training runs -> the towers that ship with the package."""
+"""`m3it towers`: pre-training runs -> the towers that ship with the package."""
 
 import argparse
 from pathlib import Path
 
 from m3it_jax.cli import options
 
-EXAMPLE = "m3it towers --vit runs/towers/vit --qformer runs/towers/qformer --decoder runs/towers/decoder --out OUT"
+EXAMPLE = "m3it towers --vit runs/vit --qformer runs/qformer_captions --decoder runs/decoder --out OUT"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     for part in ("vit", "qformer", "decoder"):
-        parser.add_argument(f"--{part}", type=Path, required=True, metavar="RUN", help=f"finished run of the {part}")
+        parser.add_argument(f"--{part}", type=Path, required=True, metavar="RUN", help=f"last run of the {part}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     options.add_json(parser)
 

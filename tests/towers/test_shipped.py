@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from m3it_jax import checkpointing, parameter_paths, tokenizer
+from m3it_jax.config import Experiment
 from m3it_jax.models.variants import VARIANTS
 from m3it_jax.training import objectives, setup
 
@@ -48,13 +49,26 @@ def test_the_tokenizer_is_the_decoders(card) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_only_the_training_split_was_read(card, part: str) -> None:
-    """The card and the recipe agree; that splits share no picture is tested with the edition."""
-    spec = importlib.util.spec_from_file_location(part, CONFIGS / f"{part}.py")
+    """The card and the recipes agree; that splits share no picture is tested with the edition."""
+    for run in card["parts"][part]["runs"]:
+        config = recipe(run["config"])
+        assert config.data.split == run["split"] == "train"
+        assert sorted(config.data.mixture) == run["sources"]
+        assert (config.num_steps, config.seed) == (run["steps"], run["seed"])
+
+
+def test_every_recipe_was_run(card) -> None:
+    run = {pathlib.Path(run["config"]).name for facts in card["parts"].values() for run in facts["runs"]}
+    assert run == {path.name for path in CONFIGS.glob("*.py")}
+
+
+def test_pre_training_takes_an_hour_or_less(card) -> None:
+    assert sum(run["seconds"] for facts in card["parts"].values() for run in facts["runs"]) <= 1.1 * 3600
+
+
+def recipe(path: str) -> Experiment:
+    spec = importlib.util.spec_from_file_location("recipe", CONFIGS / pathlib.Path(path).name)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = module.get_config()
-    facts = card["parts"][part]
-    assert config.data.split == facts["split"] == "train"
-    assert sorted(config.data.mixture) == facts["sources"]
-    assert (config.num_steps, config.seed) == (facts["steps"], facts["seed"])
+    return module.get_config()

@@ -1,0 +1,59 @@
+"""`m3it eval` at the command line: answers, scores, and what is refused."""
+
+import json
+
+import pytest
+import tiny_assistant
+
+from m3it_jax.cli import main
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return tiny_assistant.write_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+def words(run_folder, data, out, *more: str) -> list[str]:
+    return ["eval", str(run_folder), "--data", str(data), "--out", str(out), "--limit", "2", *more]
+
+
+def test_scores_stand_beside_their_controls_and_can_be_made_again(run_folder, one_source, tmp_path, capsys):
+    out, again = tmp_path / "eval", tmp_path / "again.json"
+    assert main.main(words(run_folder, one_source, out, "--controls", "--max-new-tokens", "3")) == 0
+    assert "digit" in capsys.readouterr().out
+    first = json.loads((out / "scores.json").read_text())
+    metric = first["tasks"]["digit"]["exact_match"]
+    assert metric["n"] == 2 and set(metric["controls"]) == {"blank", "shuffled", "majority"}
+    options = ("--controls", "--max-new-tokens", "3", "--rescore", "--json", str(again))
+    assert main.main(words("no model is read", one_source, out, *options)) == 0
+    assert json.loads(again.read_text()) == first
+
+
+def test_a_dry_run_counts_and_writes_nothing(run_folder, one_source, tmp_path, capsys):
+    assert main.main(words(run_folder, one_source, tmp_path / "eval", "--dry-run", "--tasks", "digit")) == 0
+    assert "2 records in 1 variants, 0 answers" in capsys.readouterr().out
+    assert not (tmp_path / "eval").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (("--tasks", "digitt"), 2, "digit-parity"),
+        (("--split", "train2"), 2, "train2"),
+        (("--max-new-tokens", "0"), 2, "0"),
+        (("--rescore",), 1, "no answer to score"),
+    ],
+)
+def test_mistakes_are_named(run_folder, one_source, tmp_path, capsys, more, code, message):
+    try:
+        found = main.main(words(run_folder, one_source, tmp_path / "eval", *more))
+    except SystemExit as error:
+        found = error.code
+    assert found == code
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_data_folder_is_one_line(run_folder, tmp_path, capsys):
+    assert main.main(words(run_folder, tmp_path / "gone", tmp_path / "eval")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "gone" in line

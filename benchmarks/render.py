@@ -1,8 +1,8 @@
-"""Writes the tables of docs/performance.md from the JSON files of the benchmarks, so that no figure is typed.
+"""Writes the tables of the documents from the JSON files of the benchmarks, so that no figure is typed.
 
     python benchmarks/render.py
 
-The document has a place for each benchmark, between `<!-- begin NAME -->` and `<!-- end NAME -->`; the rest of it is
+A document has a place for each benchmark, between `<!-- begin NAME -->` and `<!-- end NAME -->`; the rest of it is
 left alone. A benchmark without a result gets a line that says how to make one.
 """
 
@@ -12,7 +12,7 @@ import re
 
 import harness
 
-DOCUMENT = harness.ROOT / "docs" / "performance.md"
+DOCUMENTS = [harness.ROOT / "docs" / name for name in ("performance.md", "evaluation.md")]
 _PLACE = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -30,5 +30,6 @@ def rendered(text: str, results: pathlib.Path) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(rendered(DOCUMENT.read_text("utf-8"), harness.RESULTS), "utf-8")
-    print(DOCUMENT)
+    for document in DOCUMENTS:
+        document.write_text(rendered(document.read_text("utf-8"), harness.RESULTS), "utf-8")
+        print(document)

@@ -3,8 +3,8 @@
     python benchmarks/stage_one.py --data runs/quickstart/data --out runs/stage_one
 
 Three seeds each, the recipes of `configs/stage1_align.py:mini` and `configs/stage2_instruct.py:mini`. Writes
-benchmarks/results/stage_one.json: for each evaluation row the scores of every run, their means, and the mean difference
-with its range over seeds. Safe to run again: finished runs are kept.
+benchmarks/results/stage_one.json: for each evaluation row the mean score of either way and the differences over seeds;
+`python benchmarks/render.py` puts it into docs/evaluation.md. Safe to run again: finished runs are kept.
 """
 
 import argparse
@@ -14,15 +14,23 @@ import statistics
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "stage_one.json"
+import harness
+
 SEEDS = (0, 1, 2)
 PARTS = ("vit", "qformer", "decoder")
+COLUMNS = [
+    ("task", "task", ""),
+    ("both", "stage 1, then stage 2", ".1f"),
+    ("alone", "stage 2 alone", ".1f"),
+    ("difference.median", "difference, median", "+.1f"),
+    ("difference.min", "least", "+.1f"),
+    ("difference.max", "most", "+.1f"),
+]
 
 
 def m3it(*arguments: str) -> None:
     """Runs one verb and stops everything if it fails."""
-    subprocess.run([sys.executable, "-m", "m3it_jax", *arguments], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-m", "m3it_jax", *arguments], check=True, cwd=harness.ROOT)
 
 
 def train_both(data: str, out: pathlib.Path, *, seed: int, steps: tuple[int, int]) -> dict[str, pathlib.Path]:
@@ -36,7 +44,7 @@ def train_both(data: str, out: pathlib.Path, *, seed: int, steps: tuple[int, int
     m3it(*both, "--run-dir", str(two), *common, f"--num_steps={second}", f"--init_from.all={one}")
     towers = [f"--init_from.{part}=package:mini" for part in PARTS]
     m3it(*both, "--run-dir", str(alone), *common, f"--num_steps={first + second}", *towers)
-    return {"stage 1, then stage 2": two, "stage 2 alone": alone}
+    return {"both": two, "alone": alone}
 
 
 def evaluate(run: pathlib.Path, data: str, limit: int | None) -> dict[str, float]:
@@ -57,22 +65,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs=2, default=(300, 700), metavar=("STAGE1", "STAGE2"))
     parser.add_argument("--limit", type=int, help="records of each evaluation row (default: all)")
     args = parser.parse_args()
+    machine = harness.machine()
     scores: dict[str, dict[int, dict[str, float]]] = {}
     for seed in SEEDS:
         for name, run in train_both(args.data, args.out.absolute(), seed=seed, steps=tuple(args.steps)).items():
             scores.setdefault(name, {})[seed] = evaluate(run, args.data, args.limit)
-    with_stage, alone = scores.values()
-    rows = {}
+    with_stage, alone = scores["both"], scores["alone"]
+    rows = []
     for row in with_stage[SEEDS[0]]:
         differences = [with_stage[seed][row] - alone[seed][row] for seed in SEEDS]
-        rows[row] = {
-            **{name: [runs[seed][row] for seed in SEEDS] for name, runs in scores.items()},
-            "mean_difference": statistics.mean(differences),
-            "difference_range": [min(differences), max(differences)],
-        }
-    RESULT.parent.mkdir(exist_ok=True)
-    result = {"steps": list(args.steps), "seeds": list(SEEDS), "limit": args.limit, "rows": rows}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        means = {name: statistics.mean(runs[seed][row] for seed in SEEDS) for name, runs in scores.items()}
+        rows.append({"task": row, **means, "difference": harness.spread(differences), "runs": differences})
+    first, second = args.steps
+    harness.finish(
+        "stage_one",
+        machine=machine,
+        references={"seeds": len(SEEDS), "steps of stage 1": first, "steps of stage 2": second},
+        columns=COLUMNS,
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

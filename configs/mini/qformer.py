@@ -20,9 +20,9 @@ from m3it_jax.config import (
 
 # The sources and shares of configs/mini/vit.py.
 MIXTURE = {
-    "shapes-caption": 6.0,
-    "digits-caption": 10.0,
-    "pairs-caption": 9.0,
+    "shapes-caption": 5.0,
+    "digits-caption": 9.0,
+    "pairs-caption": 12.0,
     "video-caption": 2.0,
     "emoji-caption": 3.0,
     "flags-caption": 3.0,

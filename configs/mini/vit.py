@@ -21,9 +21,9 @@ from m3it_jax.config import (
 
 # Caption sources hold every training picture once. Shares follow docs/adr/0008: digits in several forms need most.
 MIXTURE = {
-    "shapes-caption": 6.0,
-    "digits-caption": 10.0,
-    "pairs-caption": 9.0,
+    "shapes-caption": 5.0,
+    "digits-caption": 9.0,
+    "pairs-caption": 12.0,
     "video-caption": 2.0,
     "emoji-caption": 3.0,
     "flags-caption": 3.0,
@@ -34,7 +34,7 @@ AUGMENT = AugmentConfig(shift=0.05, scale=0.1, rotate=5.0, wave=0.02, jitter=0.1
 def get_config(preset: str = "") -> Experiment:
     """Returns the configuration; there are no presets."""
     return Experiment(
-        num_steps=5_500,
+        num_steps=9_000,
         objective="vit_tower",
         model=ModelConfig(variant="mini"),
         data=DataConfig(mixture=MIXTURE, global_batch_size=32, max_images=256, augment=AUGMENT),
@@ -49,7 +49,7 @@ def get_config(preset: str = "") -> Experiment:
             end_share=0.01,
         ),
         trainable=((r".*", True),),
-        validation=ValidationConfig(every=1_500, num_steps=30),
+        validation=ValidationConfig(every=3_000, num_steps=30),
         checkpoint=CheckpointConfig(every=500),
         log=LogConfig(every=50),
     )

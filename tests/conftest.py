@@ -1,6 +1,7 @@
 """What holds for every test: eight CPU devices, no network, fixed seeds, checked shapes."""
 
 import os
+import pathlib
 import random
 import socket
 
@@ -15,6 +16,9 @@ import jax  # noqa: E402  (after the environment it reads)
 from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
+# Many tests compile the same small programs; compiling is most of what they do.
+jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 # In tests, the shapes in the signatures of the models are checked at each call.
 install_import_hook("m3it_jax.models", "beartype.beartype")

@@ -173,10 +173,14 @@ def _requests(
 
 
 def _chunks(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
-    """Yields requests of similar size together: as many pictures, texts of about one length."""
+    """Yields requests of similar size together: as many pictures, answers and texts of about one length.
 
-    def size(request: _Request) -> tuple[int, int]:
-        return request.question.num_images, len(request.question.instruction) + len(request.question.inputs)
+    A batch is decoded until its longest answer has ended, and answers to one skill are of about one length.
+    """
+
+    def size(request: _Request) -> tuple[int, str, int]:
+        question = request.question
+        return question.num_images, question.skill, len(question.instruction) + len(question.inputs)
 
     chunk: list[_Request] = []
     for request in sorted(requests, key=size):

@@ -50,7 +50,7 @@ MIXTURE = {
 def get_config(preset: str = "") -> Experiment:
     """Returns the configuration; there are no presets."""
     return Experiment(
-        num_steps=2_400,
+        num_steps=1_500,
         model=ModelConfig(variant="mini"),
         data=DataConfig(
             mixture=MIXTURE,

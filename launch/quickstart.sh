@@ -26,7 +26,7 @@ expected() {
   if [ -f "$RUN/.phases/$1" ]; then cat "$RUN/.phases/$1.again" 2>/dev/null || echo 8; return; fi
   case "$1" in
     install) if [ -x "$VENV/bin/m3it" ]; then echo 2; else echo 60; fi ;;
-    data) echo 45 ;; stage1) echo 100 ;; stage2) echo 200 ;; evaluation) echo 80 ;; answers) echo 30 ;; report) echo 5 ;;
+    data) echo 50 ;; stage1) echo 80 ;; stage2) echo 300 ;; evaluation) echo 105 ;; answers) echo 17 ;; report) echo 5 ;;
   esac
 }
 

@@ -57,7 +57,7 @@ def decode(serialized: bytes) -> schema.Instance:
     """Returns the record in a serialized tf.train.Example, as TFDS writes it.
 
     Raises:
-      ValueError: the bytes are no Example, or a field is missing or no text.
+      ValueError: the bytes are no Example, a field is missing or no text, or `meta` is no JSON object.
     """
     try:
         feature = _example_class().FromString(serialized).features.feature
@@ -76,8 +76,10 @@ def decode(serialized: bytes) -> schema.Instance:
         values[field.name] = raw[0].decode("utf-8")
     try:
         values["meta"] = json.loads(values["meta"])
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"field 'meta' is no JSON ({error})") from error
+    if not isinstance(values["meta"], dict):
+        raise ValueError(f"field 'meta' is no JSON object but {type(values['meta']).__name__}")
     return schema.Instance(**values)
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -83,7 +83,7 @@ def problems(instance: Instance) -> Iterator[tuple[str, str]]:
         if not isinstance(value, str):
             yield "wrong-type", f"{name} is {type(value).__name__}, must be text"
             return
-        if not _encodable(value):
+        if not encodable(value):
             yield "bad-text", f"{name} holds a lone surrogate and cannot be written as UTF-8"
     if not instance.id:
         yield "empty-id", "id is empty"
@@ -102,13 +102,47 @@ def problems(instance: Instance) -> Iterator[tuple[str, str]]:
     for number, image in enumerate(instance.images):
         if not isinstance(image, bytes) or not image.startswith(_MAGIC):
             yield "not-an-image", f"images[{number}] is neither PNG nor JPEG by its first bytes"
+    if not isinstance(instance.meta, Mapping):
+        yield "bad-meta", f"meta is {type(instance.meta).__name__}, must be an object"
+        return
     try:
         json.dumps(dict(instance.meta), allow_nan=False)
     except (TypeError, ValueError) as error:
         yield "bad-meta", f"meta is no JSON object: {error}"
+    yield from meta_problems(instance.meta)
 
 
-def _encodable(text: str) -> bool:
+def meta_problems(meta: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields (reason code, explanation) for each known entry of `Instance.meta` that is of another type."""
+    for names, sound, wanted in _META:
+        for name in names:
+            if name in meta and not sound(meta[name]):
+                yield "bad-meta", f"meta.{name} is {type(meta[name]).__name__}, must be {wanted}"
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_text, value))
+
+
+def _labels(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping) and all(map(_text, value)) and all(isinstance(v, str | int) for v in value.values())
+    )
+
+
+_META: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("captions", "references", "options"), _texts, "a list of texts"),
+    (("attributes",), _labels, "an object of texts or whole numbers"),
+    (("skill", "group"), _text, "text"),
+)
+
+
+def encodable(text: str) -> bool:
+    """Returns whether a text can be written as UTF-8: one with a lone surrogate comes from bytes that are no UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

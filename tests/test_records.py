@@ -70,6 +70,16 @@ def test_a_record_comes_back_as_it_was():
     assert records.decode(serialized(instance(4))) == instance(4)
 
 
+@pytest.mark.parametrize("meta", ["[]", "3", "null", '"text"'])
+def test_meta_that_is_no_object_is_refused(meta):
+    import tensorflow as tf
+
+    example = tf.train.Example.FromString(serialized(instance(4)))
+    example.features.feature["meta"].bytes_list.value[0] = meta.encode()
+    with pytest.raises(ValueError, match="'meta' is no JSON object"):
+        records.decode(example.SerializeToString())
+
+
 def test_fields_that_are_missing_are_named():
     import tensorflow as tf
 

@@ -41,21 +41,30 @@ def run(args: argparse.Namespace) -> int:
       UserError: checkpoint, data or evaluation folder cannot be used, or there is nothing to score.
     """
     from m3it_jax import records
-    from m3it_jax.evaluation import examples, output, report, scores, tasks
+    from m3it_jax.evaluation import examples, lock, output, report, scores, tasks
 
     folder = records.DataFolder.open(args.data)
+    if not (args.rescore and args.out):
+        options.check_checkpoint(args.checkpoint)
+    if args.json:
+        options.check_file(args.json, option="--json")
     store = output.EvalFolder(args.out or _default_out(args.checkpoint))
     changed = {} if args.max_new_tokens is None else {"max_new_tokens": args.max_new_tokens}
     protocol = tasks.Protocol(split=args.split, **changed)
     if args.dry_run:
         return _say_what_would_be_done(args, folder, store)
-    if not args.rescore:
-        _answer(args, folder, store, protocol=protocol)
-    result = scores.score(store, protocol)
-    if not result["tasks"]:
+    if args.rescore and not store.has_predictions():
         raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
-    store.write(output.SCORES, result)
-    examples.write(store, folder, protocol=protocol)
+    with store.held():
+        if args.rescore:
+            store.compare({"data": lock.data(folder, protocol)})
+        else:
+            _answer(args, folder, store, protocol=protocol)
+        result = scores.score(store, protocol)
+        if not result["tasks"]:
+            raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
+        store.write(output.SCORES, result)
+        examples.write(store, folder, protocol=protocol)
     if args.json:
         options.write_json(args.json, result)
     print(report.table(result))
@@ -74,20 +83,18 @@ def _answer(
     args: argparse.Namespace, folder: "records.DataFolder", store: "output.EvalFolder", *, protocol: "tasks.Protocol"
 ) -> None:
     import m3it_jax
-    from m3it_jax import checkpointing, tokenizer
     from m3it_jax.evaluation import controls, lock, runner
 
-    location = checkpointing.locate(args.checkpoint)
-    params, _, step = checkpointing.restore_params(location.folder)
+    assistant = m3it_jax.load(args.checkpoint)
     identity = lock.identity(
         folder,
         protocol,
-        params=params,
-        step=step,
-        tokenizer=tokenizer.Tokenizer.load(location.run / "tokenizer.model").fingerprint,
+        params=assistant.sampler.params,
+        step=assistant.step,
+        tokenizer=assistant.sampler.tokenizer.fingerprint,
     )
     runner.predict(
-        m3it_jax.load(location.folder),
+        assistant,
         folder,
         store,
         identity=identity,

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import tempfile
 from typing import Any
 
 from m3it_jax import errors
@@ -39,6 +40,53 @@ def positive(text: str) -> int:
     return value
 
 
+def check_checkpoint(path: str | os.PathLike[str]) -> None:
+    """Refuses a checkpoint that is not there at all, before the seconds that the import of JAX takes.
+
+    Raises:
+      UserError: the folder does not exist.
+    """
+    if not pathlib.Path(path).is_dir():
+        raise errors.UserError(f"{path}: no checkpoint here; give a run folder, a quick-start folder or a checkpoint")
+
+
+def check_file(path: str | os.PathLike[str], *, option: str) -> None:
+    """Finds out, before the work, whether the file given with `option` can be written later.
+
+    Raises:
+      UserError: it is a folder, or its folder does not exist or cannot be written.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise errors.UserError(f"{option} {path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise errors.UserError(f"{option} {path}: folder {path.parent} does not exist; make it first")
+    _check_takes_files(path.parent, f"{option} {path}")
+
+
+def check_folder(path: str | os.PathLike[str], *, option: str) -> None:
+    """Finds out, before the work, whether the folder given with `option` can be made and written later.
+
+    Raises:
+      UserError: it or a folder above it is a file, or cannot be written.
+    """
+    path = pathlib.Path(path)
+    place = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    if not place.is_dir():
+        raise errors.UserError(f"{option} {path}: {place} is no folder; choose another place")
+    _check_takes_files(place, f"{option} {path}")
+
+
+def _check_takes_files(folder: pathlib.Path, what: str) -> None:
+    # Permissions alone do not tell: root may do anything, and the file system may still be read-only.
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise errors.UserError(
+            f"{what}: {folder} cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes `value` to the path given with `--json`, as `write_text` does.
 
@@ -52,11 +100,13 @@ def write_text(path: str | os.PathLike[str], text: str, *, option: str) -> None:
     """Writes `text` to the path given with `option`, in one piece: a reader sees the whole new file or the old one.
 
     Raises:
-      UserError: the folder does not exist.
+      UserError: it is a folder, or its folder does not exist or cannot be written.
     """
     path = pathlib.Path(path)
-    if not path.parent.is_dir():
-        raise errors.UserError(f"{option} {path}: folder {path.parent} does not exist; make it first")
+    check_file(path, option=option)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

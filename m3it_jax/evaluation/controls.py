@@ -17,7 +17,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from m3it_jax import rng
+from m3it_jax import errors, rng, schema
 
 OWN, BLANK, SHUFFLED, MAJORITY = "own", "blank", "shuffled", "majority"
 CONTROLS = (BLANK, SHUFFLED, MAJORITY)
@@ -28,9 +28,19 @@ _DRAWS = 16
 
 
 def blank(image: bytes) -> bytes:
-    """Returns a white PNG of the size of an encoded picture."""
-    with Image.open(io.BytesIO(image)) as opened:  # reads the header alone
-        return _white(opened.size)
+    """Returns a white PNG of the size of an encoded picture.
+
+    Raises:
+      UserError: it is no picture, or its header asks for more pixels than a record may have.
+    """
+    try:
+        with Image.open(io.BytesIO(image)) as opened:  # reads the header alone
+            size = opened.size
+    except (OSError, Image.DecompressionBombError) as error:
+        raise errors.UserError(f"picture cannot be read ({error}); replace it") from error
+    if size[0] * size[1] > schema.MAX_PIXELS:
+        raise errors.UserError(f"picture of {size[0]} x {size[1]} pixels is above {schema.MAX_PIXELS}; shrink it")
+    return _white(size)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,16 +1,20 @@
 """A few held-out pictures of each skill as files, with question, reference and answer: to look at, and to ask again."""
 
+import hashlib
 import io
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 
-from m3it_jax import records, rng
+from m3it_jax import errors, records, rng
 from m3it_jax.evaluation import controls, output, tasks
 
 INDEX = "examples.json"
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
 def write(
@@ -39,10 +43,29 @@ def write(
     for skill, rows in by_skill.items():
         rows.sort(key=lambda row: rng.fold(protocol.seed, "example", row["id"]))
         for number, row in enumerate(rows[:per_skill], start=1):
-            images = folder.table(row["source"], protocol.split).read(row["number"]).images
-            examples.append(_example(row, images, store.path / output.EXAMPLES / f"{skill}-{number}.png"))
+            images = _images(row, folder, split=protocol.split)
+            examples.append(_example(row, images, store.path / output.EXAMPLES / f"{_file_stem(skill)}-{number}.png"))
     store.write(f"{output.EXAMPLES}/{INDEX}", examples)
     return examples
+
+
+def _file_stem(skill: str) -> str:
+    """Returns a file name for a skill, which comes from a record and may be any text: it must not leave the folder."""
+    if _PLAIN.fullmatch(skill):
+        return skill
+    digest = hashlib.sha256(skill.encode("utf-8", "surrogatepass")).hexdigest()[:8]  # keeps `a/b` and `a:b` apart
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', skill)[:60].strip('-') or 'skill'}-{digest}"
+
+
+def _images(row: Mapping[str, Any], folder: records.DataFolder, *, split: str) -> tuple[bytes, ...]:
+    table = folder.table(row["source"], split)
+    instance = table.read(row["number"]) if row["number"] < len(table) else None
+    if instance is None or instance.id != row["id"]:
+        raise errors.UserError(
+            f"{output.PREDICTIONS}: record {row['number']} of {row['source']} in {folder.path} is not {row['id']}; "
+            "give the data that was evaluated, or evaluate again with another --out"
+        )
+    return instance.images
 
 
 def _example(row: Mapping[str, Any], images: tuple[bytes, ...], path: pathlib.Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def identity(
     """
     return {
         "checkpoint": {"step": step, "params": params_hash(params)},
-        "data": {"fingerprint": folder.fingerprint, "split": protocol.split},
+        "data": data(folder, protocol),
         "tokenizer": tokenizer,
         "template_version": prompts.TEMPLATE_VERSION,
         "decoding": {"method": "greedy", "max_new_tokens": protocol.max_new_tokens, "stop": "newline"},
@@ -42,6 +42,11 @@ def identity(
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "m3it_jax": m3it_jax.__version__,
     }
+
+
+def data(folder: records.DataFolder, protocol: tasks.Protocol) -> dict[str, str]:
+    """Returns the identity of the records alone, which scoring again needs as well."""
+    return {"fingerprint": folder.fingerprint, "split": protocol.split}
 
 
 def params_hash(params: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The files of an evaluation folder.
 
     lock.json           the identity of the evaluation (`lock.py`), written first
+    .lock               held by the process that writes here
     predictions.jsonl   one line an answer, appended as they come
     scores.json         computed from the two (`scores.py`)
     examples/           pictures with question, reference and answer (`examples.py`)
@@ -13,18 +14,20 @@ A line of predictions.jsonl holds all that scoring needs, so that scores can be 
 `number` is the record's place in its source's split; `variant` is `own` or one of the controls (`controls.py`).
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
 
 LOCK, PREDICTIONS, SCORES, EXAMPLES = "lock.json", "predictions.jsonl", "scores.json", "examples"
 
-_NEEDED = {"id", "source", "number", "skill", "family", "language", "group", "references", "variant", "prediction"}
+_TEXTS = ("id", "source", "skill", "family", "language", "group", "instruction", "inputs", "variant", "prediction")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,29 @@ class EvalFolder:
     """An evaluation folder at `path`; it is made when something is written."""
 
     path: pathlib.Path
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the folder and holds it against a second evaluation; the system lets go when the process ends.
+
+        Raises:
+          UserError: another process holds it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = open(self.path / ".lock", "a+")
+        except OSError as error:
+            raise errors.UserError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another folder with --out"
+            ) from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise errors.UserError(
+                    f"{self.path}: another process is evaluating in this folder; wait, or choose another with --out"
+                ) from error
+            yield
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Makes this the folder of the evaluation with this identity: made now, or found to be just that.
@@ -43,11 +69,20 @@ class EvalFolder:
         if not stored:
             self.write(LOCK, identity)
             return
-        for name in sorted({*stored, *identity}):
-            if stored.get(name) != identity.get(name):
+        self.compare({name: identity.get(name) for name in {*stored, *identity}})
+
+    def compare(self, fields: Mapping[str, Any]) -> None:
+        """Compares some fields of an identity with the stored one, if there is one.
+
+        Raises:
+          UserError: a field differs; the message names the first.
+        """
+        stored = self.lock()
+        for name in sorted(fields if stored else ()):
+            if stored.get(name) != fields[name]:
                 raise errors.UserError(
                     f"{self.path}: holds an evaluation with another {name} ({stored.get(name)}, now "
-                    f"{identity.get(name)}); name another folder with --out, or move this one away"
+                    f"{fields[name]}); name another folder with --out, or move this one away"
                 )
 
     def lock(self) -> dict[str, Any]:
@@ -71,8 +106,11 @@ class EvalFolder:
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(file.name + ".partial")
-        partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, file)
+        try:
+            partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds predictions and waits until they are on the disk."""
@@ -82,8 +120,14 @@ class EvalFolder:
             file.flush()
             os.fsync(file.fileno())
 
+    def has_predictions(self) -> bool:
+        """Returns whether there is a file of predictions."""
+        return (self.path / PREDICTIONS).is_file()
+
     def predictions(self, *, repair: bool = False) -> list[dict[str, Any]]:
         """Returns the predictions; none if there is no file. A torn last line, as a killed run leaves it, is no row.
+
+        Of several answers to one question in one variant the last one counts.
 
         Args:
           repair: Also cut a torn last line off the file, so that more can be appended.
@@ -98,16 +142,19 @@ class EvalFolder:
         whole = content.rfind(b"\n") + 1
         if repair and whole < len(content):
             os.truncate(file, whole)
-        rows = []
+        rows: dict[tuple[str, str, str], dict[str, Any]] = {}
         for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
             try:
                 row = json.loads(line)
             except ValueError:
                 row = None
-            if not isinstance(row, dict) or not row.keys() >= _NEEDED:
-                raise errors.UserError(f"{file}:{number}: is no prediction; move the folder away and evaluate again")
-            rows.append(row)
-        return rows
+            reason = _broken(row)
+            if reason:
+                raise errors.UserError(
+                    f"{file}:{number}: is no prediction ({reason}); move the folder away and evaluate again"
+                )
+            rows[row["source"], row["id"], row["variant"]] = row
+        return list(rows.values())
 
     def _read(self, name: str) -> dict[str, Any]:
         file = self.path / name
@@ -120,3 +167,20 @@ class EvalFolder:
         if not isinstance(value, dict):
             raise errors.UserError(f"{file}: is no JSON object; move the folder {self.path} away")
         return value
+
+
+def _broken(row: Any) -> str:
+    """Returns what is wrong with a line of predictions.jsonl, or nothing if it is sound."""
+    if not isinstance(row, dict):
+        return "no JSON object"
+    for name in _TEXTS:
+        if not isinstance(row.get(name), str):
+            return f"{name}={row.get(name)!r}, must be text"
+    if row["family"] not in schema.TASKS:
+        return f"family={row['family']!r}, must be one of {', '.join(schema.TASKS)}"
+    if type(row.get("number")) is not int or row["number"] < 0:
+        return f"number={row.get('number')!r}, must be a whole number from 0"
+    references = row.get("references")
+    if not isinstance(references, list) or not references or not all(isinstance(text, str) for text in references):
+        return f"references={references!r}, must be a list of at least one text"
+    return ""

@@ -10,7 +10,7 @@ from m3it_jax.evaluation import controls
 def table(scores: Mapping[str, Any]) -> str:
     """Returns the headline metric of each skill and family: n, score with its interval, and the controls.
 
-    Below it stand the families whose interval does not lie above that of a control.
+    Below it stand the families whose interval does not lie above that of a control, and the controls left out.
     """
     families = scores["families"]
     skills = [_row(name, entry) for name, entry in scores["tasks"].items() if name not in families]
@@ -23,6 +23,9 @@ def table(scores: Mapping[str, Any]) -> str:
         lines.append(f"not above these controls outside the intervals: {'; '.join(below)}")
     elif judged:
         lines.append("every family is above all its controls outside the intervals")
+    for name, controls_left_out in scores["left_out"].items():
+        missing = ", ".join(f"{control} ({number})" for control, number in controls_left_out.items())
+        lines.append(f"{name}: left out, for want of answers: {missing}; the same command with --controls adds them")
     return "\n".join(lines)
 
 

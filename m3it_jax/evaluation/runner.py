@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from m3it_jax import errors, progress, prompts, records, schema
 from m3it_jax.evaluation import controls, output, tasks
+from m3it_jax.input_pipeline import transforms
 
 # A chunk is answered and written in one piece: large enough to keep a model busy, small enough to lose little.
 CHUNK_ROWS = 256
@@ -65,7 +66,7 @@ def read_questions(folder: records.DataFolder, split: str, *, only: Sequence[str
     with progress.Progress(sum(map(len, tables.values())), f"reading the {split} split") as counter:
         for table in tables.values():
             for number in range(len(table)):
-                questions.append(_question(table.read(number), number))
+                questions.append(_question(folder, table.read(number), number=number))
                 counter.update()
     if not questions:
         raise errors.UserError(f"{folder.path}: split {split!r} has no record; build the data folder again")
@@ -77,7 +78,9 @@ def read_questions(folder: records.DataFolder, split: str, *, only: Sequence[str
     return [question for question in questions if not only or {question.skill, question.family} & set(only)]
 
 
-def _question(instance: schema.Instance, number: int) -> Question:
+def _question(folder: records.DataFolder, instance: schema.Instance, *, number: int) -> Question:
+    for _, reason in schema.meta_problems(instance.meta):
+        raise errors.UserError(_of_record(folder, instance, reason))
     task = tasks.skill_task(tasks.skill_of(instance), family=instance.task, language=instance.language)
     answers = [instance.outputs, *instance.meta.get("references", ())]
     return Question(
@@ -93,6 +96,10 @@ def _question(instance: schema.Instance, number: int) -> Question:
         references=tuple(dict.fromkeys(prompts.response(answer).strip() for answer in answers)),
         num_images=len(instance.images),
     )
+
+
+def _of_record(folder: records.DataFolder, instance: schema.Instance, reason: str) -> str:
+    return f"{folder.path}: record {instance.id} of {instance.source}: {reason}; see `m3it check {folder.path}`"
 
 
 def limited(questions: Iterable[Question], limit: int | None) -> list[Question]:
@@ -134,23 +141,26 @@ def predict(
     """
     every = read_questions(folder, protocol.split, only=only)
     store.claim(identity)
-    done = {(row["id"], row["variant"]) for row in store.predictions(repair=True)}
+    done = {(row["source"], row["id"], row["variant"]) for row in store.predictions(repair=True)}
     missing = [
         request
         for request in _requests(every, limited(every, limit), variants=variants, seed=protocol.seed)
-        if (request.question.id, request.variant) not in done
+        if (request.question.source, request.question.id, request.variant) not in done
     ]
     guesses = [request for request in missing if request.variant == controls.MAJORITY]
     if guesses:
         majority = train_majority(folder, sorted({request.question.source for request in guesses}))
-        answers = [majority.answer(request.question.skill, request.question.inputs) for request in guesses]
-        _append(store, guesses, answers)
+        _append(store, guesses, [majority.answer(each.question.skill, each.question.inputs) for each in guesses])
     requests = [request for request in missing if request.variant != controls.MAJORITY]
     tables = {source: folder.table(source, protocol.split) for source in {each.source for each in every}}
     with progress.Progress(len(requests), "answering") as counter:
         for chunk in _chunks(requests):
-            asked = [_asked(request, tables, protocol.max_new_tokens) for request in chunk]
-            _append(store, chunk, [prompts.answer(text) for text in model.generate_batch(asked)])
+            try:
+                asked = [_asked(request, tables, protocol.max_new_tokens) for request in chunk]
+                answers = [prompts.answer(text) for text in model.generate_batch(asked)]
+            except errors.UserError as error:
+                raise _blamed(folder, chunk, tables=tables, error=error) from error
+            _append(store, chunk, answers)
             counter.update(len(chunk))
 
 
@@ -203,6 +213,27 @@ def _asked(request: _Request, tables: Mapping[str, records.RecordTable], max_new
         "images": [controls.blank(image) for image in images] if request.variant == controls.BLANK else list(images),
         "max_new_tokens": max_new_tokens,
     }
+
+
+def _blamed(
+    folder: records.DataFolder,
+    chunk: Sequence[_Request],
+    *,
+    tables: Mapping[str, records.RecordTable],
+    error: errors.UserError,
+) -> errors.UserError:
+    """Returns the error with the record whose picture cannot be decoded, or as it is if none is to blame.
+
+    A model sees pictures and no records, so its message cannot name one.
+    """
+    for request in chunk:
+        instance = tables[request.pictures_of.source].read(request.pictures_of.number)
+        for number, image in enumerate(instance.images):
+            try:
+                transforms.decode_image(image, 1)
+            except errors.UserError as broken:
+                return errors.UserError(_of_record(folder, instance, f"images[{number}]: {broken}"))
+    return error
 
 
 def _append(store: output.EvalFolder, requests: Sequence[_Request], answers: Sequence[str]) -> None:

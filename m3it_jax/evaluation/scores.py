@@ -3,15 +3,19 @@
     {"tasks": {TASK: {METRIC: {"value", "n", "low", "high", "controls": {"blank": y, ...},
                                "control_intervals": {"blank": [low, high], ...}}}},
      "families": {FAMILY: {"metric": headline metric, "skills": [...], "beats": {"blank": true, ...}}},
+     "left_out": {TASK: {CONTROL: number of the model's answers that it has no answer beside}},
      "lock": {...}}
 
-TASK is a skill or a family (all records of its skills together). Values run from 0 to 100.
+TASK is a skill or a family (all records of its skills together). Values run from 0 to 100. A control that did not
+answer the model's questions, each of them, is left out: scores over different questions say nothing about each other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from m3it_jax.evaluation import controls, output, tasks
+
+_Kind = tuple[str, int | None]  # skill and number of pictures: among these a partner is sought
 
 
 def score(store: output.EvalFolder, protocol: tasks.Protocol) -> dict[str, Any]:
@@ -25,9 +29,13 @@ def score(store: output.EvalFolder, protocol: tasks.Protocol) -> dict[str, Any]:
       UserError: the predictions or the lock are damaged.
     """
     rows = store.predictions()
-    scores: dict[str, Any] = {"tasks": {}, "families": {}, "lock": store.lock()}
+    scores: dict[str, Any] = {"tasks": {}, "families": {}, "left_out": {}, "lock": store.lock()}
+    partnerless = _partnerless(rows)
     for task, its_rows in _tables(rows):
-        scores["tasks"][task.name] = _task_scores(task, its_rows, protocol)
+        by_variant, left_out = _comparable(its_rows, partnerless)
+        scores["tasks"][task.name] = _task_scores(task, by_variant, protocol)
+        if left_out:
+            scores["left_out"][task.name] = left_out
     for family in tasks.FAMILIES:
         entry = scores["tasks"].get(family.name)
         if entry:
@@ -61,12 +69,46 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[tasks.EvalTask,
             yield family, families[family.name]
 
 
-def _task_scores(task: tasks.EvalTask, rows: Sequence[Mapping[str, Any]], protocol: tasks.Protocol) -> dict[str, Any]:
-    by_variant: dict[str, list[Mapping[str, Any]]] = {}
+def _partnerless(rows: Sequence[Mapping[str, Any]]) -> set[_Kind]:
+    """Returns the kinds of question that cannot be shuffled: all their pictures show one thing."""
+    groups: dict[_Kind, set[str]] = {}
     for row in rows:
-        by_variant.setdefault(row["variant"], []).append(row)
+        groups.setdefault(_kind(row), set()).add(row["group"])
+    shuffled = {_kind(row) for row in rows if row["variant"] == controls.SHUFFLED}
+    return {kind for kind, found in groups.items() if len(found) == 1} - shuffled
+
+
+def _kind(row: Mapping[str, Any]) -> _Kind:
+    return row["skill"], row.get("num_images")
+
+
+def _comparable(
+    rows: Sequence[Mapping[str, Any]], partnerless: set[_Kind]
+) -> tuple[dict[str, list[Mapping[str, Any]]], dict[str, int]]:
+    """Returns (the rows of each variant that may stand side by side, {control left out: answers that it lacks})."""
+    by_variant: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
+    for row in rows:
+        by_variant.setdefault(row["variant"], {})[row["source"], row["id"]] = row
+    own = by_variant.get(controls.OWN, {})
+    kept, left_out = {controls.OWN: list(own.values())}, {}
+    for control in filter(by_variant.__contains__, controls.CONTROLS):
+        found = by_variant[control]
+        free = partnerless if control == controls.SHUFFLED else set()
+        lacking = sum(key not in found and _kind(row) not in free for key, row in own.items())
+        if lacking:
+            left_out[control] = lacking
+        else:
+            kept[control] = [row for key, row in found.items() if key in own]
+    return {variant: its_rows for variant, its_rows in kept.items() if its_rows}, left_out
+
+
+def _task_scores(
+    task: tasks.EvalTask, by_variant: Mapping[str, Sequence[Mapping[str, Any]]], protocol: tasks.Protocol
+) -> dict[str, Any]:
+    if controls.OWN not in by_variant:
+        return {}
     resamples = controls.Resamples(
-        [row["group"] for row in rows],
+        [row["group"] for row in by_variant[controls.OWN]],
         seed=protocol.seed,
         resamples=protocol.resamples,
         confidence=protocol.confidence,
@@ -74,8 +116,6 @@ def _task_scores(task: tasks.EvalTask, rows: Sequence[Mapping[str, Any]], protoc
     scored: dict[str, Any] = {}
     for metric in task.metrics:
         found = {variant: _variant(metric, by_variant[variant], resamples) for variant in by_variant}
-        if controls.OWN not in found:
-            continue
         name, value, (low, high) = found[controls.OWN]
         present = [variant for variant in controls.CONTROLS if variant in found]
         scored[name] = {

@@ -28,6 +28,7 @@ def write_run(folder: pathlib.Path, *, steps: int, rate: float) -> None:
 def prediction(number: int, text: str, **changed) -> dict:
     row = {"id": str(number), "source": "one", "number": number, "skill": "digit", "family": "vqa", "language": "en"}
     row |= {"group": str(number), "references": ["3"], "variant": "own", "prediction": text}
+    row |= {"id": f"{changed.get('skill', 'digit')}-{number}", "instruction": "Which digit?", "inputs": ""}
     return {**row, **changed}
 
 

@@ -57,3 +57,39 @@ def test_no_data_folder_is_one_line(run_folder, tmp_path, capsys):
     assert main.main(words(run_folder, tmp_path / "gone", tmp_path / "eval")) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "gone" in line
+
+
+def test_scoring_again_refuses_other_data_and_another_split(run_folder, one_source, tmp_path, capsys):
+    out = tmp_path / "eval"
+    assert main.main(words(run_folder, one_source, out, "--max-new-tokens", "1")) == 0
+    capsys.readouterr()
+    assert main.main(words(run_folder, one_source, out, "--rescore", "--split", "validation")) == 1
+    assert "another data" in capsys.readouterr().err
+    lock = json.loads((out / "lock.json").read_text())
+    lock["data"]["fingerprint"] = "other"
+    (out / "lock.json").write_text(json.dumps(lock))
+    assert main.main(words(run_folder, one_source, out, "--rescore")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "another data" in line
+
+
+def test_more_questions_later_leave_the_controls_of_fewer_out(run_folder, one_source, tmp_path, capsys):
+    out = tmp_path / "eval"
+    options = ("--max-new-tokens", "1", "--tasks", "digit")
+    assert main.main([*words(run_folder, one_source, out, *options, "--controls"), "--limit", "1"]) == 0
+    assert main.main(words(run_folder, one_source, out, *options)) == 0
+    assert "digit: left out, for want of answers: blank (1)" in capsys.readouterr().out
+    assert json.loads((out / "scores.json").read_text())["tasks"]["digit"]["exact_match"]["controls"] == {}
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(run_folder, one_source, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main.main(words(run_folder, one_source, tmp_path / "file")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written" in line
+
+
+def test_json_that_cannot_be_written_is_told_before_the_work(run_folder, one_source, tmp_path, capsys):
+    assert main.main(words(run_folder, one_source, tmp_path / "eval", "--json", str(tmp_path))) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is a folder" in line and not (tmp_path / "eval").exists()

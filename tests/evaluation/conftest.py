@@ -94,6 +94,8 @@ def prediction(number: int, text: str, **changed) -> dict:
         "family": "vqa",
         "language": "en",
         "group": str(number),
+        "instruction": "Which digit?",
+        "inputs": "",
         "references": ["3"],
         "variant": controls.OWN,
         "prediction": text,

@@ -1,11 +1,14 @@
 """Controls and intervals."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from m3it_jax import errors
 from m3it_jax.evaluation import controls
 
 
@@ -13,6 +16,16 @@ def test_blank_has_the_size_of_the_picture(fakes) -> None:
     with Image.open(io.BytesIO(controls.blank(fakes.picture(7, size=13)))) as opened:
         assert opened.size == (13, 13)
         assert np.asarray(opened).min() == 255
+
+
+def test_a_picture_that_asks_for_too_many_pixels_is_refused_before_it_is_made() -> None:
+    def header(width: int, height: int) -> bytes:  # the IHDR chunk alone: nothing is decoded
+        chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+    for data in (header(20_000, 20_000), header(7_000, 7_000), b"no picture"):
+        with pytest.raises(errors.UserError, match="picture"):
+            controls.blank(data)
 
 
 def test_shuffled_keeps_the_kind_and_changes_the_group() -> None:

@@ -1,8 +1,12 @@
 """Examples: files that open, and a choice that does not look at the answer."""
 
+import json
+
+import pytest
 from PIL import Image
 
-from m3it_jax.evaluation import examples, runner, tasks
+from m3it_jax import errors
+from m3it_jax.evaluation import examples, output, runner, tasks
 
 PROTOCOL = tasks.Protocol()
 
@@ -32,3 +36,27 @@ def test_the_choice_does_not_depend_on_the_answers(fakes, folder, store, tmp_pat
     wrong = written(folder, type(store)(tmp_path / "other"), Silent())
     assert [example["id"] for example in right] == [example["id"] for example in wrong]
     assert not any(example["right"] for example in wrong)
+
+
+def test_a_skill_of_any_text_stays_in_the_folder_and_apart(fakes, folder, store) -> None:
+    written(folder, store, fakes.Reader())
+    rows = store.predictions()
+    before = sorted(path for path in store.path.parent.rglob("*.png") if path.parent.name != "examples")
+    odd = ["../../evil", "a/b", "a:b", "图", "x" * 500]
+    for number, skill in enumerate(odd):
+        rows[number]["skill"] = skill
+    store.append(rows[: len(odd)])
+    found = examples.write(store, folder, protocol=PROTOCOL)
+    files = [name for example in found for name in example["files"]]
+    assert sorted(path for path in store.path.parent.rglob("*.png") if path.parent.name != "examples") == before
+    assert len(set(files)) == len(files)
+    assert all((store.path / "examples" / name).is_file() and "/" not in name for name in files)
+
+
+def test_a_row_of_other_data_is_refused(fakes, folder, store) -> None:
+    written(folder, store, fakes.Reader())
+    for row in store.predictions():
+        store.append([{**row, "number": row["number"] + 1000}])
+    with pytest.raises(errors.UserError, match=r"record 10\d\d of one in data/fake is not one-"):
+        examples.write(store, folder, protocol=PROTOCOL)
+    assert json.loads((store.path / output.EXAMPLES / examples.INDEX).read_text())  # the former ones stay

@@ -48,3 +48,43 @@ def test_write_leaves_nothing_half_written(store: output.EvalFolder) -> None:
     with pytest.raises(UnicodeEncodeError):  # as good as a disk that is full
         store.write(output.SCORES, {"tasks": "\ud800"})
     assert store.scores() == {"tasks": {}}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"references": "blue"},
+        {"references": []},
+        {"prediction": 3},
+        {"skill": None},
+        {"group": None},
+        {"family": "zzz"},
+        {"number": -1},
+        {"number": "0"},
+    ],
+)
+def test_a_row_of_wrong_types_is_named_with_its_field(fakes, store: output.EvalFolder, changed: dict) -> None:
+    store.claim({"a": 1})
+    store.append([fakes.prediction(0, "x"), {**fakes.prediction(1, "x"), **changed}])
+    (field,) = changed
+    with pytest.raises(errors.UserError, match=rf"predictions.jsonl:2: is no prediction \({field}="):
+        store.predictions()
+
+
+def test_a_second_evaluation_of_the_folder_is_refused(store: output.EvalFolder) -> None:
+    with store.held(), pytest.raises(errors.UserError, match="another process is evaluating"), store.held():
+        pass
+    with store.held():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(errors.UserError, match="cannot be written.*--out"), output.EvalFolder(tmp_path / "file").held():
+        pass
+
+
+def test_write_that_fails_leaves_no_partial_file(store: output.EvalFolder) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        store.write(output.SCORES, {"tasks": "\ud800"})
+    assert list(store.path.iterdir()) == []

@@ -138,3 +138,23 @@ def test_references_hold_every_right_answer_on_one_line(folder) -> None:
     question = runner.read_questions(folder, "test")[0]
     assert question.references == ("red blue", "pink")
     assert question.group == record.id  # no group: the record stands for itself
+
+
+def test_an_unreadable_picture_is_told_with_its_record(fakes, folder, store) -> None:
+    class Strict(fakes.Reader):
+        def generate_batch(self, requests):
+            raise errors.UserError("images[0]: picture is damaged")
+
+    broken = dataclasses.replace(folder.tables["one", "test"][7], images=(fakes.picture(1)[:40],))
+    folder.tables["one", "test"][7] = broken
+    with pytest.raises(errors.UserError, match=r"record one-7 of one: images\[0\]: .*`m3it check data/fake`"):
+        predict(Strict(), folder, store)
+    with pytest.raises(errors.UserError, match=r"record one-7 of one"):
+        predict(fakes.Reader(), folder, store, variants=(controls.BLANK,))
+
+
+@pytest.mark.parametrize("meta", [{"references": "red"}, {"references": 3}, {"skill": ["x"]}, {"group": 1}])
+def test_a_record_with_wrong_meta_is_told(folder, meta) -> None:
+    folder.tables["one", "test"][0] = dataclasses.replace(folder.tables["one", "test"][0], meta=meta)
+    with pytest.raises(errors.UserError, match=rf"record one-0 of one: meta.{next(iter(meta))} is .*m3it check"):
+        runner.read_questions(folder, "test")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from m3it_jax.evaluation import controls, output, scores, tasks
+from m3it_jax.evaluation import controls, output, report, scores, tasks
 
 PROTOCOL = tasks.Protocol(resamples=200)
 
@@ -19,6 +19,7 @@ def filled(fakes, store: output.EvalFolder) -> output.EvalFolder:
         fakes.prediction(
             number,
             "(B) red" if number else "(A)",
+            id=f"options-{number}",
             skill="shapes-options",
             family="classification",
             references=["(B) blue"],
@@ -58,7 +59,8 @@ def test_the_headline_of_options_is_multiple_choice(filled: output.EvalFolder) -
 
 
 def test_families_hold_all_their_skills_and_say_what_they_beat(fakes, filled: output.EvalFolder) -> None:
-    filled.append([fakes.prediction(1000, "no", skill="digit-parity")])
+    for variant in (controls.OWN, controls.BLANK, controls.MAJORITY):
+        filled.append([fakes.prediction(1000, "no", skill="digit-parity", variant=variant)])
     found = scores.score(filled, PROTOCOL)
     assert found["families"]["vqa"]["skills"] == ["digit", "digit-parity"]
     assert found["tasks"]["vqa"]["exact_match"]["n"] == 101
@@ -82,3 +84,43 @@ def test_a_skill_without_a_row_is_scored_under_its_family(fakes, store: output.E
 
 def test_nothing_to_score(store: output.EvalFolder) -> None:
     assert scores.score(store, PROTOCOL)["tasks"] == {}
+
+
+def test_an_answer_that_stands_twice_counts_once_and_the_last_one_wins(fakes, filled: output.EvalFolder) -> None:
+    before = scores.score(filled, PROTOCOL)
+    lines = (filled.path / output.PREDICTIONS).read_bytes()
+    (filled.path / output.PREDICTIONS).write_bytes(lines * 2)
+    assert scores.score(filled, PROTOCOL) == before
+    filled.append([fakes.prediction(99, "3")])
+    entry = scores.score(filled, PROTOCOL)["tasks"]["digit"]["exact_match"]
+    assert (entry["value"], entry["n"]) == (91.0, 100)
+
+
+def test_a_control_of_fewer_questions_is_left_out_and_named(fakes, filled: output.EvalFolder) -> None:
+    filled.append(fakes.prediction(number, "3") for number in range(100, 105))
+    found = scores.score(filled, PROTOCOL)
+    entry = found["tasks"]["digit"]["exact_match"]
+    assert (entry["n"], entry["controls"], entry["control_intervals"]) == (105, {}, {})
+    assert found["families"]["vqa"]["beats"] == {}
+    assert found["left_out"] == {"digit": {"blank": 5, "majority": 5}, "vqa": {"blank": 5, "majority": 5}}
+    assert "digit: left out, for want of answers: blank (5), majority (5)" in report.table(found)
+
+
+def test_a_control_of_more_questions_is_scored_on_those_of_the_model(fakes, filled: output.EvalFolder) -> None:
+    before = scores.score(filled, PROTOCOL)
+    filled.append(fakes.prediction(number, "3", variant=controls.BLANK) for number in range(100, 150))
+    assert scores.score(filled, PROTOCOL) == before
+
+
+def test_a_question_without_a_partner_does_not_take_the_shuffled_control_away(fakes, store: output.EvalFolder) -> None:
+    store.claim({})
+    alone = {"skill": "flag-capital", "family": "vqa", "group": "one flag"}
+    for variant in (controls.OWN, controls.SHUFFLED):
+        store.append(fakes.prediction(number, "3", variant=variant) for number in range(4))
+    store.append(fakes.prediction(number, "3", **alone) for number in range(10, 12))
+    found = scores.score(store, PROTOCOL)
+    assert found["left_out"] == {}
+    assert found["tasks"]["vqa"]["exact_match"]["controls"] == {"shuffled": 100.0}
+    assert found["tasks"]["flag-capital"]["exact_match"]["controls"] == {}
+    store.append([fakes.prediction(12, "3", **{**alone, "group": "another flag"})])
+    assert scores.score(store, PROTOCOL)["left_out"] == {"vqa": {"shuffled": 3}}

@@ -129,7 +129,10 @@ def _restore_numpy(location: Location) -> dict[str, np.ndarray]:
     folder = location.folder / "params"
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            shapes = checkpointer.metadata(folder).item_metadata.tree
+            described = checkpointer.metadata(folder).item_metadata
+            if described is None:
+                raise ValueError("its _METADATA is missing")
+            shapes = described.tree
             places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
             return parameter_paths.flatten(checkpointer.restore(folder, places))
     except (OSError, ValueError, KeyError) as error:

@@ -5,12 +5,13 @@ does not have yet (no evaluation, no phases) is left out of the page.
 """
 
 import base64
+import contextlib
 import dataclasses
 import io
 import json
 import pathlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -26,6 +27,7 @@ PHASES = "phases.json"
 _STAGES = ("stage1", "stage2")  # the run folders of a quick-start folder
 _PICTURE_SIDE = 192  # largest side of an embedded picture in pixels; a larger one is made smaller
 _PICTURE_BUDGET = 1_500_000  # bytes of all embedded pictures, so that the page stays under 3 MB
+_EXAMPLE_FIELDS = ("id", "skill", "family", "language", "instruction", "inputs", "reference", "prediction", "right")
 _SMALL_EDITION = "m3it-mini"
 
 
@@ -39,8 +41,11 @@ def write(run_dir: pathlib.Path, out: pathlib.Path | None = None) -> pathlib.Pat
     page = render(collect(run_dir))
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(out)
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
     return out
 
 
@@ -68,6 +73,8 @@ def collect(run_dir: pathlib.Path) -> dict[str, Any]:
     folders = run_folders(run_dir)
     stages = [_stage(folder) for folder in folders]
     phases = _read_json(run_dir / PHASES, [])
+    with _blamed_on(run_dir / PHASES):
+        phases = [{**phase, "phase": str(phase["phase"]), "seconds": float(phase["seconds"])} for phase in phases]
     return {
         "name": run_dir.resolve().name,
         "stages": stages,
@@ -98,39 +105,47 @@ def run_folders(run_dir: pathlib.Path) -> list[pathlib.Path]:
 
 def _stage(folder: pathlib.Path) -> dict[str, Any]:
     metrics = _read_lines(folder / "metrics.jsonl")
-    speed = _read_lines(folder / "perf.jsonl") or metrics
-    losses = [(row["step"], row["train/loss"]) for row in metrics if "train/loss" in row]
+    timed = _read_lines(folder / "perf.jsonl")
+    speed = timed or metrics
+    with _blamed_on(folder / "metrics.jsonl"):
+        losses = [(int(row["step"]), float(row["train/loss"])) for row in metrics if "train/loss" in row]
+        steps = max((int(row["step"]) for row in metrics), default=0)
+    with _blamed_on(folder / ("perf.jsonl" if timed else "metrics.jsonl")):
+        seconds, tokens = _median(speed, "perf/step_s"), _median(speed, "perf/tokens_per_s")
     chart = charts.line(losses)
     return {
         "name": folder.name,
-        "steps": max((row["step"] for row in metrics), default=0),
+        "steps": steps,
         "first_loss": losses[0][1] if losses else None,
         "last_loss": losses[-1][1] if losses else None,
         "chart": dataclasses.asdict(chart) if chart else None,
-        "seconds_per_step": _median(speed, "perf/step_s"),
-        "tokens_per_second": _median(speed, "perf/tokens_per_s"),
+        "seconds_per_step": seconds,
+        "tokens_per_second": tokens,
         "config": _flat(_read_json(folder / "config.json", {})),
         "environment": _flat(_read_json(folder / "env.json", {})),
     }
 
 
 def _median(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    values = [row[name] for row in rows if name in row]
+    values = [float(row[name]) for row in rows if name in row]
     return statistics.median(values) if values else None
 
 
 def _data(run_dir: pathlib.Path, folders: Sequence[pathlib.Path]) -> dict[str, Any]:
     """Returns what the data folder says of itself; only its path if it is not there any more."""
-    path = str(_read_json(folders[-1] / "config.json", {}).get("data", {}).get("path", ""))
+    config = folders[-1] / "config.json"
+    with _blamed_on(config):
+        path = str(_read_json(config, {}).get("data", {}).get("path", ""))
     candidates = [run_dir / "data", pathlib.Path(path)]
     found = next((folder for folder in candidates if (folder / records.MANIFEST).is_file()), None)
     if found is None:
         return {"path": path, "name": "", "edition": "", "small": False, "records": {}}
     manifest = _read_json(found / records.MANIFEST, {})
     counts: dict[str, int] = {}
-    for source in manifest.get("sources", {}).values():
-        for split, number in source["splits"].items():
-            counts[split] = counts.get(split, 0) + number
+    with _blamed_on(found / records.MANIFEST):
+        for source in manifest.get("sources", {}).values():
+            for split, number in source["splits"].items():
+                counts[split] = counts.get(split, 0) + int(number)
     name = manifest.get("name", "")
     return {
         "path": path,
@@ -148,13 +163,13 @@ def _evaluation(folder: pathlib.Path) -> dict[str, Any] | None:
         return None
     store = output.EvalFolder(max(found, key=lambda path: int(path.name)))
     scores = store.scores()
-    families = []
-    for name, family in scores["families"].items():
-        beats = family["beats"]
-        families.append(
-            {**_headline(name, scores["tasks"][name]), "skills": family["skills"], "lost": report.lost(beats)}
-        )
-    skills = [_headline(name, entry) for name, entry in scores["tasks"].items() if name not in scores["families"]]
+    with _blamed_on(store.path / output.SCORES):
+        families = [
+            {**_headline(name, scores["tasks"][name]), "skills": family["skills"], "lost": report.lost(family["beats"])}
+            for name, family in scores["families"].items()
+        ]
+        skills = [_headline(name, entry) for name, entry in scores["tasks"].items() if name not in scores["families"]]
+        lock = _flat(scores["lock"])
     return {
         "stage": folder.name,
         "step": int(store.path.name),
@@ -162,14 +177,18 @@ def _evaluation(folder: pathlib.Path) -> dict[str, Any] | None:
         "skills": skills,
         "num_questions": sum(skill["n"] for skill in skills),
         "controls": [name for name in controls.CONTROLS if any(name in skill["controls"] for skill in skills)],
-        "lock": _flat(scores["lock"]),
+        "lock": lock,
         "gallery": _gallery(store.path / output.EXAMPLES),
     }
 
 
 def _headline(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     metric, score = next(iter(entry.items()))
-    return {"name": name, "metric": metric, **score, "rouge": entry.get("rougeL", {}).get("value")}
+    numbers = {key: float(score[key]) for key in ("value", "low", "high")}
+    bounds = {control: (float(low), float(high)) for control, (low, high) in score["control_intervals"].items()}
+    others = {control: float(value) for control, value in score["controls"].items()}
+    shown = {"n": int(score["n"]), **numbers, "controls": others, "control_intervals": bounds}
+    return {"name": name, "metric": metric, **shown, "rouge": entry.get("rougeL", {}).get("value")}
 
 
 def _gallery(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -177,19 +196,28 @@ def _gallery(folder: pathlib.Path) -> list[dict[str, Any]]:
     families: dict[str, list[dict[str, Any]]] = {task: [] for task in schema.TASKS}
     left = _PICTURE_BUDGET
     for example in _read_json(folder / examples.INDEX, []):
-        pictures = [_data_uri(folder / name) for name in example["files"]]
-        left -= sum(map(len, pictures))
-        if left < 0:
-            break
-        families[example["family"]].append({**example, "pictures": pictures})
+        with _blamed_on(folder / examples.INDEX):
+            pictures = [_data_uri(_inside(folder, name)) for name in example["files"]]
+            left -= sum(map(len, pictures))
+            if left < 0:
+                break
+            shown = {name: example[name] for name in _EXAMPLE_FIELDS}
+            families[example["family"]].append({**shown, "pictures": pictures})
     return [{"name": name, "examples": shown} for name, shown in families.items() if shown]
+
+
+def _inside(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns a file of the folder; a name that leads out of it would show any picture of this machine."""
+    if pathlib.PurePath(name).name != name or (folder / name).is_symlink():
+        raise ValueError(f"{name!r} is no plain file name")
+    return folder / name
 
 
 def _data_uri(path: pathlib.Path) -> str:
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise errors.UserError(f"{path}: is no picture ({error}); run `m3it eval` again") from error
     file = io.BytesIO()
     if max(picture.size) > _PICTURE_SIDE:
@@ -237,23 +265,47 @@ def duration(seconds: float) -> str:
 
 
 def _read_json(path: pathlib.Path, default: Any) -> Any:
+    """Returns what a JSON file holds, which must be of the type of `default`; `default` itself if there is no file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise errors.UserError(f"{path}: is no JSON ({error}); restore the file or delete it") from error
+    if not isinstance(value, type(default)):
+        kind = "object" if isinstance(default, dict) else "list"
+        raise errors.UserError(f"{path}: holds no JSON {kind}; restore the file or delete it")
+    return value
 
 
 def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the objects of a JSONL file; a torn last line, as a killed run leaves it, is passed over."""
     if not path.exists():
         return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
     rows = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError as error:
             raise errors.UserError(f"{path}:{number}: is no JSON ({error}); restore the file or delete it") from error
+        if not isinstance(row, dict):
+            raise errors.UserError(f"{path}:{number}: holds no JSON object; restore the file or delete it")
+        rows.append(row)
     return rows
+
+
+@contextlib.contextmanager
+def _blamed_on(path: pathlib.Path) -> Iterator[None]:
+    """Tells of a file whose values are missing or of another type, where they are taken out of it.
+
+    Raises:
+      UserError: they are.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise errors.UserError(
+            f"{path}: does not hold what it should ({told}); restore the file or delete it"
+        ) from error

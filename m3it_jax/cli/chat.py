@@ -1,11 +1,12 @@
 """`m3it chat`: a conversation about pictures."""
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator
 
 from m3it_jax import errors
-from m3it_jax.cli import generate
+from m3it_jax.cli import generate, options
 
 EXAMPLE = "m3it chat runs/quickstart --image photo.png"
 
@@ -34,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
 
     settings = SamplingConfig(**generate.sampling(args))
     shown = pictures.read(args.image) + (pictures.read_video(args.video) if args.video else [])
+    options.check_checkpoint(args.checkpoint)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # A line that is no UTF-8 is refused for itself, like any other that cannot be done, and the talk goes on.
+        sys.stdin.reconfigure(errors="surrogateescape")
 
     from m3it_jax.generation import assistant
     from m3it_jax.serving import chat

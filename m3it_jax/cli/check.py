@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.data.is_dir():
         raise errors.UserError(f"{args.data}: is no folder; give a data folder")
+    if args.json:
+        options.check_file(args.json, option="--json")
     with progress.Progress(_total(records, args), "records") as shown:
         problems = verification.check_folder(args.data, limit=args.limit, on_record=shown.update)
     if args.json:

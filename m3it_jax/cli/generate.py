@@ -56,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     settings = Request.of(request).sampling
     images = pictures.read(args.image)
     images += pictures.read_video(args.video) if args.video else []
+    if args.json:
+        options.check_file(args.json, option="--json")
+    options.check_checkpoint(args.checkpoint)
 
     from m3it_jax.generation import assistant
 

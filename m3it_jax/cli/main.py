@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 import types
+import typing
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 
 import m3it_jax
@@ -31,6 +33,17 @@ VERBS: dict[str, tuple[str, str]] = {
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PLACE = (  # of these a path of the user is the cause
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax notes what it does, step by step
+    # Pillow warns of large pictures; here each is compared with a limit of our own and refused in one line.
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
     if "M3IT_DEBUG" in os.environ:  # for developers: the traceback of every mistake
         return _dispatch(argv)
     try:
@@ -107,8 +122,15 @@ def nearest(name: str, allowed: Collection[str]) -> str:
     return f" (nearest: {found[0]!r})" if found else ""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that refuses in one line, as everything else does, and not with the usage before it."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        self.exit(_refuse(f"{self.prog.removeprefix('m3it ')}: {message}; see `{self.prog} --help`", EXIT_USAGE))
+
+
 def _parser(verb: str, module: types.ModuleType) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"m3it {verb}",
         description=VERBS[verb][1].capitalize() + ".",
         epilog=f"example:\n  {module.EXAMPLE.strip()}",
@@ -129,6 +151,8 @@ def _told_in_one_line(error: BaseException) -> str | None:
             )
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename}: no permission; choose another place or change its permissions"
+    if isinstance(error, OSError) and error.filename and error.errno in _PLACE:
+        return f"{error.filename}: cannot be used ({error.strerror}); choose another place"
     return None
 
 

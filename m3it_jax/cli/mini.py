@@ -41,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"{spec.name}: about {order.rows(spec)} records ({spec.task}, {spec.language}){needs}")
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
+    options.check_folder(args.out, option="OUT")
+    if args.json:
+        options.check_file(args.json, option="--json")
     manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
     if args.json:
         options.write_json(args.json, manifest)

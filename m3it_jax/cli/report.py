@@ -29,6 +29,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"would report on {folders} in {args.out or args.run_dir / run_report.REPORT}")
         return 0
     if args.json:
+        options.check_file(args.json, option="--json")
+    if args.out:
+        options.check_folder(args.out.parent, option="--out")
+    if args.json:
         options.write_json(args.json, run_report.collect(args.run_dir))
     print(run_report.write(args.run_dir, args.out))
     return 0

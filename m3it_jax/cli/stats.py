@@ -27,6 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from m3it_jax.dataset_building import statistics
 
     folder = records.DataFolder.open(args.data)
+    for option, path in (("--json", args.json), ("--html", args.html)):
+        if path:
+            options.check_file(path, option=option)
     tables = {
         (source, split): folder.table(source, split) for source, info in folder.sources.items() for split in info.splits
     }

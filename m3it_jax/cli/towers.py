@@ -20,6 +20,9 @@ def run(args: argparse.Namespace) -> int:
     """Packs the runs and prints the card's path."""
     from m3it_jax.analysis import tower_card
 
+    options.check_folder(args.out, option="--out")
+    if args.json:
+        options.check_file(args.json, option="--json")
     card = tower_card.pack({part: getattr(args, part) for part in tower_card.PARTS}, args.out)
     if args.json:
         options.write_json(args.json, card)

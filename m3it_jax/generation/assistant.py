@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from m3it_jax import checkpointing, errors, parameter_paths, prompts
+from m3it_jax import config as config_lib
 from m3it_jax.generation.request import Request
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
@@ -134,13 +135,18 @@ def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, v
     fields = config.get("model")
     fields = fields if isinstance(fields, dict) else {}
     name = fields.get("variant")
-    if name not in variants.VARIANTS:
+    if not isinstance(name, str) or name not in variants.VARIANTS:
         raise errors.UserError(
             f"{run / checkpointing.CONFIG_FILE}: model.variant={name!r} is not one of {', '.join(variants.VARIANTS)}; "
             "the checkpoint is of another version or no model of this program"
         )
-    variant = variants.VARIANTS[name]
-    return variant, vlm.make_vlm(variant, dtype=fields.get("compute_dtype", "float32"))
+    variant, dtype = variants.VARIANTS[name], fields.get("compute_dtype", "float32")
+    fits, allowed = config_lib.CHECKS["model.compute_dtype"]
+    if not fits(dtype):
+        raise errors.UserError(
+            f"{run / checkpointing.CONFIG_FILE}: model.compute_dtype={dtype!r} must be {allowed}; restore the file"
+        )
+    return variant, vlm.make_vlm(variant, dtype=dtype)
 
 
 def _shapes(model: vlm.VLM, variant: variants.Variant) -> dict[str, Any]:

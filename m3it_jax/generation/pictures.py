@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ def read(images: Sequence[Any]) -> list[Picture]:
     Raises:
       UserError: a file cannot be read, or an element is something else.
     """
-    if isinstance(images, str | bytes | os.PathLike | Image.Image):
-        raise errors.UserError("images: must be a list, also for one picture; write images=[...]")
+    if isinstance(images, str | bytes | os.PathLike | Image.Image) or not isinstance(images, Iterable):
+        raise errors.UserError("images: must be a list, also for one picture or none; write images=[...]")
     return [_read(image, f"images[{number}]") for number, image in enumerate(images)]
 
 
@@ -74,7 +74,13 @@ def _read(image: Any, name: str) -> Picture:
     if isinstance(image, bytes | bytearray | memoryview):
         return _encoded(bytes(image), name)
     if isinstance(image, Image.Image):
-        return _encoded(to_png(image), name)
+        try:
+            return _encoded(to_png(image), name)
+        except (OSError, SyntaxError, ValueError) as error:  # an empty picture, a mode without a way to RGB, a cut file
+            size = f"{image.width} x {image.height} pixels"
+            raise errors.UserError(
+                f"{name}: the PIL image of mode {image.mode}, {size}, cannot be taken ({error}); convert it to RGB"
+            ) from error
     if hasattr(image, "__array__"):
         array = np.asarray(image)
         if array.ndim != 3 or not np.issubdtype(array.dtype, np.floating):
@@ -129,6 +135,10 @@ def read_video(path: str | os.PathLike[str], num_frames: int = 8) -> list[Pictur
     except Image.UnidentifiedImageError as error:
         raise errors.UserError(
             f"{path}: is no animated GIF, WebP or PNG; convert it, or give a folder of its frames"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise errors.UserError(
+            f"{path}: frames are above the limit of {transforms.MAX_PIXELS} pixels; shrink them"
         ) from error
     except (OSError, EOFError, SyntaxError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,8 @@ class SamplingConfig:
             whole = isinstance(value, int) and not isinstance(value, bool)
             known = whole or (kind is float and isinstance(value, float) and math.isfinite(value))
             if not known or not least <= value <= most:
-                bound = f"from {least} to {most}" if most < math.inf else f"of {least} or more"
                 noun = "a whole number" if kind is int else "a number"
-                raise errors.ConfigError(f"{name}={value!r}: must be {noun} {bound}")
+                raise errors.ConfigError(f"{name}={value!r:.40}: must be {noun} from {least} to {most}")
         if self.min_new_tokens > self.max_new_tokens:
             raise errors.ConfigError(
                 f"min_new_tokens={self.min_new_tokens}: must not be above max_new_tokens={self.max_new_tokens}"
@@ -58,17 +57,31 @@ class SamplingConfig:
             )
 
 
+def check_text(name: str, value: Any) -> None:
+    """Refuses what no tokenizer can read.
+
+    Raises:
+      ConfigError: it is no text, or one with lone surrogates, as bytes that are no UTF-8 become.
+    """
+    if not isinstance(value, str):
+        raise errors.ConfigError(f"{name}: must be text, it is {type(value).__name__}")
+    if not schema.encodable(value):
+        raise errors.ConfigError(f"{name}: holds bytes that are no UTF-8; convert the text to UTF-8")
+
+
 _LEAST_PENALTY = 1e-3  # a score is divided by it
+_MOST = 2**31 - 1  # whole numbers go to the device as int32
+_LARGEST = 1e30  # CHOICE: far from float32's 3.4e38, so that a product with a score stays finite
 
 _ALLOWED: dict[str, tuple[type, float, float]] = {
-    "max_new_tokens": (int, 1, math.inf),
-    "min_new_tokens": (int, 0, math.inf),
-    "temperature": (float, 0, math.inf),
-    "top_k": (int, 0, math.inf),
+    "max_new_tokens": (int, 1, _MOST),
+    "min_new_tokens": (int, 0, _MOST),
+    "temperature": (float, 0, _LARGEST),
+    "top_k": (int, 0, _MOST),
     "top_p": (float, 0, 1),
-    "repetition_penalty": (float, _LEAST_PENALTY, math.inf),
-    "num_beams": (int, 1, math.inf),
-    "length_penalty": (float, -math.inf, math.inf),
+    "repetition_penalty": (float, _LEAST_PENALTY, _LARGEST),
+    "num_beams": (int, 1, _MOST),
+    "length_penalty": (float, -_LARGEST, _LARGEST),
     "seed": (int, 0, 2**63 - 1),
 }
 
@@ -98,6 +111,8 @@ class Request:
         Raises:
           ConfigError: a key is unknown, the instruction is missing or empty, or a value is not allowed.
         """
+        if not isinstance(values, Mapping):
+            raise errors.ConfigError(f"request: must be a dict with an instruction, it is {type(values).__name__}")
         values = dict(values)
         sampling = {name: values.pop(name) for name in _SAMPLING_FIELDS if name in values}
         text = {name: values.pop(name) for name in ("instruction", "inputs", "images") if name in values}
@@ -105,8 +120,7 @@ class Request:
             allowed = ", ".join(("instruction", "inputs", "images", *_SAMPLING_FIELDS))
             raise errors.ConfigError(f"request: unknown field {min(values)!r}; the fields are {allowed}")
         for name in ("instruction", "inputs"):
-            if not isinstance(text.get(name, ""), str):
-                raise errors.ConfigError(f"{name}: must be text, it is {type(text[name]).__name__}")
+            check_text(name, text.get(name, ""))
         if not text.get("instruction", "").strip():
             raise errors.ConfigError("instruction: is empty; say what to do, for instance 'What is in the picture?'")
         return cls(**text, sampling=SamplingConfig(**sampling))

@@ -1,5 +1,6 @@
 """Text and pictures in, token ids out: requests are laid out, batched, run and given back in any order."""
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from m3it_jax import errors, prompts
 from m3it_jax.generation import batching, beam_search, choosing, decoding, pictures
 from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.features import FeatureStore
-from m3it_jax.generation.request import Request, SamplingConfig
+from m3it_jax.generation.request import Request, SamplingConfig, check_text
 from m3it_jax.input_pipeline import transforms
 from m3it_jax.models.vlm import VLM
 from m3it_jax.tokenizer import Tokenizer
@@ -35,8 +36,14 @@ class Sampler:
         """Returns a request as tokens; its pictures are found but not decoded yet.
 
         Raises:
+          ConfigError: more beams than rows that may be decoded together.
           UserError: a picture file is missing, or the prompt leaves no room in the model.
         """
+        if request.sampling.num_beams > self.max_rows:
+            raise errors.ConfigError(
+                f"num_beams={request.sampling.num_beams}: at most {self.max_rows} rows are decoded together; lower it, "
+                "or load the model with a larger max_rows"
+            )
         ids = self.tokenizer.encode(prompts.prompt(request.instruction, request.inputs))
         return self.lay_out(ids, pictures.read(request.images), request.sampling)
 
@@ -66,9 +73,12 @@ class Sampler:
         return f"{num_images} pictures ({block} tokens), {length - block} tokens of text"
 
     def _advice(self, num_images: int, num_new: int) -> str:
+        if num_new >= self.max_len:
+            return f"lower max_new_tokens to less than {self.max_len}"
         if num_images * self.layout.block_len(self.num_queries) > self.max_len - num_new:
             return "give fewer pictures"
-        return "shorten the text, give fewer pictures or lower max_new_tokens"
+        fewer = ", give fewer pictures" if num_images else ""
+        return f"shorten the text{fewer}{' or lower max_new_tokens' if num_new else ''}"
 
     def answers(self, requests: Sequence[Prepared]) -> Iterator[tuple[int, list[int]]]:
         """Yields (number of the request, its new token ids, the end mark included), a batch at a time.
@@ -135,8 +145,10 @@ class Sampler:
         These are the tokens that training counts, so no response is favoured for being the beginning of another.
 
         Raises:
+          ConfigError: the response is no text.
           UserError: see `token_logits`; or a picture file is missing.
         """
+        check_text("response", response)
         shown = pictures.read(request.images)
         prompt_ids = self.tokenizer.encode(prompts.prompt(request.instruction, request.inputs))
         response_ids = [*self.tokenizer.encode(prompts.response(response)), self.tokenizer.eos_id]
@@ -152,7 +164,10 @@ class Sampler:
         Raises:
           UserError: an id is outside the vocabulary; or as `token_logits`.
         """
-        ids = [int(index) for index in token_ids]
+        try:
+            ids = [operator.index(index) for index in token_ids]
+        except TypeError as error:
+            raise errors.UserError(f"token_ids: must be a list of whole numbers ({error})") from error
         vocab_size = self.model.decoder.config.vocab_size
         for index in ids:
             if not 0 <= index < vocab_size:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from m3it_jax import errors, prompts
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.pictures import Picture
-from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.request import SamplingConfig, check_text
 
 _BROKEN = "\ufffd"  # what an unfinished character of several byte pieces decodes to
 
@@ -71,11 +71,13 @@ class Conversation:
         """Yields the pieces of the answer as they are made; joined and stripped they are the answer.
 
         Raises:
-          ConfigError: the instruction is empty.
+          ConfigError: the instruction is empty, or a text is no UTF-8.
           UserError: the turn alone does not fit into the model.
         """
         if not instruction.strip():
             raise errors.ConfigError("instruction: is empty; say what to do, for instance 'What is in the picture?'")
+        for name, text in (("instruction", instruction), ("inputs", inputs)):
+            check_text(name, text)
         tokenizer = self._assistant.sampler.tokenizer
         prompt_ids = tuple(tokenizer.encode(prompts.prompt(instruction, inputs)))
         new_ids: list[int] = []

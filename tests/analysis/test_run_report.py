@@ -200,3 +200,63 @@ def test_another_folder_is_refused(tmp_path: pathlib.Path) -> None:
 )
 def test_duration(seconds: float, words: str) -> None:
     assert run_report.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("stage2/config.json", "[]"),
+        ("stage2/config.json", '{"data": 3}'),
+        ("stage2/env.json", "[]"),
+        ("stage2/metrics.jsonl", '{"train/loss": 1.0}\n'),
+        ("stage2/metrics.jsonl", "[]\n"),
+        ("stage2/metrics.jsonl", '{"step": 1, "train/loss": "low"}\n'),
+        ("stage2/metrics.jsonl", b"\xff\xfe\n"),
+        ("stage2/perf.jsonl", '{"perf/step_s": []}\n'),
+        ("stage2/eval/100/scores.json", "{}"),
+        ("stage2/eval/100/scores.json", '{"tasks": {"vqa": {}}, "families": {"vqa": {}}, "lock": {}}'),
+        ("stage2/eval/100/scores.json", '{"tasks": [], "families": {}, "lock": {}}'),
+        ("stage2/eval/100/examples/examples.json", "{}"),
+        ("stage2/eval/100/examples/examples.json", "[3]"),
+        ("phases.json", '[{"phase": "data"}]'),
+        ("phases.json", "[3]"),
+        ("data/m3it.json", '{"sources": []}'),
+    ],
+)
+def test_a_damaged_file_is_named(quickstart: pathlib.Path, file: str, content: str | bytes) -> None:
+    (quickstart / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    name = file if file.startswith("data") else pathlib.Path(file).name
+    page = quickstart if name != "metrics.jsonl" else quickstart / "stage2"
+    with pytest.raises(errors.UserError, match=name.replace(".", r"\.")) as told:
+        run_report.write(page)
+    assert "\n" not in str(told.value)
+
+
+def change_example(quickstart: pathlib.Path, **changed) -> None:
+    index = quickstart / "stage2" / "eval" / "100" / "examples" / "examples.json"
+    first, *others = json.loads(index.read_text())
+    index.write_text(json.dumps([{**first, **changed}, *others]))
+
+
+def test_an_example_of_an_unknown_family_is_told(quickstart: pathlib.Path) -> None:
+    change_example(quickstart, family="zzz")
+    with pytest.raises(errors.UserError, match="examples.json: .*zzz"):
+        run_report.write(quickstart)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "{}", "..", "", "link.png"])
+def test_a_picture_outside_the_examples_is_not_shown(quickstart: pathlib.Path, tmp_path: pathlib.Path, name) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    examples = quickstart / "stage2" / "eval" / "100" / "examples"
+    Image.new("RGB", (8, 8)).save(examples.parent / "secret.png")
+    (examples / "link.png").symlink_to(tmp_path / "secret.png")
+    change_example(quickstart, files=[name.format(tmp_path / "secret.png")])
+    with pytest.raises(errors.UserError, match="no plain file name|is no picture"):
+        run_report.write(quickstart)
+
+
+def test_a_family_whose_controls_are_left_out_is_not_counted_as_above_them(quickstart: pathlib.Path) -> None:
+    store = output.EvalFolder(quickstart / "stage2" / "eval" / "100")
+    store.append([prediction(99, "3", skill="digit-zh", family="chinese")])
+    store.write(output.SCORES, scores.score(store, tasks.Protocol(resamples=50)))
+    assert "families above all controls 1 of 1" in page_of(quickstart).text

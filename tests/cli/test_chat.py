@@ -35,3 +35,12 @@ def test_a_line_that_cannot_be_done_sets_the_exit_code_and_stops_nothing(run_fol
 def test_a_negative_history_is_refused(run_folder, monkeypatch, capsys):
     assert chat(monkeypatch, run_folder, "", "--history", "-1") == 2
     assert "--history -1" in capsys.readouterr().err
+
+
+def test_a_piped_line_that_is_no_utf8_is_told_and_the_talk_goes_on(run_folder, monkeypatch, capsys):
+    piped = io.TextIOWrapper(io.BytesIO(b"caf\xe9 what?\nWhat colour?\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", piped)
+    assert main.main(["chat", str(run_folder), "--max-new-tokens", "3"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 1
+    assert "no UTF-8" in printed.err and printed.err.count("\n") == 1

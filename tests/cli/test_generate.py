@@ -38,6 +38,11 @@ def test_the_answer_goes_to_stdout_and_json(run_folder, picture, tmp_path, capsy
         (["--temperature", "-1"], 2, "temperature=-1.0"),
         (["--num-beams", "2", "--temperature", "1"], 2, "num_beams=2"),
         (["--video", "gone.gif"], 1, "gone.gif"),
+        (["--inputs", "caf\udce9"], 2, "no UTF-8"),
+        (["--top-k", "1099511627776"], 2, "top_k=1099511627776"),
+        (["--json", "."], 1, "is a folder"),
+        (["--json", "gone/answer.json"], 1, "does not exist"),
+        ([], 1, "no-such-run: no checkpoint here"),
     ],
 )
 def test_mistakes_are_found_before_the_model_is_loaded(options, code, message, capsys):
@@ -54,3 +59,13 @@ def test_no_checkpoint_is_told_in_one_line(tmp_path, capsys):
 def test_answering_needs_no_tensorflow():
     code = "import sys, m3it_jax.generation.assistant, m3it_jax.serving.chat; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_jax_is_imported():
+    code = (
+        "import sys; from m3it_jax.cli import main;"
+        "codes = [main.main(['generate', 'gone', '--instruction', 'x']), main.main(['chat', 'gone'])];"
+        "sys.exit(codes != [1, 1] or 'jax' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0 and result.stderr.count("no checkpoint here") == 2

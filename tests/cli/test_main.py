@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import types
+import warnings
 
 import pytest
 
@@ -85,6 +86,13 @@ def test_overrides_reach_the_verb_that_takes_them(verb):
         (OSError(28, "No space left on device", "/data/x"), 1, "m3it: the disk is full at /data/x"),
         (ValueError("RESOURCE: No space left on device [writing]"), 1, "m3it: the disk is full"),
         (PermissionError(13, "Permission denied", "/data/x"), 1, "m3it: /data/x: no permission"),
+        (OSError(30, "Read-only file system", "/data/x"), 1, "m3it: /data/x: cannot be used (Read-only file system)"),
+        (NotADirectoryError(20, "Not a directory", "/data/x"), 1, "m3it: /data/x: cannot be used (Not a directory)"),
+        (IsADirectoryError(21, "Is a directory", "/data/x"), 1, "m3it: /data/x: cannot be used"),
+        (FileExistsError(17, "File exists", "/data/x"), 1, "m3it: /data/x: cannot be used"),
+        (FileNotFoundError(2, "No such file", "/data/x"), 1, "m3it: /data/x: cannot be used"),
+        (OSError(36, "File name too long", "/data/x"), 1, "m3it: /data/x: cannot be used"),
+        (OSError(40, "Too many levels of symbolic links", "/data/x"), 1, "m3it: /data/x: cannot be used"),
     ],
 )
 def test_mistake_is_one_line_and_an_exit_code(verb, capsys, error, code, words):
@@ -174,3 +182,19 @@ def test_public_names_are_lazy_and_wrong_ones_are_named():
 @pytest.mark.parametrize("name", ["load", "mixture_order", "metrics"])
 def test_public_name_is_there(name):
     assert getattr(m3it_jax, name) is not None
+
+
+def test_wrong_usage_is_one_line(verb, capsys):
+    verb(lambda args: 0)
+    with pytest.raises(SystemExit) as left:
+        main.main(["try", "--limit", "many"])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("m3it: try: argument --limit: 'many' must be") and "`m3it try --help`" in line
+
+
+def test_pillow_does_not_warn_of_large_pictures_beside_our_own_limit(verb, recwarn):
+    text = "Image size (90000000 pixels) exceeds limit of 89478485 pixels, could be decompression bomb DOS attack."
+    verb(lambda args: warnings.warn(text, stacklevel=1) or 0)
+    assert main.main(["try"]) == 0
+    assert not recwarn.list

@@ -31,3 +31,11 @@ def test_an_unknown_edition_is_refused(capsys):
     with pytest.raises(SystemExit) as caught:
         main.main(["mini", "out", "--edition", "huge"])
     assert caught.value.code == 2 and "'huge'" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "sub"):
+        assert main.main(["mini", str(out), "--limit", "1"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "is no folder" in line

@@ -38,3 +38,38 @@ def test_json_that_cannot_be_encoded_leaves_the_old_file(tmp_path):
 def test_json_into_a_missing_folder_is_told(tmp_path):
     with pytest.raises(errors.UserError, match="does not exist"):
         options.write_json(tmp_path / "none" / "result.json", {})
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    options.check_file(tmp_path / "new.json", option="--json")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(errors.UserError, match="--json .*is a folder"):
+        options.check_file(tmp_path, option="--json")
+
+    def refuse(dir):
+        raise OSError(30, "Read-only file system", dir)
+
+    monkeypatch.setattr(options.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(errors.UserError, match="Read-only file system"):
+        options.check_file(tmp_path / "new.json", option="--json")
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path):
+    options.check_folder(tmp_path / "a" / "b", option="--out")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(errors.UserError, match="--out .*is no folder"):
+            options.check_folder(path, option="--out")
+
+
+def test_a_failed_write_leaves_no_partial_file(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        options.write_text(tmp_path / "page.html", "\ud800", option="--html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_is_not_there_is_told_without_jax(tmp_path):
+    options.check_checkpoint(tmp_path)
+    with pytest.raises(errors.UserError, match="gone: no checkpoint here"):
+        options.check_checkpoint(tmp_path / "gone")

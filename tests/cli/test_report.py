@@ -34,3 +34,12 @@ def test_no_run_is_one_line(tmp_path, capsys):
     assert main.main(["report", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("m3it: ") and "no run folder" in line
+
+
+@pytest.mark.parametrize("option", ["--out", "--json"])
+def test_a_folder_in_the_place_of_a_file_is_one_line(run_dir, tmp_path, capsys, option):
+    before = sorted(tmp_path.rglob("*"))
+    assert main.main(["report", str(run_dir), option, str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("m3it: ") and str(tmp_path) in line
+    assert sorted(tmp_path.rglob("*")) == before, "no partial file stays"

@@ -75,3 +75,56 @@ def test_a_tokenizer_that_is_missing_or_too_large_is_refused(copy):
     (copy / "tokenizer.model").unlink()
     with pytest.raises(errors.UserError, match="tokenizer.model"):
         m3it_jax.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"variant": ["tiny"]}, r"model.variant=\['tiny'\] is not one of"),
+        ({"variant": "tiny", "compute_dtype": "foo"}, "model.compute_dtype='foo' must be one of float32, bfloat16"),
+        ({"variant": "tiny", "compute_dtype": ["float32"]}, "model.compute_dtype="),
+    ],
+)
+def test_a_damaged_model_section_is_told(copy, model, message):
+    (copy / "config.json").write_text(json.dumps({"model": model}))
+    with pytest.raises(errors.UserError, match=message):
+        m3it_jax.load(copy)
+
+
+def test_parameters_without_their_description_are_told(copy):
+    for path in (copy / "checkpoints" / "7" / "params").glob("_METADATA"):
+        path.unlink()
+    with pytest.raises(errors.UserError, match="cannot be restored") as told:
+        m3it_jax.load(copy)
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_no_request_text_or_id_is_refused():
+    assistant = tiny_assistant.make()
+    for call in (
+        lambda: assistant.generate("What?", images=None),
+        lambda: assistant.generate_batch([3]),
+        lambda: assistant.log_likelihood("What?", "", [], None),
+        lambda: assistant.log_likelihood("What?", "", [], "\ud800"),
+        lambda: assistant.logits([], ["a"]),
+        lambda: assistant.logits([], [1.5]),
+        lambda: assistant.logits([], 3),
+        lambda: assistant.logits(None, [1]),
+    ):
+        with pytest.raises(errors.UserError) as told:
+            call()
+        assert "\n" not in str(told.value)
+
+
+def test_more_beams_than_rows_are_refused():
+    with pytest.raises(errors.ConfigError, match="num_beams=3: at most 2 rows"):
+        tiny_assistant.make(max_rows=2).generate("What?", num_beams=3)
+
+
+def test_the_advice_is_about_what_was_given():
+    assistant = tiny_assistant.make()
+    with pytest.raises(errors.UserError, match="; lower max_new_tokens to less than") as told:
+        assistant.generate("What?", max_new_tokens=100_000)
+    assert "fewer pictures" not in str(told.value)
+    with pytest.raises(errors.UserError, match="shorten the text or lower max_new_tokens$"):
+        assistant.generate("What? " * 1000)

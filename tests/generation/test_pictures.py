@@ -1,4 +1,5 @@
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ def test_a_turned_photograph_stands_upright():
         (np.zeros((64, 64, 3), np.uint8), r"images\[0\]: an array must be float32"),
         (np.full((3, 64, 64), np.nan, np.float32), "not finite"),
         (7, "int is no picture"),
+        (Image.new("RGB", (0, 0)), r"images\[0\]: the PIL image of mode RGB, 0 x 0 pixels"),
+        (Image.new("La", (9, 9)), r"images\[0\]: the PIL image of mode La"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_one_line(image, message):
@@ -60,9 +63,10 @@ def test_what_is_no_picture_is_refused_in_one_line(image, message):
     assert "\n" not in str(caught.value)
 
 
-def test_one_picture_without_a_list_is_refused():
+@pytest.mark.parametrize("images", ["picture.png", None, 3])
+def test_one_picture_without_a_list_is_refused(images):
     with pytest.raises(errors.UserError, match="must be a list"):
-        pictures.read("picture.png")
+        pictures.read(images)
 
 
 def frames(count):
@@ -101,3 +105,13 @@ def test_what_is_no_video_is_refused(tmp_path):
     for name, message in (("film.mp4", "is no animated"), ("empty", "holds no frame"), ("gone.gif", "cannot be read")):
         with pytest.raises(errors.UserError, match=message):
             pictures.read_video(tmp_path / name)
+
+
+def test_a_video_that_asks_for_too_many_pixels_is_refused(tmp_path):
+    path = tmp_path / "film.gif"
+    frames(1)[0].save(path)
+    data = bytearray(path.read_bytes())
+    data[6:10] = struct.pack("<HH", 20_000, 20_000)  # the screen's size in a GIF's header
+    path.write_bytes(data)
+    with pytest.raises(errors.UserError, match="film.gif: frames .*limit of 40000000"):
+        pictures.read_video(path)

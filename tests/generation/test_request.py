@@ -18,6 +18,12 @@ from m3it_jax.generation.request import Request, SamplingConfig
         ("num_beams", True),
         ("seed", -1),
         ("seed", "7"),
+        ("top_k", 2**40),
+        ("max_new_tokens", 2**31),
+        ("num_beams", 2**31),
+        ("temperature", 10**400),
+        ("repetition_penalty", 1e31),
+        ("length_penalty", -1e31),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused_by_name(field, value):
@@ -45,6 +51,9 @@ def test_a_request_is_a_flat_dict():
         ({"instruction": " \n"}, "instruction: is empty"),
         ({}, "instruction: is empty"),
         ({"instruction": "x", "inputs": 3}, "inputs: must be text"),
+        ({"instruction": "caf\udce9"}, "instruction: holds bytes that are no UTF-8"),
+        ({"instruction": "x", "inputs": "\ud83d"}, "inputs: holds bytes that are no UTF-8"),
+        (3, "request: must be a dict"),
     ],
 )
 def test_a_wrong_request_is_refused_in_one_line(values, message):

@@ -41,3 +41,15 @@ def test_mistakes_are_told_in_one_line_each_and_the_talk_goes_on():
 
 def test_quit_ends_the_talk():
     assert talk("/quit", "What colour?")[1] == ""
+
+
+def test_a_line_that_is_no_utf8_and_a_video_that_is_too_large_do_not_end_the_talk(tmp_path):
+    path = tmp_path / "film.gif"
+    tiny_assistant.picture().save(path)
+    data = bytearray(path.read_bytes())
+    data[6:10] = b"\x20\x4e\x20\x4e"  # 20,000 x 20,000 pixels by its header
+    path.write_bytes(data)
+    failed, out, notes, _ = talk("caf\udce9?", f"/video {path}", "What colour?")
+    assert failed == 2
+    assert "no UTF-8" in notes and "film.gif" in notes and len(notes.splitlines()) == 2
+    assert out.count("\n") == 1

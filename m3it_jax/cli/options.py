@@ -93,7 +93,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     Raises:
       UserError: the folder does not exist.
     """
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n", option="--json")
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    # The name of a file may hold bytes that are no UTF-8; JSON spells them \udcXX, as Python does.
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"), option="--json")
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, option: str) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 import tiny_assistant
 
+from m3it_jax import checkpointing
 from m3it_jax.cli import main
 
 
@@ -93,3 +94,11 @@ def test_json_that_cannot_be_written_is_told_before_the_work(run_folder, one_sou
     assert main.main(words(run_folder, one_source, tmp_path / "eval", "--json", str(tmp_path))) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "is a folder" in line and not (tmp_path / "eval").exists()
+
+
+def test_the_parameters_are_restored_once(run_folder, one_source, tmp_path, monkeypatch):
+    restored = []
+    restore = checkpointing.restore_params
+    monkeypatch.setattr(checkpointing, "restore_params", lambda path: restored.append(path) or restore(path))
+    assert main.main(words(run_folder, one_source, tmp_path / "eval", "--max-new-tokens", "1")) == 0
+    assert len(restored) == 1

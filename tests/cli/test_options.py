@@ -73,3 +73,8 @@ def test_a_checkpoint_that_is_not_there_is_told_without_jax(tmp_path):
     options.check_checkpoint(tmp_path)
     with pytest.raises(errors.UserError, match="gone: no checkpoint here"):
         options.check_checkpoint(tmp_path / "gone")
+
+
+def test_json_spells_a_name_that_is_no_utf8(tmp_path):
+    options.write_json(tmp_path / "result.json", {"image": "caf\udce9 \U0001f600.png"})
+    assert json.loads((tmp_path / "result.json").read_text("utf-8")) == {"image": "caf\udce9 \U0001f600.png"}

@@ -1,6 +1,7 @@
 """Config file and overrides -> a checked `Experiment`. Every mistake is told before JAX is imported."""
 
 import ast
+import contextlib
 import copy
 import dataclasses
 import difflib
@@ -85,7 +86,7 @@ def _read(spec: str) -> Any:
     previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # configs/ may be read-only, and stays clean
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(path, error) from error
     finally:
         sys.dont_write_bytecode = previous
@@ -95,7 +96,9 @@ def _read(spec: str) -> Any:
 
 
 def _call(module: types.ModuleType, path: pathlib.Path, preset: str) -> Any:
-    presets = list(getattr(module, "PRESETS", ()))
+    presets = getattr(module, "PRESETS", ())
+    if not isinstance(presets, tuple | list) or not all(isinstance(name, str) for name in presets):
+        raise errors.ConfigError(f"{path}: PRESETS={presets!r}: must be a tuple of names, as ('mini', 'paper')")
     if preset and not presets:
         raise errors.ConfigError(f"{path}:{preset}: the file has no presets; leave out ':{preset}'")
     if preset and preset not in presets:
@@ -103,11 +106,11 @@ def _call(module: types.ModuleType, path: pathlib.Path, preset: str) -> Any:
         raise errors.ConfigError(f"{path}:{preset}: unknown preset; nearest {near!r}, all: {', '.join(presets)}")
     try:
         return module.get_config(preset) if preset else module.get_config()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(path, error) from error
 
 
-def _broken(path: pathlib.Path, error: Exception) -> errors.ConfigError:
+def _broken(path: pathlib.Path, error: BaseException) -> errors.ConfigError:
     if isinstance(error, errors.ConfigError):
         return error
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
@@ -116,8 +119,11 @@ def _broken(path: pathlib.Path, error: Exception) -> errors.ConfigError:
 
 
 def _nearest_file(path: pathlib.Path) -> str:
-    folder = path.parent if path.parent.is_dir() else pathlib.Path("configs")
-    found = sorted(str(file) for file in folder.rglob("*.py")) if folder.is_dir() else []
+    """Looks beside the path and below `configs`, never below a folder that may hold the whole disk."""
+    found = []
+    for folder, pattern in ((path.parent, "*.py"), (pathlib.Path("configs"), "**/*.py")):
+        with contextlib.suppress(OSError):
+            found += sorted(str(file) for file in folder.glob(pattern))
     if not found:
         return "; give a file such as configs/tiny.py, from the root of the repository"
     near = max(found, key=lambda file: difflib.SequenceMatcher(None, str(path), file).ratio())

@@ -94,7 +94,6 @@ WRONG_VALUE = [
     ("--checkpoint.every=0", "checkpoint.every", "above 0"),
     ("--checkpoint.keep=0", "checkpoint.keep", "above 0"),
     ("--log.every=0", "log.every", "above 0"),
-    ("--log.samples_every=-1", "log.samples_every", "0 or more"),
     ("--data.mixture.shapes-vqa=0", "data.mixture['shapes-vqa']", "above 0"),
     ("--data.mixture.shapes-vqa=much", "data.mixture.shapes-vqa", "of type float"),
     ("--data.mixture.shapes-vqa=inf", "data.mixture", "float"),
@@ -143,6 +142,7 @@ FILES = [
     ("import nonesuch; c = 1", "nonesuch", "ModuleNotFoundError"),
     ("c = 1 / 0", "line 4", "ZeroDivisionError"),
     ("c = (", "line", "SyntaxError"),
+    ("raise SystemExit(0)", "line 4", "SystemExit"),
 ]
 
 
@@ -200,6 +200,37 @@ def test_file_without_presets_says_so(tmp_path):
     assert configuration.load(str(path)).num_steps == config_lib.Experiment().num_steps
     with pytest.raises(errors.ConfigError, match="no presets"):
         configuration.load(f"{path}:mini")
+
+
+def test_only_the_same_folder_and_configs_are_searched_for_a_wrong_file(tmp_path, monkeypatch):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "nopes.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    monkeypatch.chdir(tmp_path / "deep")
+    with pytest.raises(errors.ConfigError, match=r"nearest: '\S+/other\.py'"):
+        configuration.load(str(tmp_path / "nope.py"))
+    (tmp_path / "deep" / "configs" / "mini").mkdir(parents=True)
+    (tmp_path / "deep" / "configs" / "mini" / "nope.py").write_text("")
+    with pytest.raises(errors.ConfigError, match=r"nearest: 'configs/mini/nope\.py'"):
+        configuration.load("mini/nope.py")
+    monkeypatch.setattr(pathlib.Path, "glob", lambda *_: (_ for _ in ()).throw(FileNotFoundError("gone")))
+    with pytest.raises(errors.ConfigError, match=r"does not exist; give a file such as configs/tiny\.py"):
+        configuration.load(str(tmp_path / "nope.py"))
+
+
+@pytest.mark.parametrize("presets", ["3", "'mini'", "(1, 2)", "None"])
+def test_presets_that_are_no_names_are_told(tmp_path, presets):
+    path = tmp_path / "wrong.py"
+    path.write_text(f"PRESETS = {presets}\ndef get_config(preset=''): pass\n")
+    with pytest.raises(errors.ConfigError, match=r"wrong\.py: PRESETS=.*: must be a tuple of names"):
+        configuration.load(f"{path}:mini")
+
+
+def test_a_file_that_ends_the_program_is_told(tmp_path):
+    path = tmp_path / "leaves.py"
+    path.write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(errors.ConfigError, match=r"leaves\.py, line 2: SystemExit: 0"):
+        configuration.load(str(path))
 
 
 def test_right_overrides_reach_their_fields(good):

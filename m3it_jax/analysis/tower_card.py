@@ -75,6 +75,11 @@ def _history(part: str, newest: Path) -> list[checkpointing.Location]:
     history: list[checkpointing.Location] = []
     path: str | None = str(newest)
     while path:
+        if path.startswith(checkpointing.PACKAGE_PREFIX):
+            raise errors.UserError(
+                f"{history[0].run}: its {part} starts from {path} and not from a run, so its history cannot be told; "
+                "pack runs that begin fresh or from other runs"
+            )
         location = checkpointing.locate(path)
         config = checkpointing.read_config(location)
         if location.step != config["num_steps"]:

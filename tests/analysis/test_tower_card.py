@@ -73,6 +73,13 @@ def test_a_run_that_is_not_finished_is_refused_wherever_it_stands(runs, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_that_starts_from_the_package_has_no_history_to_tell(runs, tmp_path) -> None:
+    last = make_run(tmp_path / "last", "configs/mini/qformer_captions.py", init_from={"qformer": "package:mini"})
+    with pytest.raises(errors.UserError, match="last: its qformer starts from package:mini and not from a run"):
+        tower_card.pack({**runs, "qformer": last}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_runs_of_different_variants_are_refused(runs, tmp_path) -> None:
     other = make_run(tmp_path / "other", "configs/mini/decoder.py", variant="mini")
     with pytest.raises(errors.UserError, match="different variants"):

@@ -7,6 +7,7 @@ step, so a batch is a pure function of (data folder, configuration, seed, step, 
 
 import collections
 import contextlib
+import dataclasses
 import hashlib
 import json
 import threading
@@ -100,8 +101,17 @@ class Pipeline:
         self._lock = threading.Lock()
 
     def _fingerprint(self, objective: str, folder: records.DataFolder) -> str:
-        sources = [(name, folder.sources[name].fingerprint) for name in self.source_names]
-        facts = [self.plan.fingerprint, objective, self._config.split, self._config.picture_as, sources]
+        data = self._config
+        facts = {
+            "plan": self.plan.fingerprint,
+            "rows": [objective, data.split, data.picture_as],
+            "sources": [(name, folder.sources[name].fingerprint) for name in self.source_names],
+            "pools": self._pools if data.redraw_instructions else None,
+            "attributes": folder.attributes if objective == "towers" else None,
+            "layout": dataclasses.asdict(self._layout),
+            "image_size": self._image_size,
+            "augment": dataclasses.asdict(data.augment),
+        }
         versions = [schema.SCHEMA_VERSION, prompts.TEMPLATE_VERSION, self._tokenizer.fingerprint]
         return hashlib.sha256(json.dumps([facts, versions]).encode()).hexdigest()
 

@@ -175,11 +175,21 @@ def test_dropped_tokens_are_counted(make_pipeline, layout):
     assert ((batch["image_token_index"] >= 0).sum(axis=1) == (batch["image_token_index"][0] >= 0).sum()).all()
 
 
-def test_fingerprint_follows_records_template_tokenizer_and_mixture(make_pipeline, folder, words, monkeypatch):
+def test_fingerprint_follows_all_that_rows_depend_on(make_pipeline, folder, words, layout, tiny, monkeypatch):
     prints = [make_pipeline().fingerprint for _ in range(2)]
     assert prints[0] == prints[1]
     prints += [make_pipeline(**change).fingerprint for change in ({"seed": 8}, {"mixture": {"ones": 1.0}})]
     prints += [make_pipeline(picture_as="captions").fingerprint, make_pipeline(objective="towers").fingerprint]
+    prints += [make_pipeline(redraw_instructions=False).fingerprint]
+    prints += [make_pipeline(augment=config.AugmentConfig(shift=0.1)).fingerprint]
+    prints += [make_pipeline(layout=dataclasses.replace(layout, max_text_len=79)).fingerprint]
+    monkeypatch.setattr(tiny, "SIZE", tiny.SIZE * 2)
+    prints.append(make_pipeline().fingerprint)
+    asked_otherwise = dataclasses.replace(folder.sources["ones"], instructions=("Another way to ask.",))
+    monkeypatch.setitem(folder.sources, "ones", asked_otherwise)
+    prints.append(make_pipeline().fingerprint)
+    monkeypatch.setitem(folder.attributes, "parity", ["odd", "even"])
+    prints.append(make_pipeline(objective="towers").fingerprint)
     other = dataclasses.replace(folder.sources["ones"], fingerprint="changed")
     monkeypatch.setitem(folder.sources, "ones", other)
     prints.append(make_pipeline().fingerprint)

@@ -4,6 +4,7 @@ The same code runs on one CPU device and on a pod: there is no platform test, an
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -135,19 +136,24 @@ def parameter_shardings(params: Mapping[str, Any], mesh: Mesh, rules: ShardingRu
     """Returns the sharding of every parameter, as a tree like `params` (arrays or shapes).
 
     Raises:
-      ValueError: a path is not covered, its row has another rank, or a size does not divide by its mesh axes.
+      ValueError: a path is not covered, or its row has another rank.
+      ConfigError: a size does not divide by its mesh axes.
     """
     shardings = {}
     for path, leaf in parameter_paths.flatten(params).items():
         axes = parameter_axes(path)
         if len(axes) != len(leaf.shape):
             raise ValueError(f"parameter {path} has shape {leaf.shape}, its row of PARAMETER_AXES has axes {axes}")
-        sharding = NamedSharding(mesh, partition_spec(axes, rules))
-        try:
-            sharding.shard_shape(leaf.shape)
-        except ValueError as error:
-            raise ValueError(f"parameter {path} of shape {leaf.shape} does not divide by the mesh: {error}") from error
-        shardings[path] = sharding
+        spec = partition_spec(axes, rules)
+        for size, split in zip(leaf.shape, spec, strict=True):
+            names = (split,) if isinstance(split, str) else split or ()
+            parts = math.prod(mesh.shape[name] for name in names)
+            if size % parts:
+                raise errors.ConfigError(
+                    f"{', '.join(f'mesh.{name}' for name in names)}={parts}: does not divide the {size} of parameter "
+                    f"{path} of shape {leaf.shape}; choose a divisor, or a mesh.rules that does not split it"
+                )
+        shardings[path] = NamedSharding(mesh, spec)
     return parameter_paths.unflatten(shardings)
 
 

@@ -46,7 +46,7 @@ def test_two_dimensions_on_one_mesh_axis_are_refused() -> None:
 def test_a_size_that_does_not_divide_is_refused() -> None:
     mesh = sharding.make_mesh(data=1, fsdp=1, tensor=8)
     params = {"decoder": {"head": {"kernel": jax.ShapeDtypeStruct((32, 100), np.float32)}}}
-    with pytest.raises(ValueError, match="decoder/head/kernel of shape"):
+    with pytest.raises(errors.ConfigError, match=r"mesh\.tensor=8: .* 100 of parameter decoder/head/kernel of shape"):
         sharding.parameter_shardings(params, mesh, sharding.PRESETS["fsdp_tp"])
 
 

@@ -1,10 +1,11 @@
 """Checkpoints: saved and restored by Orbax, found by path, and the towers that ship with the package."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +18,8 @@ from m3it_jax import errors, parameter_paths
 PACKAGE_PREFIX = "package:"
 TOWERS = Path(__file__).parent / "towers"
 CONFIG_FILE = "config.json"
+
+Leaf = TypeVar("Leaf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +89,21 @@ def locate(path: str | Path) -> Location:
     if path.name.isdigit() and path.parent.name == "checkpoints" and (path / "params").is_dir():
         return Location(path.parent.parent, int(path.name))
     run = path if (path / CONFIG_FILE).is_file() or not (path / "stage2").is_dir() else path / "stage2"
-    folder = run / "checkpoints"
-    # Orbax writes under another name and renames at the end, so a folder with a bare number is whole.
-    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    steps = [int(name) for name in names if name.isdigit()]
-    if not steps or not (run / CONFIG_FILE).is_file():
+    step = newest_step(run)
+    if step is None or not (run / CONFIG_FILE).is_file():
         raise errors.UserError(
             f"{path}: no checkpoint here; give a run folder (with config.json and checkpoints/), a quick-start folder "
             "or one folder of checkpoints/"
         )
-    return Location(run, max(steps))
+    return Location(run, step)
+
+
+def newest_step(run_dir: Path) -> int | None:
+    """Returns the newest finished step in a run folder, or None if nothing was saved there."""
+    folder = run_dir / "checkpoints"
+    # Orbax writes under another name and renames at the end, so a folder with a bare number is whole.
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return max((int(name) for name in names if name.isdigit()), default=None)
 
 
 def read_config(location: Location) -> dict[str, Any]:
@@ -114,6 +122,16 @@ def read_config(location: Location) -> dict[str, Any]:
     return config
 
 
+def read_position(location: Location) -> dict[str, Any]:
+    """Returns the data position that was saved with a checkpoint.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    with _told_of(location.folder), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        return dict(checkpointer.restore((location.folder / "position").absolute()))
+
+
 def restore_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Returns (nested parameters as numpy arrays, configuration, step) of a checkpoint; see `locate` for the path.
 
@@ -127,16 +145,25 @@ def restore_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], in
 def _restore_numpy(location: Location) -> dict[str, np.ndarray]:
     """Returns {path: array} of a checkpoint's parameters, in host memory."""
     folder = location.folder / "params"
+    with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
+        places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _metadata(checkpointer, folder))
+        return parameter_paths.flatten(checkpointer.restore(folder, places))
+
+
+@contextlib.contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            described = checkpointer.metadata(folder).item_metadata
-            if described is None:
-                raise ValueError("its _METADATA is missing")
-            shapes = described.tree
-            places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
-            return parameter_paths.flatten(checkpointer.restore(folder, places))
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise errors.UserError(f"{folder}: cannot be restored ({_first_line(error)}); take an earlier step") from error
+
+
+def _metadata(checkpointer: ocp.StandardCheckpointer, folder: Path) -> Any:
+    """Returns the tree of shapes and dtypes of saved parameters; Orbax notes it without a word if there is none."""
+    found = checkpointer.metadata(folder).item_metadata
+    if found is None:
+        raise ValueError("no parameters are described there")
+    return found.tree
 
 
 def load_part(source: str, part: str) -> dict[str, np.ndarray]:
@@ -153,6 +180,26 @@ def load_part(source: str, part: str) -> dict[str, np.ndarray]:
         leaves = _read_tower(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
     else:
         leaves = _restore_numpy(locate(source))
+    return _chosen(leaves, source, part)
+
+
+def part_shapes(source: str, part: str) -> dict[str, tuple[int, ...]]:
+    """Returns {path: shape} of what `load_part` returns; no array is read.
+
+    Raises:
+      UserError: there are no such weights.
+    """
+    if source.startswith(PACKAGE_PREFIX):
+        path = _tower_file(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
+        with _told_of_tower(path), safetensors.safe_open(path, "numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    folder = locate(source).folder / "params"
+    with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
+        leaves = parameter_paths.flatten(_metadata(checkpointer, folder))
+    return _chosen({path: tuple(leaf.shape) for path, leaf in leaves.items()}, source, part)
+
+
+def _chosen(leaves: Mapping[str, Leaf], source: str, part: str) -> dict[str, Leaf]:
     chosen = {path: leaf for path, leaf in leaves.items() if part in ("all", path.split("/")[0])}
     if not chosen:
         parts = sorted({path.split("/")[0] for path in leaves})
@@ -161,15 +208,26 @@ def load_part(source: str, part: str) -> dict[str, np.ndarray]:
 
 
 def _read_tower(folder: Path, part: str) -> dict[str, np.ndarray]:
+    path = _tower_file(folder, part)
+    with _told_of_tower(path):
+        leaves = safetensors.numpy.load_file(path)
+    return {name: leaf.astype(np.float32) for name, leaf in leaves.items()}
+
+
+def _tower_file(folder: Path, part: str) -> Path:
     path = folder / f"{part}.safetensors"
     if not path.is_file():
         known = sorted(f"{file.parent.name}/{file.stem}" for file in TOWERS.glob("*/*.safetensors"))
         raise errors.UserError(f"init_from: the package ships no {folder.name}/{part}; it ships {', '.join(known)}")
+    return path
+
+
+@contextlib.contextmanager
+def _told_of_tower(path: Path) -> Iterator[None]:
     try:
-        leaves = safetensors.numpy.load_file(path)
+        yield
     except (safetensors.SafetensorError, OSError) as error:
         raise errors.UserError(f"{path}: cannot be read ({error}); install the package again") from error
-    return {name: leaf.astype(np.float32) for name, leaf in leaves.items()}
 
 
 def tokenizer_path(source: str) -> Path:
@@ -177,6 +235,15 @@ def tokenizer_path(source: str) -> Path:
     if source.startswith(PACKAGE_PREFIX):
         return TOWERS / source.removeprefix(PACKAGE_PREFIX) / "tokenizer.model"
     return Path(source)
+
+
+def source_tokenizer(source: str) -> Path:
+    """Returns the tokenizer whose ids the weights of a source (as `load_part` takes it) were trained on.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    return tokenizer_path(source) if source.startswith(PACKAGE_PREFIX) else locate(source).run / "tokenizer.model"
 
 
 def write_towers(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> None:

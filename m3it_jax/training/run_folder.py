@@ -15,11 +15,12 @@ from typing import Any
 
 import jax
 
-from m3it_jax import errors
+from m3it_jax import checkpointing, errors
 from m3it_jax.config import Experiment, to_dict
 
-# A change of these does not change what is learned, so the same run may go on with other values.
-FREE_FIELDS = ("checkpoint", "log", "mesh", "validation", "init_from")
+# A change of these does not change what is learned, so the same run may go on with other values. Of the data it is the
+# fingerprint in the checkpoint that decides, not where it lies.
+FREE_FIELDS = ("checkpoint", "log", "mesh", "validation", "data.path", "data.tokenizer")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece", "numpy")
 
 
@@ -46,20 +47,20 @@ def claim(run_dir: Path) -> Iterator[None]:
 
 
 def write_config(config: Experiment, run_dir: Path) -> None:
-    """Writes config.json, or checks that the folder's run has the same configuration.
+    """Writes config.json; if the folder has a checkpoint, checks first that it was trained with the same configuration.
 
     Raises:
       ConfigError: the folder holds a run with another configuration; the message names the first difference.
     """
     path = run_dir / "config.json"
     new = json.loads(json.dumps(to_dict(config)))
-    if path.exists():
+    if path.exists() and checkpointing.newest_step(run_dir) is not None:
         try:
             old = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise errors.UserError(f"{path}: is no JSON ({error}); choose another --run-dir") from error
         for name, before, now in _differences(old, new, ""):
-            if name.split(".")[0] not in FREE_FIELDS:
+            if not any(f"{name}.".startswith(f"{field}.") for field in FREE_FIELDS):
                 raise errors.ConfigError(
                     f"{name}={now!r}: {run_dir} holds a run with {before!r}; use another --run-dir, or the former value"
                 )
@@ -75,7 +76,18 @@ def _differences(old: Any, new: Any, prefix: str) -> Iterator[tuple[str, Any, An
 
 
 def write_env(run_dir: Path, tokenizer_path: Path) -> None:
-    """Writes env.json (versions, devices, revision, command) and the tokenizer that the checkpoints belong to."""
+    """Writes env.json (versions, devices, revision, command) and the tokenizer that the checkpoints belong to.
+
+    Raises:
+      UserError: the folder has checkpoints and another tokenizer.
+    """
+    copy = run_dir / "tokenizer.model"
+    differs = copy.exists() and copy.read_bytes() != tokenizer_path.read_bytes()
+    if differs and checkpointing.newest_step(run_dir) is not None:
+        raise errors.UserError(
+            f"{copy}: differs from {tokenizer_path}, but the folder has checkpoints; give --data.tokenizer={copy}, or "
+            "another --run-dir"
+        )
     devices = [{"platform": device.platform, "kind": device.device_kind} for device in jax.devices()]
     env = {
         "python": platform.python_version(),
@@ -88,8 +100,7 @@ def write_env(run_dir: Path, tokenizer_path: Path) -> None:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
     write_atomically(run_dir / "env.json", json.dumps(env, indent=2) + "\n")
-    copy = run_dir / "tokenizer.model"
-    if not copy.exists():
+    if differs or not copy.exists():
         temporary = copy.with_suffix(".tmp")
         shutil.copyfile(tokenizer_path, temporary)
         os.replace(temporary, copy)

@@ -1,0 +1,65 @@
+"""What a run folder holds belongs to its checkpoints: free before the first one, held fast afterwards."""
+
+import json
+import pathlib
+
+import pytest
+
+from m3it_jax import errors
+from m3it_jax.config import Experiment
+from m3it_jax.training import run_folder
+
+
+def save_something(run_dir: pathlib.Path) -> None:
+    (run_dir / "checkpoints" / "3").mkdir(parents=True)
+
+
+def stored(run_dir: pathlib.Path) -> dict:
+    return json.loads((run_dir / "config.json").read_text("utf-8"))
+
+
+def test_a_refused_first_try_leaves_the_folder_free(tmp_path) -> None:
+    run_folder.write_config(Experiment(trainable=(("vitt/.*", True),)), tmp_path)
+    (tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp-0").mkdir(parents=True)  # a save that was cut off
+    run_folder.write_config(Experiment(seed=1), tmp_path)
+    assert stored(tmp_path)["seed"] == 1
+    save_something(tmp_path)
+    with pytest.raises(errors.ConfigError, match="seed=2: .* holds a run with 1"):
+        run_folder.write_config(Experiment(seed=2), tmp_path)
+
+
+def test_a_run_with_checkpoints_keeps_what_it_started_from(tmp_path) -> None:
+    run_folder.write_config(Experiment(init_from={"vit": "runs/a"}), tmp_path)
+    run_folder.write_config(Experiment(init_from={"vit": "runs/b"}), tmp_path)
+    save_something(tmp_path)
+    with pytest.raises(errors.ConfigError, match="init_from.vit='runs/c': .* holds a run with 'runs/b'"):
+        run_folder.write_config(Experiment(init_from={"vit": "runs/c"}), tmp_path)
+    assert stored(tmp_path)["init_from"] == {"vit": "runs/b"}
+
+
+def test_where_the_data_lies_is_free_and_how_it_is_read_is_not(tmp_path) -> None:
+    run_folder.write_config(Experiment(), tmp_path)
+    save_something(tmp_path)
+    moved = Experiment()
+    moved.data.path, moved.data.tokenizer, moved.log.every = "elsewhere", "package:mini", 3
+    run_folder.write_config(moved, tmp_path)
+    assert stored(tmp_path)["data"]["path"] == "elsewhere"
+    moved.data.max_images = 3
+    with pytest.raises(errors.ConfigError, match="data.max_images=3"):
+        run_folder.write_config(moved, tmp_path)
+
+
+def test_the_tokenizer_is_that_of_the_checkpoints(tmp_path) -> None:
+    first, second = tmp_path / "first.model", tmp_path / "second.model"
+    first.write_bytes(b"first")
+    second.write_bytes(b"second")
+    run = tmp_path / "run"
+    run.mkdir()
+    run_folder.write_env(run, first)
+    run_folder.write_env(run, second)
+    assert (run / "tokenizer.model").read_bytes() == b"second"
+    save_something(run)
+    run_folder.write_env(run, second)
+    with pytest.raises(errors.UserError, match=r"run/tokenizer\.model: differs from .*first\.model.* has checkpoints"):
+        run_folder.write_env(run, first)
+    assert (run / "tokenizer.model").read_bytes() == b"second"

@@ -8,6 +8,7 @@ Presets:
   mini_base  the same on the base edition, which has no emoji and no flags
   paper   Ying-VLM (arXiv 2306.04387, section 4.1): 300k steps of 256 captions
           command:   m3it train configs/stage1_align.py:paper --run-dir runs/stage1 --data.path=DATA
+                     --init_from.vit=RUN --init_from.qformer=RUN --init_from.decoder=RUN
           hardware:  an accelerator slice with 100 GB or more; the authors report about 10 days on 8 A100 80GB
           score:     not published
 """

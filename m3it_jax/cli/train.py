@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, and returns 0 when the run is finished or 130 when a signal stopped it after saving."""
     config = configuration.load(args.config, args.overrides)
+    from m3it_jax import checkpointing
     from m3it_jax.analysis import sample_page
     from m3it_jax.training import loop, run_folder, setup
 
@@ -30,12 +31,14 @@ def run(args: argparse.Namespace) -> int:
         print(setup.describe(config, prepared))  # noqa: T201
         return 0
     with run_folder.claim(args.run_dir):
+        begins = checkpointing.newest_step(args.run_dir) is None
+        loop.check_data(args.run_dir, prepared)
         run_folder.write_config(config, args.run_dir)
         run_folder.write_env(args.run_dir, prepared.tokenizer_path)
 
         def show(batch: dict, record_ids: list[str]) -> None:
             page = args.run_dir / "samples" / "0.html"
-            if not page.exists():
+            if begins or not page.exists():
                 sample_page.write(page, batch, record_ids=record_ids, setup=prepared)
 
         finished = loop.run(config, prepared, args.run_dir, on_first_batch=show)

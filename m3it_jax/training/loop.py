@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from m3it_jax.input_pipeline import device_feed
 from m3it_jax.input_pipeline.pipeline import check_first_batch
 from m3it_jax.training import flops, step
 from m3it_jax.training.preemption import Preemption
-from m3it_jax.training.setup import Setup, initial_state
+from m3it_jax.training.setup import Setup, abstract_state, initial_state
 from m3it_jax.training.state import TrainState, split
 from m3it_jax.training.telemetry import Telemetry
 
@@ -40,28 +40,65 @@ def restore_or_start(config: Experiment, setup: Setup, manager: Any) -> Progress
     Raises:
       UserError: the checkpoint belongs to other data: going on would repeat or skip records.
     """
-    state = initial_state(config, setup)
     newest = manager.latest_step()
     if newest is None:
-        return Progress(state, {}, 0)
+        return Progress(initial_state(config, setup), {}, 0)
+    state = abstract_state(config, setup)  # the sources of `init_from` are not needed any more
     items, position = checkpointing.restore(manager, newest, {"params": state.params, "opt_state": state.opt_state})
-    if position["fingerprint"] != setup.pipeline.fingerprint:
-        raise errors.UserError(
-            f"{manager.directory}: step {newest} was trained on other data (records, tokenizer, mixture, seed or batch "
-            "size differ), so the order of records cannot go on; use another --run-dir, or the former data"
-        )
+    _check_data(position, setup, manager.directory / str(newest))
     step = jax.device_put(np.int32(newest), sharding.replicated(setup.mesh))
     trainable, frozen = split(items["params"], config.trainable)
     sums = {name: jnp.asarray(values, jnp.float32) for name, values in position["sums"].items()}
     return Progress(TrainState(step, trainable, frozen, items["opt_state"]), sums, newest)
 
 
+def check_data(run_dir: Path, setup: Setup) -> None:
+    """Checks that the newest checkpoint of a folder, if it has one, belongs to the data of this run.
+
+    Raises:
+      UserError: it does not: going on would repeat or skip records.
+    """
+    newest = checkpointing.newest_step(run_dir)
+    if newest is not None:
+        location = checkpointing.Location(run_dir, newest)
+        _check_data(checkpointing.read_position(location), setup, location.folder)
+
+
+def _check_data(position: Mapping[str, Any], setup: Setup, folder: Any) -> None:
+    if position["fingerprint"] != setup.pipeline.fingerprint:
+        raise errors.UserError(
+            f"{folder}: was trained on other data (records, tokenizer, mixture, seed, sizes or augmentation differ), "
+            "so the order of records cannot go on; use another --run-dir, or the former data"
+        )
+
+
 def save(manager: Any, setup: Setup, progress: Progress) -> None:
-    """Saves everything that the same command needs to go on as if it had never stopped."""
+    """Saves everything that the same command needs to go on as if it had never stopped.
+
+    Raises:
+      UserError: what was learned since the last line is not finite, or the checkpoint cannot be saved.
+    """
+    if progress.sums:  # else they were looked at for the line of this step
+        check_finite(jax.device_get(progress.sums), progress.step)
     sums = {name: np.asarray(values).tolist() for name, values in progress.sums.items()}
     position = {"step": progress.step, "fingerprint": setup.pipeline.fingerprint, "sums": sums}
     items = {"params": progress.state.params, "opt_state": progress.state.opt_state}
     checkpointing.save(manager, progress.step, items, position=position)
+
+
+def check_finite(sums: Mapping[str, np.ndarray], step_number: int) -> None:
+    """Checks the sums since the last line; the norm tells of gradients that have spoilt the newest parameters.
+
+    Raises:
+      UserError: the loss or the gradient is not finite.
+    """
+    for name in ("train/loss", "train/grad_norm"):
+        total, count = sums[name]
+        if not math.isfinite(total / max(count, 1.0)):
+            raise errors.UserError(
+                f"{name} is {total / max(count, 1.0)} at step {step_number}; checkpoints from before are whole. "
+                "Lower optimizer.learning_rate or raise optimizer.warmup_steps"
+            )
 
 
 class Stopwatch:
@@ -207,12 +244,7 @@ def _line(telemetry: Telemetry, setup: Setup, *, progress: Progress, stopwatch: 
 
     def write() -> None:
         values = jax.device_get(sums)
-        total, count = values["train/loss"]
-        if not math.isfinite(total / max(count, 1.0)):
-            raise errors.UserError(
-                f"train/loss is {total / max(count, 1.0)} at step {step_number}; checkpoints from before are whole. "
-                "Lower optimizer.learning_rate or raise optimizer.warmup_steps"
-            )
+        check_finite(values, step_number)
         telemetry.write(step_number, values, float(setup.learning_rate(step_number - 1)))
         telemetry.write_perf(step_number, stopwatch.lap())
 

@@ -14,6 +14,7 @@ from m3it_jax import checkpointing, errors, parameter_paths, records, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.mixture import Plan
 from m3it_jax.input_pipeline.pipeline import Pipeline
 from m3it_jax.models.variants import VARIANTS
 from m3it_jax.training import objectives, optimizer
@@ -83,7 +84,7 @@ def prepare(config: Experiment) -> Setup:
         max_targets=1 << 30 if config.data.picture_as == "captions" else config.data.max_response_len,
     )
     mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
-    train.plan.check_divisible(mesh.shape["data"] * mesh.shape["fsdp"])
+    _check_fit(config, task, mesh=mesh, plan=train.plan)
     return Setup(
         mesh=mesh,
         rules=sharding.PRESETS[config.mesh.rules],
@@ -99,9 +100,36 @@ def prepare(config: Experiment) -> Setup:
     )
 
 
+def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: Plan) -> None:
+    """Checks the mesh and the table `trainable` against rows and parameters, while nothing is written yet.
+
+    A part that the loss needs is refused if nothing of it is trained and it is not loaded: noise would stay noise.
+    """
+    objective = objectives.OBJECTIVES[config.objective]
+    abstract, _ = abstract_params(objective, task)
+    plan.check_divisible(mesh.shape["data"] * mesh.shape["fsdp"])
+    sharding.parameter_shardings(abstract, mesh, sharding.PRESETS[config.mesh.rules])
+    trainable, _ = split(abstract, config.trainable)
+    if objective.rows == "response" and config.data.picture_as == "captions":
+        needed = ["decoder"]  # no picture is looked at
+    else:
+        needed = list(abstract)
+    for part in needed:
+        if part not in trainable and not config.init_from.keys() & {part, "all"}:
+            raise errors.ConfigError(
+                f"trainable: freezes {part}, which starts at random; give --init_from.{part}=... or train it"
+            )
+
+
 def describe(config: Experiment, setup: Setup) -> str:
-    """Returns a table of what would be trained and what stays frozen, part by part, in parameters."""
+    """Returns a table of what would be trained and what stays frozen, part by part, in parameters.
+
+    Raises:
+      UserError: a source of `init_from` is missing or holds other parts or shapes.
+      ConfigError: it was trained with another tokenizer.
+    """
     abstract, _ = abstract_params(setup.objective, setup.task)
+    _check_sources(config, setup, parameter_paths.flatten(abstract))
     trainable, frozen = (parameter_paths.flatten(tree) for tree in split(abstract, config.trainable))
     lines = [f"{'part':<12}{'trained':>16}{'frozen':>16}"]
     for part in abstract:
@@ -128,58 +156,87 @@ def abstract_params(objective: objectives.Objective, task: objectives.Task) -> t
     return jax.eval_shape(objective.make_model(task).init, jax.random.key(0), batch)["params"], batch
 
 
+def abstract_state(config: Experiment, setup: Setup) -> TrainState:
+    """Returns the shape, dtype and place of each array of the state.
+
+    Raises:
+      ConfigError: the table `trainable` does not cover the parameters, or the mesh does not suit them.
+    """
+    abstract, _ = abstract_params(setup.objective, setup.task)
+    trained = parameter_paths.flatten(split(abstract, config.trainable)[0])
+    shardings = parameter_paths.flatten(sharding.parameter_shardings(abstract, setup.mesh, setup.rules))
+    leaves = {
+        path: jax.ShapeDtypeStruct(
+            leaf.shape, "float32" if path in trained else config.model.frozen_dtype, sharding=shardings[path]
+        )
+        for path, leaf in parameter_paths.flatten(abstract).items()
+    }
+    trainable, frozen = split(parameter_paths.unflatten(leaves), config.trainable)
+    abstract_opt = jax.eval_shape(setup.optimizer.init, trainable)
+    opt_state = jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        abstract_opt,
+        optimizer_shardings(abstract_opt, shardings, setup.mesh),
+    )
+    step = jax.ShapeDtypeStruct((), "int32", sharding=sharding.replicated(setup.mesh))
+    return TrainState(step, trainable, frozen, opt_state)
+
+
 def initial_state(config: Experiment, setup: Setup) -> TrainState:
     """Returns the state at step 0: parts named in `init_from` loaded, the rest fresh, each array in its place.
 
     Raises:
-      ConfigError: the table `trainable` does not cover the parameters.
+      ConfigError: the table `trainable` does not cover the parameters, or loaded parts have another tokenizer.
       UserError: weights of `init_from` are missing or have other shapes.
     """
-    abstract, example = abstract_params(setup.objective, setup.task)
-    trainable, _ = split(abstract, config.trainable)
-    shapes = parameter_paths.flatten(abstract)
-    dtypes = {
-        path: "float32" if path in parameter_paths.flatten(trainable) else config.model.frozen_dtype for path in shapes
-    }
-    shardings = parameter_paths.flatten(sharding.parameter_shardings(abstract, setup.mesh, setup.rules))
+    state = abstract_state(config, setup)
+    target = parameter_paths.flatten(state.params)
+    _check_sources(config, setup, target)
     params = {}
-    for path, leaf in _loaded(config.init_from, shapes).items():
-        params[path] = jax.device_put(leaf.astype(dtypes[path]), shardings[path])
-    fresh = [path for path in shapes if path not in params]
+    for part, source in config.init_from.items():
+        for path, leaf in checkpointing.load_part(source, part).items():
+            if path in target:
+                params[path] = jax.device_put(leaf.astype(target[path].dtype), target[path].sharding)
+    fresh = [path for path in target if path not in params]
     if fresh:
         model = setup.objective.make_model(setup.task)
+        _, example = abstract_params(setup.objective, setup.task)
 
         def init(key: jax.Array) -> dict[str, jax.Array]:
             leaves = parameter_paths.flatten(model.init(key, example)["params"])
-            return {path: leaves[path].astype(dtypes[path]) for path in fresh}
+            return {path: leaves[path].astype(target[path].dtype) for path in fresh}
 
-        params |= jax.jit(init, out_shardings={path: shardings[path] for path in fresh})(jax.random.key(config.seed))
-    trained, frozen = split(parameter_paths.unflatten({path: params[path] for path in shapes}), config.trainable)
-    abstract_opt = jax.eval_shape(setup.optimizer.init, trained)
-    places = optimizer_shardings(abstract_opt, shardings, setup.mesh)
-    opt_state = jax.jit(setup.optimizer.init, out_shardings=places)(trained)
-    step = jax.device_put(np.int32(0), sharding.replicated(setup.mesh))
-    return TrainState(step, trained, frozen, opt_state)
+        places = {path: target[path].sharding for path in fresh}
+        params |= jax.jit(init, out_shardings=places)(jax.random.key(config.seed))
+    trained, frozen = split(parameter_paths.unflatten({path: params[path] for path in target}), config.trainable)
+    opt_places = jax.tree.map(lambda leaf: leaf.sharding, state.opt_state)
+    opt_state = jax.jit(setup.optimizer.init, out_shardings=opt_places)(trained)
+    return TrainState(jax.device_put(np.int32(0), state.step.sharding), trained, frozen, opt_state)
 
 
-def _loaded(init_from: dict[str, str], shapes: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Returns {path: array} for every parameter of the named parts; every one must be there, in the right shape."""
-    loaded: dict[str, np.ndarray] = {}
-    for part, source in init_from.items():
-        found = checkpointing.load_part(source, part)
-        wanted = [path for path in shapes if part in ("all", path.split("/")[0])]
-        for path in wanted:
+def _check_sources(config: Experiment, setup: Setup, shapes: dict[str, Any]) -> None:
+    """Refuses a source of `init_from` without the part, of another size, or whose token ids mean other pieces."""
+    for part, source in config.init_from.items():
+        found = checkpointing.part_shapes(source, part)
+        for path in [path for path in shapes if part in ("all", path.split("/")[0])]:
             if path not in found:
                 raise errors.UserError(
                     f"init_from.{part}={source}: holds no {path}; it belongs to another model.variant"
                 )
-            if found[path].shape != shapes[path].shape:
+            if found[path] != shapes[path].shape:
                 raise errors.UserError(
-                    f"init_from.{part}={source}: {path} has shape {found[path].shape}, the model needs "
+                    f"init_from.{part}={source}: {path} has shape {found[path]}, the model needs "
                     f"{shapes[path].shape}; take weights of the same model.variant"
                 )
-            loaded[path] = found[path]
-    return loaded
+        if part not in ("decoder", "all"):
+            continue
+        theirs = checkpointing.source_tokenizer(source)
+        if tokenization.Tokenizer.load(theirs).fingerprint != setup.tokenizer.fingerprint:
+            wanted = source if source.startswith(checkpointing.PACKAGE_PREFIX) else theirs
+            raise errors.ConfigError(
+                f"init_from.{part}={source}: was trained with the tokenizer {theirs}, the run has "
+                f"{setup.tokenizer_path}; give --data.tokenizer={wanted}"
+            )
 
 
 def optimizer_shardings(opt_state: Any, param_shardings: dict[str, Any], mesh: Mesh) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -32,7 +33,7 @@ STAGE_2 = (
 
 
 @pytest.fixture
-def config(folder) -> Experiment:
+def config(folder, fresh_run) -> Experiment:
     return Experiment(
         num_steps=6,
         model=ModelConfig(variant="tiny"),
@@ -41,6 +42,7 @@ def config(folder) -> Experiment:
         ),
         optimizer=OptimizerConfig(warmup_steps=2),
         trainable=STAGE_2,
+        init_from={"vit": str(fresh_run)},
         mesh=MeshConfig(data=1, fsdp=2, tensor=2),
         checkpoint=CheckpointConfig(every=3),
         log=LogConfig(every=2),
@@ -172,7 +174,7 @@ def test_weights_of_another_size_are_refused_by_name(config, tmp_path) -> None:
 def test_a_part_starts_from_another_run(config, tmp_path) -> None:
     config.num_steps = 2
     train(config, tmp_path / "first")
-    config.seed, config.init_from = 5, {"decoder": str(tmp_path / "first")}
+    config.seed, config.init_from = 5, {**config.init_from, "decoder": str(tmp_path / "first")}
     started = parameter_paths.flatten(setup.initial_state(config, setup.prepare(config)).params)
     first = params_of(tmp_path / "first")
     for path, leaf in started.items():
@@ -187,6 +189,57 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path) -> None:
     config.optimizer.clip_norm = 1e30
     with pytest.raises(errors.UserError, match="train/loss is"):
         train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["train/loss", "train/grad_norm"])
+def test_nothing_is_saved_once_a_sum_is_not_finite(config, tmp_path, monkeypatch, name: str) -> None:
+    """The save of step 2 falls between two lines, and only the gradient may tell."""
+    make_train_step = loop.make_train_step
+
+    def spoilt(*args):
+        train_step = make_train_step(*args)
+
+        def step_fn(state, batch):
+            after, sums = train_step(state, batch)
+            sums[name] = jax.numpy.where(state.step >= 1, jax.numpy.nan, sums[name])
+            return after, sums
+
+        return step_fn
+
+    monkeypatch.setattr(loop, "make_train_step", spoilt)
+    config.checkpoint, config.log.every = CheckpointConfig(every=1), 3
+    with pytest.raises(errors.UserError, match=f"{name} is nan at step 2; checkpoints from before are whole"):
+        train(config, tmp_path / "run")
+    assert checkpointing.newest_step(tmp_path / "run") == 1
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_at_its_line() -> None:
+    sums = {"train/loss": np.ones(2), "train/grad_norm": np.array([np.inf, 2.0])}
+    with pytest.raises(errors.UserError, match="train/grad_norm is inf at step 7"):
+        loop.check_finite(sums, 7)
+
+
+def test_a_run_goes_on_without_what_it_started_from(config, fresh_run, tmp_path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(fresh_run, source)
+    config.init_from = {"vit": str(source)}
+    assert train(config, tmp_path / "run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)) == 1
+    shutil.rmtree(source)
+    assert train(config, tmp_path / "run") == 6
+
+
+def test_data_that_moved_is_the_same_data_and_other_data_is_told_first(config, folder, tmp_path) -> None:
+    config.num_steps = 2
+    train(config, tmp_path / "run")
+    config.data.path = str(shutil.copytree(folder.path, tmp_path / "moved"))
+    run_folder.write_config(config, tmp_path / "run")
+    loop.check_data(tmp_path / "run", setup.prepare(config))
+    manifest = json.loads((tmp_path / "moved/m3it.json").read_text())
+    manifest["sources"]["ones"]["instructions"] = ["Another way to ask."]
+    (tmp_path / "moved/m3it.json").write_text(json.dumps(manifest))
+    with pytest.raises(errors.UserError, match="checkpoints/2: was trained on other data"):
+        loop.check_data(tmp_path / "run", setup.prepare(config))
+    loop.check_data(tmp_path / "none", setup.prepare(config))
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path) -> None:

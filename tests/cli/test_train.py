@@ -1,0 +1,50 @@
+"""`m3it train`: what is wrong is refused before anything is written, and a new start leaves nothing of the old."""
+
+import pathlib
+
+import pytest
+
+from m3it_jax.cli import main
+from m3it_jax.training import loop
+
+CONFIG = str(pathlib.Path(__file__).resolve().parent.parent.parent / "configs" / "tiny.py")
+
+
+@pytest.fixture
+def words(folder, tmp_path) -> list[str]:
+    sizes = ["--data.max_text_len=80", "--data.max_response_len=40"]
+    return ["train", CONFIG, "--run-dir", str(tmp_path / "run"), f"--data.path={folder.path}", *sizes]
+
+
+def test_a_wrong_table_writes_nothing(words, tmp_path, capsys) -> None:
+    assert main.main([*words, "--trainable=(('vit/.*', True),)"]) == 2
+    assert "no row matches parameter" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_says_what_the_run_would_say(words, tmp_path, capsys) -> None:
+    assert main.main([*words, "--dry-run"]) == 0
+    assert "decoder" in capsys.readouterr().out
+    assert main.main([*words, "--dry-run", "--init_from.vit=/nope"]) == 1
+    assert "/nope: no checkpoint here" in capsys.readouterr().err
+    assert main.main([*words, "--dry-run", "--trainable=(('vit/.*', False), ('.*', True))"]) == 2
+    assert "freezes vit, which starts at random" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_page_of_the_first_rows_is_that_of_the_run_that_began(words, tmp_path, monkeypatch) -> None:
+    def first_batch_alone(config, setup, run_dir, *, on_first_batch) -> int:
+        on_first_batch(setup.pipeline.batch(0), setup.pipeline.record_ids(0))
+        return config.num_steps
+
+    monkeypatch.setattr(loop, "run", first_batch_alone)
+    monkeypatch.setattr(loop, "check_data", lambda *_: None)
+    page = tmp_path / "run" / "samples" / "0.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("of a try before")
+    assert main.main(words) == 0
+    assert "of a try before" not in page.read_text()
+    (tmp_path / "run" / "checkpoints" / "3").mkdir(parents=True)
+    page.write_text("of the first step")
+    assert main.main(words) == 0
+    assert page.read_text() == "of the first step"

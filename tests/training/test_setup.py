@@ -1,0 +1,117 @@
+"""What a run starts from: noise that nobody trains, foreign pieces and missing sources are refused beforehand."""
+
+import dataclasses
+import pathlib
+import shutil
+
+import pytest
+
+from m3it_jax import checkpointing, errors, parameter_paths, tokenizer
+from m3it_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig
+from m3it_jax.training import loop, setup
+
+STAGE_1 = ((r"(qformer|projection)/.*", True), (r"(vit|decoder)/.*", False))
+
+
+@pytest.fixture
+def config(folder) -> Experiment:
+    return Experiment(
+        model=ModelConfig(variant="tiny"),
+        data=DataConfig(
+            path=str(folder.path), global_batch_size=8, max_images=64, max_text_len=80, max_response_len=40
+        ),
+    )
+
+
+def test_a_frozen_part_that_nothing_is_loaded_for_is_refused_by_name(config, fresh_run) -> None:
+    config.trainable = STAGE_1
+    with pytest.raises(
+        errors.ConfigError, match=r"freezes decoder, which starts at random; give --init_from\.decoder="
+    ):
+        setup.prepare(config)
+    config.init_from = {"decoder": str(fresh_run)}
+    with pytest.raises(errors.ConfigError, match=r"freezes vit, .* --init_from\.vit="):
+        setup.prepare(config)
+    config.init_from = {"all": str(fresh_run)}
+    assert "vit" in setup.describe(config, setup.prepare(config))
+
+
+def test_parts_that_see_pictures_may_stay_fresh_when_there_are_none(config) -> None:
+    config.trainable = ((r"decoder/.*", True), (r".*", False))
+    config.data.picture_as = "captions"
+    setup.prepare(config)
+    config.trainable = ((r"(vit|qformer|projection)/.*", True), (r"decoder/.*", False))
+    with pytest.raises(errors.ConfigError, match="freezes decoder"):
+        setup.prepare(config)
+    config.objective, config.trainable = "qformer_tower", ((r"vit/.*", False), (r".*", True))  # sees them all the same
+    with pytest.raises(errors.ConfigError, match="freezes vit"):
+        setup.prepare(config)
+
+
+def test_a_wrong_table_or_mesh_is_refused_before_anything_is_made(config) -> None:
+    config.trainable = ((r"vit/.*", True),)
+    with pytest.raises(errors.ConfigError, match="no row matches parameter"):
+        setup.prepare(config)
+    config.trainable, config.mesh = ((r".*", True),), MeshConfig(tensor=8)
+    with pytest.raises(errors.ConfigError, match=r"mesh\.tensor=8: does not divide the 2 of parameter \S*kernel"):
+        setup.prepare(config)
+
+
+@pytest.mark.parametrize(
+    ("init_from", "told"),
+    [
+        ({"vit": "{tmp}/nope"}, "nope: no checkpoint here"),
+        ({"vit": "package:nope"}, "ships no nope/vit"),
+        ({"projection": "package:mini"}, "ships no mini/projection"),
+        ({"vit": "package:mini"}, r"vit/\S+ has shape .* needs .* same model\.variant"),
+        ({"all": "{tower}"}, "holds no decoder/"),
+        ({"decoder": "{tower}"}, "holds no part 'decoder'; it holds heads, vit"),
+    ],
+)
+def test_a_dry_run_looks_at_what_the_run_would_start_from(config, fresh_run, tmp_path, init_from, told) -> None:
+    tower = tmp_path / "tower"
+    shutil.copytree(fresh_run, tower)
+    write_checkpoint(tower, config)
+    config.init_from = {part: source.format(tmp=tmp_path, tower=tower) for part, source in init_from.items()}
+    prepared = setup.prepare(config)
+    for look in (setup.describe, setup.initial_state):
+        with pytest.raises(errors.UserError, match=told):
+            look(config, prepared)
+
+
+def write_checkpoint(run: pathlib.Path, config: Experiment) -> None:
+    """Saves a vision tower with its heads as the newest step."""
+    config = dataclasses.replace(config, objective="vit_tower")
+    prepared = setup.prepare(config)
+    manager = checkpointing.open_manager(run, 1)
+    loop.save(manager, prepared, loop.Progress(setup.initial_state(config, prepared), {}, 2))
+    manager.close()
+
+
+@pytest.mark.parametrize("part", ["decoder", "all"])
+def test_weights_of_other_pieces_are_refused_with_the_way_out(config, fresh_run, tmp_path, part: str) -> None:
+    other = tmp_path / "other.model"
+    tokenizer.train([f"word{number} and a few more" for number in range(60)] + ["<Img></Img>"] * 9, other, 350)
+    config.init_from = {part: str(fresh_run)}
+    config.data.tokenizer = str(other)
+    prepared = setup.prepare(config)
+    told = rf"init_from\.{part}=.*run/tokenizer\.model.*other\.model; give --data\.tokenizer=.*run/tokenizer\.model"
+    for look in (setup.describe, setup.initial_state):
+        with pytest.raises(errors.ConfigError, match=told):
+            look(config, prepared)
+    config.init_from = {"vit": str(fresh_run)}  # knows no pieces
+    setup.describe(config, prepared)
+    config.init_from, config.data.tokenizer = {part: str(fresh_run)}, str(fresh_run / "tokenizer.model")
+    setup.describe(config, setup.prepare(config))
+
+
+def test_the_abstract_state_is_that_of_the_real_one(config, fresh_run) -> None:
+    config.trainable, config.init_from = STAGE_1, {"all": str(fresh_run)}
+    config.mesh, config.model.frozen_dtype = MeshConfig(data=2, fsdp=2, tensor=2), "bfloat16"
+    prepared = setup.prepare(config)
+    real, wanted = setup.initial_state(config, prepared), setup.abstract_state(config, prepared)
+    for name in ("trainable", "frozen"):
+        wanted_leaves = parameter_paths.flatten(getattr(wanted, name))
+        for path, leaf in parameter_paths.flatten(getattr(real, name)).items():
+            found = (leaf.shape, leaf.dtype, leaf.sharding)
+            assert found == (wanted_leaves[path].shape, wanted_leaves[path].dtype, wanted_leaves[path].sharding), path

@@ -121,7 +121,7 @@ def test_answers_are_text_and_wrong_ones_are_marked(quickstart: pathlib.Path) ->
 
 def test_families_below_their_controls_are_named(quickstart: pathlib.Path) -> None:
     page = page_of(quickstart)
-    assert "Not above its controls outside the intervals: chinese (against blank)." in page.text
+    assert "Not above its controls outside the intervals: Chinese (against blank)." in page.text
     assert "families above all controls 1 of 2" in page.text
 
 

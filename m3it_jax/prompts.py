@@ -7,6 +7,7 @@ Drawn for instruction "What is this?" and no inputs (`⏎` is a newline, `</s>` 
 """
 
 import re
+from collections.abc import Mapping
 
 # Raised with every change below: a model trained with one template must not be asked with another.
 TEMPLATE_VERSION = 1
@@ -15,7 +16,19 @@ TEMPLATE_VERSION = 1
 IMAGE_OPEN = "<Img>"
 IMAGE_CLOSE = "</Img>"
 
+# A place in an instruction that a row fills, such as `[HYPO]` (M3IT.py of the released data set, e-SNLI-VE).
+SLOT = re.compile(r"\[([A-Z][A-Z_]+)\]")
+
 _LINE_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
+
+
+def fill_slots(instruction: str, slots: Mapping[str, str]) -> str:
+    """Returns an instruction with `[NAME]` replaced by `slots["NAME"]`; the texts put in are not searched again.
+
+    Raises:
+      KeyError: a slot has no text. Without any slot the instruction stays as it is.
+    """
+    return SLOT.sub(lambda found: slots[found[1]], instruction) if slots else instruction
 
 
 def prompt(instruction: str, inputs: str) -> str:

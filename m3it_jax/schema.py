@@ -34,7 +34,8 @@ MAX_PIXELS = 40_000_000
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _SOURCE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+# How a PNG and a JPEG begin.
+PICTURE_BEGINS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Instance:
       images: Encoded PNG or JPEG bytes, at least one; the frames of a video in order.
       meta: Whatever else is known, as JSON: `group` (the picture's identity, which decides the split), `skill`,
         `options`, `references` (all right answers), `captions` (one for each picture), `attributes`, `boxes`,
-        `licence`.
+        `box_colours`, `slots` (texts put into the instruction), and its passport: `licence`, `version` (of the
+        source), `origin` and `origin_split` (the publisher's own id and split), `changes` (made to texts and
+        pictures, in order).
     """
 
     id: str
@@ -100,7 +103,7 @@ def problems(instance: Instance) -> Iterator[tuple[str, str]]:
     if not instance.images:
         yield "no-image", "a record needs at least one picture"
     for number, image in enumerate(instance.images):
-        if not isinstance(image, bytes) or not image.startswith(_MAGIC):
+        if not isinstance(image, bytes) or not image.startswith(PICTURE_BEGINS):
             yield "not-an-image", f"images[{number}] is neither PNG nor JPEG by its first bytes"
     if not isinstance(instance.meta, Mapping):
         yield "bad-meta", f"meta is {type(instance.meta).__name__}, must be an object"
@@ -136,8 +139,9 @@ def _labels(value: Any) -> bool:
 
 _META: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("captions", "references", "options"), _texts, "a list of texts"),
-    (("attributes",), _labels, "an object of texts or whole numbers"),
-    (("skill", "group"), _text, "text"),
+    (("attributes", "slots"), _labels, "an object of texts or whole numbers"),
+    (("changes", "box_colours"), _texts, "a list of texts"),
+    (("skill", "group", "origin", "origin_split", "licence", "version"), _text, "text"),
 )
 
 

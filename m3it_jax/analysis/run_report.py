@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from m3it_jax import errors, records, schema
+from m3it_jax import errors, file_safety, records, schema
 from m3it_jax.analysis import charts
 from m3it_jax.evaluation import controls, examples, output, report
 
@@ -40,12 +40,7 @@ def write(run_dir: pathlib.Path, out: pathlib.Path | None = None) -> pathlib.Pat
     out = out or run_dir / REPORT
     page = render(collect(run_dir))
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    file_safety.write_whole(out, page)
     return out
 
 

@@ -5,7 +5,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
-from m3it_jax import errors, schema
+from m3it_jax import errors, file_safety, schema
 from m3it_jax.cli import options
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         return _say_what_would_be_done(args, folder, store)
     if args.rescore and not store.has_predictions():
         raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
-    with store.held():
+    with file_safety.held(store.path, doing="evaluating", instead="folder with --out"):
         if args.rescore:
             store.compare({"data": lock.data(folder, protocol)})
         else:

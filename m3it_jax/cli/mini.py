@@ -32,11 +32,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: the folder is in use or holds something else, or npm is needed and missing.
     """
-    from m3it_jax.dataset_building import edition
+    from m3it_jax.dataset_building import edition, mini
 
-    order = edition.Order(args.out, args.edition, seed=args.seed, limit=args.limit)
+    order = mini.order(args.out, args.edition, seed=args.seed, limit=args.limit)
     if args.dry_run:
-        for spec in order.specs():
+        for spec in order.specs:
             needs = f", from npm: {', '.join(spec.packages)}" if spec.packages else ""
             print(f"{spec.name}: about {order.rows(spec)} records ({spec.task}, {spec.language}){needs}")
         print(f"nothing was written to {args.out}", file=sys.stderr)
@@ -47,8 +47,5 @@ def run(args: argparse.Namespace) -> int:
     manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
     if args.json:
         options.write_json(args.json, manifest)
-    for name, source in manifest["sources"].items():
-        counts = ", ".join(f"{split} {number}" for split, number in source["splits"].items())
-        print(f"{name} ({source['task']}, {source['language']}): {counts}")
-    print(f"written to {args.out}; its card is {args.out / 'README.md'}", file=sys.stderr)
+    options.print_manifest(manifest, args.out)
     return 0

@@ -4,10 +4,12 @@ import argparse
 import json
 import os
 import pathlib
+import sys
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, file_safety
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +39,21 @@ def positive(text: str) -> int:
         value = 0
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """Returns a number from 0 to 1, for `type=` of an option.
+
+    Raises:
+      ArgumentTypeError: `text` is something else; argparse turns it into a usage message.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0 to 1")
     return value
 
 
@@ -87,6 +104,14 @@ def _check_takes_files(folder: pathlib.Path, what: str) -> None:
         ) from error
 
 
+def print_manifest(manifest: Mapping[str, Any], out: pathlib.Path) -> None:
+    """Prints what a data folder holds, one line a source, and where its card lies."""
+    for name, source in manifest["sources"].items():
+        counts = ", ".join(f"{split} {number}" for split, number in source["splits"].items())
+        print(f"{name} ({source['task']}, {source['language']}): {counts}")
+    print(f"written to {out}; its card is {out / 'README.md'}", file=sys.stderr)
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes `value` to the path given with `--json`, as `write_text` does.
 
@@ -106,9 +131,4 @@ def write_text(path: str | os.PathLike[str], text: str, *, option: str) -> None:
     """
     path = pathlib.Path(path)
     check_file(path, option=option)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    file_safety.write_whole(path, text)

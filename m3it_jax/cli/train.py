@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, and returns 0 when the run is finished or 130 when a signal stopped it after saving."""
     config = configuration.load(args.config, args.overrides)
-    from m3it_jax import checkpointing
+    from m3it_jax import checkpointing, file_safety
     from m3it_jax.analysis import sample_page
     from m3it_jax.training import loop, run_folder, setup
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(setup.describe(config, prepared))  # noqa: T201
         return 0
-    with run_folder.claim(args.run_dir):
+    with file_safety.held(args.run_dir, doing="training", instead="--run-dir"):
         begins = checkpointing.newest_step(args.run_dir) is None
         loop.check_data(args.run_dir, prepared)
         run_folder.write_config(config, args.run_dir)

@@ -2,9 +2,7 @@
 
 import collections
 import concurrent.futures
-import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import json
@@ -15,97 +13,122 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from m3it_jax import errors, framing, progress, prompts, records, schema, tokenizer
-from m3it_jax.dataset_building import card, mini, npm
-from m3it_jax.dataset_building.specification import Assets, SourceSpec
+from m3it_jax import errors, file_safety, framing, progress, prompts, records, schema, tokenizer
+from m3it_jax.dataset_building import card, npm, video
+from m3it_jax.dataset_building.specification import Assets, FramePick, SourceSpec
 
 TOKENIZER = "tokenizer.model"
-_LOCK = ".lock"
 _POLL = 0.5  # seconds between looks at the workers
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What is to be built: the folder, the edition's name, the seed, and most records of a split (None for all)."""
+    """What is to be built.
+
+    Attributes:
+      out: The folder.
+      name: Name of the data set.
+      edition: Which of its editions; a folder holds one.
+      specs: Its sources.
+      introduction: The begin of the card.
+      folders: Folders that the sources read, by name.
+      vocab_size: Pieces of a vocabulary that is trained on the training text; None trains none.
+      seed: Decides splits, drawings and instructions.
+      limit: Most rows of a split; None for all.
+      pick: Which frames of a video are taken.
+      max_bad: Share of a split's rows (0..1) that may be bad before the build stops.
+      settings: What else decides the records, as JSON: a finished source that was built otherwise is not taken.
+    """
 
     out: pathlib.Path
+    name: str
     edition: str
+    specs: tuple[SourceSpec, ...]
+    introduction: str
+    folders: Assets = dataclasses.field(default_factory=dict)
+    vocab_size: int | None = None
     seed: int = 0
     limit: int | None = None
-
-    def specs(self) -> tuple[SourceSpec, ...]:
-        """Returns the sources of the edition."""
-        return mini.EDITIONS[self.edition]
+    pick: FramePick = video.uniform
+    max_bad: float = 1.0
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def rows(self, spec: SourceSpec) -> int:
-        """Returns about how many records a source will have, all splits together."""
+        """Returns about how many records a source will have, all splits together; 0 if that is unknown."""
         limit = self.limit
-        return sum(number if limit is None else min(number, limit) for number in spec.rows.values())
+        expected = spec.rows or (spec.published.counts if spec.published else {})
+        return sum(number if limit is None else min(number, limit) for number in expected.values())
 
-
-@contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the folder against a second build; the system lets go when the process ends, however it ends.
-
-    Raises:
-      UserError: another build holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / _LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise errors.UserError(f"{folder}: another build is writing here; wait, or choose another") from error
-        yield
+    def decided_by(self) -> dict[str, Any]:
+        """Returns what decides the records of a source, as its provenance lists it."""
+        return {"seed": self.seed, "limit": self.limit, **self.settings}
 
 
 def build(order: Order, jobs: int) -> dict[str, Any]:
-    """Builds what is missing of an edition and returns the manifest. Finished sources are kept as they are.
+    """Builds what is missing of a data set and returns the manifest. Finished sources are kept as they are.
 
     Raises:
-      UserError: the folder holds something else, npm is needed and missing, or a worker died.
+      UserError: the folder is in use or holds something else, npm is needed and missing, too many rows of a source
+        are bad, or a worker died.
     """
-    with locked(order.out):
+    with file_safety.held(order.out, doing="building", instead="folder"):
         _check_folder(order)
         shutil.rmtree(order.out / ".building", ignore_errors=True)
-        todo = [spec for spec in order.specs() if not _finished(order, spec)]
-        if not todo and (order.out / records.MANIFEST).exists():
+        todo = [spec for spec in order.specs if not _finished(order, spec)]
+        if not todo and _complete(order):
             return dict(records.DataFolder.open(order.out).manifest)
-        assets = npm.fetch(sorted({name for spec in todo for name in spec.packages}))
+        assets = {**order.folders, **npm.fetch(sorted({name for spec in todo for name in spec.packages}))}
         tasks = [(order, tuple(spec.name for spec in group), assets) for group in _groups(order, todo)]
-        # Finished sources come with nothing to build: their texts are read for the vocabulary all the same.
-        tasks.append((order, tuple(spec.name for spec in order.specs() if spec not in todo), assets))
+        if order.vocab_size is not None:
+            # Finished sources come with nothing to build: their texts are read for the vocabulary all the same.
+            tasks.append((order, tuple(spec.name for spec in order.specs if spec not in todo), assets))
         with _Workers(jobs) as workers, progress.Progress(sum(map(order.rows, todo)), "records") as shown:
             texts = workers.run(_build_sources, tasks, shown)
-        _train_tokenizer(order, {name: lines for part in texts for name, lines in part.items()})
+        if order.vocab_size is not None:
+            _train_tokenizer(order, {name: lines for part in texts for name, lines in part.items()})
         return _write_manifest(order)
 
 
 def _groups(order: Order, specs: list[SourceSpec]) -> list[list[SourceSpec]]:
-    """Returns the sources in portions for one worker each, the largest first; the videos share their clips."""
+    """Returns the sources in portions for one worker each, the largest first; the drawn videos share their clips."""
     videos = [spec for spec in specs if spec.name.startswith("video-")]
     others = sorted((spec for spec in specs if spec not in videos), key=order.rows, reverse=True)
     return ([videos] if videos else []) + [[spec] for spec in others]
+
+
+def _others(order: Order) -> list[str]:
+    """Returns the sources in the folder that this order does not speak of: built before, and kept."""
+    if not (order.out / records.MANIFEST).exists():
+        return []
+    wanted = {spec.name for spec in order.specs}
+    return [name for name in records.DataFolder.open(order.out).sources if name not in wanted]
+
+
+def _complete(order: Order) -> bool:
+    if not (order.out / records.MANIFEST).exists():
+        return False
+    manifest = records.DataFolder.open(order.out).manifest
+    return manifest["edition"] == order.edition and {spec.name for spec in order.specs} <= set(manifest["sources"])
 
 
 def _check_folder(order: Order) -> None:
     manifest = order.out / records.MANIFEST
     if manifest.exists():
         found = records.DataFolder.open(order.out).manifest
-        names = {spec.name for spec in order.specs()}
-        if found.get("name") != mini.NAME or not set(found["sources"]) <= names:
+        same = found.get("edition") == order.edition
+        if found.get("name") != order.name or (_others(order) and not same):
             held = f"{found.get('name')}, edition {found.get('edition')}"
             raise errors.UserError(f"{order.out}: holds {held}; choose another folder")
-    for spec in order.specs():
+    for spec in order.specs:
         if _finished(order, spec):
-            made = _provenance(order, spec)
-            for name in ("seed", "limit"):
-                if made[name] != getattr(order, name):
+            made = _provenance(order, spec.name, spec.version)
+            for name, value in order.decided_by().items():
+                if made.get(name) != value:
                     raise errors.UserError(
-                        f"{order.out / spec.name}: was built with {name} {made[name]}, not {getattr(order, name)}; "
+                        f"{order.out / spec.name}: was built with {name} {made.get(name)}, not {value}; "
                         "choose another folder or delete this one"
                     )
 
@@ -114,8 +137,8 @@ def _finished(order: Order, spec: SourceSpec) -> bool:
     return (order.out / spec.name / spec.version).is_dir()
 
 
-def _provenance(order: Order, spec: SourceSpec) -> dict[str, Any]:
-    file = order.out / spec.name / spec.version / "provenance.json"
+def _provenance(order: Order, source: str, version: str) -> dict[str, Any]:
+    file = order.out / source / version / "provenance.json"
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -181,31 +204,46 @@ def _count() -> None:
 
 
 def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dict[str, int]]:
-    """Builds the named sources, unless they are finished, and returns the lines of their train texts with counts."""
+    """Builds the named sources, unless they are finished; returns the lines of their train texts with counts.
+
+    Without a vocabulary to train nobody asks for the lines, and none are kept.
+    """
     order, names, assets = task
     from m3it_jax.dataset_building import builder, pipeline  # TensorFlow: seconds, and only workers need it
 
     found: dict[str, dict[str, int]] = {}
-    for spec in order.specs():
+    for spec in order.specs:
         if spec.name in names:
             lines: collections.Counter[str] = collections.Counter()
-            add = functools.partial(_add_lines, lines)
+            add = functools.partial(_add_lines, lines) if order.vocab_size is not None else _ignore
             if _finished(order, spec):
                 for shard in records.shard_paths(order.out / spec.name / spec.version, "train"):
                     for _, data in framing.scan(shard):
                         add(records.decode(data))
             else:
-                stream = pipeline.Stream(spec, assets, order.seed, limit=order.limit, on_record=_count)
-                builder.build(stream, order.out, add)
+                stream = pipeline.Stream(
+                    spec,
+                    assets,
+                    order.seed,
+                    limit=order.limit,
+                    pick=order.pick,
+                    max_bad=order.max_bad,
+                    on_record=_count,
+                )
+                builder.build(stream, order.out, decided_by=order.decided_by(), on_train=add)
             found[spec.name] = dict(lines)
     return found
+
+
+def _ignore(instance: schema.Instance) -> None:
+    del instance
 
 
 def _add_lines(lines: collections.Counter[str], instance: schema.Instance) -> None:
     """Adds the lines of a record as a model sees them: prompt, response, captions, and the marks around pictures."""
     text = prompts.prompt(instance.instruction, instance.inputs) + prompts.response(instance.outputs)
     lines.update(text.split("\n"))
-    for caption in instance.meta["captions"]:
+    for caption in instance.meta.get("captions", ()):
         lines.update((prompts.IMAGE_OPEN, caption, prompts.IMAGE_CLOSE))
 
 
@@ -214,35 +252,32 @@ def _train_tokenizer(order: Order, texts: dict[str, dict[str, int]]) -> None:
     for name in sorted(texts):
         lines.update(texts[name])
     partial = order.out / f"{TOKENIZER}.partial"
-    tokenizer.train(lines, partial, mini.VOCAB_SIZE)
+    assert order.vocab_size is not None  # the caller asked
+    tokenizer.train(lines, partial, order.vocab_size)
     os.replace(partial, order.out / TOKENIZER)
 
 
 def _write_manifest(order: Order) -> dict[str, Any]:
     """Writes card and manifest, the manifest last: a folder without one is not taken for a data folder."""
-    made = {spec.name: _provenance(order, spec) for spec in order.specs()}
+    made = {spec.name: _provenance(order, spec.name, spec.version) for spec in order.specs}
+    for name in _others(order):
+        made[name] = _provenance(order, name, records.DataFolder.open(order.out).sources[name].version)
     listed = ("version", "task", "language", "licence", "citation", "url", "splits", "fingerprint", "instructions")
     attributes: dict[str, set[str]] = {}
     for found in made.values():
         for name, values in found["attributes"].items():
             attributes.setdefault(name, set()).update(values)
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema_version": schema.SCHEMA_VERSION,
-        "name": mini.NAME,
+        "name": order.name,
         "edition": order.edition,
         "sources": {name: {key: found[key] for key in listed} for name, found in sorted(made.items())},
-        "tokenizer": {
-            "file": TOKENIZER,
-            "sha256": hashlib.sha256((order.out / TOKENIZER).read_bytes()).hexdigest(),
-        },
         "attributes": {name: sorted(values) for name, values in sorted(attributes.items())},
     }
-    _write(order.out / "README.md", card.text(manifest, made))
-    _write(order.out / records.MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    if order.vocab_size is not None:
+        digest = hashlib.sha256((order.out / TOKENIZER).read_bytes()).hexdigest()
+        manifest["tokenizer"] = {"file": TOKENIZER, "sha256": digest}
+    file_safety.write_whole(order.out / "README.md", card.text(manifest, made, introduction=order.introduction))
+    text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
+    file_safety.write_whole(order.out / records.MANIFEST, text)
     return manifest
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

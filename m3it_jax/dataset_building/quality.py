@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from m3it_jax import schema
+from m3it_jax import prompts, schema
 
 MAX_PIXELS = schema.MAX_PIXELS
 FORMATS = ("PNG", "JPEG")
@@ -29,12 +29,22 @@ def picture_problem(data: bytes) -> tuple[str, str] | None:
     return None
 
 
+def text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
+    """Yields (reason code, explanation) for each rule about a record's texts that it breaks; pictures are not read."""
+    options = instance.meta.get("options", ())
+    if options and not any(option in instance.outputs for option in options):
+        yield "answer-not-an-option", f"outputs {instance.outputs[:80]!r} names none of the {len(options)} options"
+    if slot := prompts.SLOT.search(instance.instruction):
+        yield "broken-slot", f"instruction still holds the slot {slot[0]}"
+
+
 def problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
     """Yields (reason code, explanation) for each rule that the record breaks, its pictures' decoding included."""
     broken = list(schema.problems(instance))
     yield from broken
     if broken:
         return
+    yield from text_problems(instance)
     for number, image in enumerate(instance.images):
         found = picture_problem(image)
         if found:

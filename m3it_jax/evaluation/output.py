@@ -14,16 +14,14 @@ A line of predictions.jsonl holds all that scoring needs, so that scores can be 
 `number` is the record's place in its source's split; `variant` is `own` or one of the controls (`controls.py`).
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from m3it_jax import errors, schema
+from m3it_jax import errors, file_safety, schema
 
 LOCK, PREDICTIONS, SCORES, EXAMPLES = "lock.json", "predictions.jsonl", "scores.json", "examples"
 
@@ -35,29 +33,6 @@ class EvalFolder:
     """An evaluation folder at `path`; it is made when something is written."""
 
     path: pathlib.Path
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Makes the folder and holds it against a second evaluation; the system lets go when the process ends.
-
-        Raises:
-          UserError: another process holds it, or it cannot be written.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = open(self.path / ".lock", "a+")
-        except OSError as error:
-            raise errors.UserError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another folder with --out"
-            ) from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise errors.UserError(
-                    f"{self.path}: another process is evaluating in this folder; wait, or choose another with --out"
-                ) from error
-            yield
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Makes this the folder of the evaluation with this identity: made now, or found to be just that.
@@ -105,12 +80,7 @@ class EvalFolder:
         """Writes a JSON file of the folder in one piece: a reader sees the whole new file or the old one."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(file.name + ".partial")
-        try:
-            partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
+        file_safety.write_whole(file, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds predictions and waits until they are on the disk."""

@@ -237,9 +237,14 @@ class Pipeline:
         """Returns the record's own instruction, or one from the pool of its source that suits it as well."""
         pool = self._pools[source]
         draw = int(chance.integers(1 << 32))  # drawn in any case, so that the pictures' chance stays the same
-        if not self._config.redraw_instructions or instance.instruction not in pool:
+        if not self._config.redraw_instructions or not pool:
             return instance.instruction
-        return pool[draw % len(pool)]
+        slots = instance.meta.get("slots", {})
+        try:
+            filled = [prompts.fill_slots(text, slots) for text in pool]
+        except KeyError:
+            return instance.instruction
+        return filled[draw % len(pool)] if instance.instruction in filled else instance.instruction
 
     def _images(self, encoded: tuple[bytes, ...], chance: np.random.Generator) -> np.ndarray:
         """Returns a row's pictures, uint8 [n, h, w, 3]."""

@@ -17,9 +17,9 @@ def one_source(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     lines: collections.Counter[str] = collections.Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mini, "EDITIONS", {"base": (spec,)})
-        order = edition.Order(out, "base", limit=4)
+        order = mini.order(out, "base", limit=4)
         stream = pipeline.Stream(spec, {}, order.seed, limit=order.limit)
-        builder.build(stream, out, functools.partial(edition._add_lines, lines))
+        builder.build(stream, out, decided_by=order.decided_by(), on_train=functools.partial(edition._add_lines, lines))
         edition._train_tokenizer(order, {spec.name: lines})
         edition._write_manifest(order)
     return out

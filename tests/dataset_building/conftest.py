@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from m3it_jax.dataset_building import edition
+from m3it_jax.dataset_building import edition, mini
 
 LIMIT = 4
 
@@ -14,7 +14,7 @@ LIMIT = 4
 def built(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The base edition with four records of each split; must not be changed."""
     out = tmp_path_factory.mktemp("mini") / "data"
-    edition.build(edition.Order(out, "base", limit=LIMIT), jobs=1)
+    edition.build(mini.order(out, "base", limit=LIMIT), jobs=1)
     return out
 
 

@@ -24,7 +24,7 @@ def stream(make=drafts, **options):
 
 
 def test_a_source_is_shuffled_by_id_and_complete(tmp_path):
-    made = builder.build(stream(), tmp_path)
+    made = builder.build(stream(), tmp_path, decided_by={"seed": 0, "limit": None})
     table = records.RecordTable(records.shard_paths(tmp_path / "toys" / "1.0.0", "train"))
     outputs = [table.read(number).outputs for number in range(6)]
     wanted = [f"train {number}" for number in range(6)]
@@ -34,23 +34,23 @@ def test_a_source_is_shuffled_by_id_and_complete(tmp_path):
 
 def test_attributes_and_train_records_are_of_the_train_split_alone(tmp_path):
     seen = []
-    made = builder.build(stream(limit=3), tmp_path, lambda record: seen.append(record.outputs))
+    made = builder.build(stream(limit=3), tmp_path, decided_by={}, on_train=lambda record: seen.append(record.outputs))
     assert made["attributes"] == {"grey": ["0", "1", "2"]}
     assert sorted(seen) == ["train 0", "train 1", "train 2"]
 
 
 def test_a_build_that_breaks_off_leaves_nothing_that_looks_whole(tmp_path):
     with pytest.raises(RuntimeError, match="power"):
-        builder.build(stream(broken), tmp_path)
+        builder.build(stream(broken), tmp_path, decided_by={})
     assert not (tmp_path / "toys").exists()
-    builder.build(stream(), tmp_path)
+    builder.build(stream(), tmp_path, decided_by={"seed": 0, "limit": None})
     assert (tmp_path / "toys" / "1.0.0" / "provenance.json").exists()
 
 
 def test_two_builds_give_the_same_bytes(tmp_path):
     contents = []
     for name in ("one", "two"):
-        builder.build(stream(), tmp_path / name)
+        builder.build(stream(), tmp_path / name, decided_by={})
         folder = tmp_path / name / "toys" / "1.0.0"
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from m3it_jax import errors, records, schema
+from m3it_jax import errors, file_safety, records, schema
 from m3it_jax.dataset_building import edition, mini
 
 
@@ -63,7 +63,7 @@ def test_provenance_tells_what_was_made_and_from_what(built):
 
 def test_a_finished_folder_is_left_as_it_is(built):
     before = {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()}
-    edition.build(edition.Order(built, "base", limit=4), jobs=1)
+    edition.build(mini.order(built, "base", limit=4), jobs=1)
     after = {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()}
     assert {path.name for path in before if before[path] != after[path]} <= {".lock"}
 
@@ -73,14 +73,13 @@ def test_a_finished_folder_is_left_as_it_is(built):
 )
 def test_a_folder_of_another_seed_or_limit_is_refused(built, change, words):
     with pytest.raises(errors.UserError, match=words):
-        edition.build(edition.Order(built, "base", **{"limit": 4} | change), jobs=1)
+        edition.build(mini.order(built, "base", **{"limit": 4} | change), jobs=1)
 
 
 def test_two_builds_into_one_folder_are_refused(tmp_path):
-    with edition.locked(tmp_path), pytest.raises(errors.UserError, match="another build"), edition.locked(tmp_path):
-        pass
-    with edition.locked(tmp_path):
-        pass
+    with file_safety.held(tmp_path, doing="building", instead="folder"):
+        with pytest.raises(errors.UserError, match="another process is building"):
+            edition.build(mini.order(tmp_path, "base", limit=4), jobs=1)
 
 
 def test_a_folder_without_manifest_is_not_taken_for_whole(folder):

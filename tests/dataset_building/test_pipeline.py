@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax.dataset_building import boxes, instructions, pipeline
+from m3it_jax.dataset_building import boxes, instructions, pictures, pipeline
 from m3it_jax.dataset_building.specification import Draft, SourceSpec
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
@@ -21,14 +21,14 @@ def stream(*drafts, **options):
 
 
 def test_our_png_shows_the_same_pixels():
-    decoded = Image.open(io.BytesIO(pipeline.encode_png(PICTURE)))
+    decoded = Image.open(io.BytesIO(pictures.encode_png(PICTURE)))
     decoded.load()
     assert decoded.format == "PNG" and decoded.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(decoded), PICTURE)
 
 
 def test_encoded_pictures_are_kept_byte_for_byte():
-    data = pipeline.encode_png(PICTURE)
+    data = pictures.encode_png(PICTURE)
     (record,) = stream(dataclasses.replace(DRAFT, images=(data,))).instances("train")
     assert record.images == (data,)
 
@@ -52,6 +52,7 @@ def test_a_record_has_all_that_the_draft_says():
         "captions": ["a thing"],
         "attributes": {"colour": "red"},
         "references": ["this"],
+        "version": "1.0.0",
     }
 
 
@@ -67,9 +68,9 @@ def test_ids_come_from_content_not_from_order():
     [
         ({}, "duplicate-id"),
         ({"outputs": " "}, "empty-output"),
-        ({"images": (b"GIF89a",)}, "not-an-image"),
+        ({"images": (b"GIF89a",)}, "picture-format"),
         ({"images": (b"\x89PNG\r\n\x1a\nrest",)}, "picture-unreadable"),
-        ({"boxes": ((90, 90, 99, 99),)}, "box: box (90, 90, 99, 99) has no pixel in a picture of 30 x 20"),
+        ({"boxes": ((90, 90, 99, 99),)}, "box-outside"),
     ],
 )
 def test_an_unsound_draft_is_left_out_and_counted(change, reason):

@@ -71,19 +71,6 @@ def test_a_row_of_wrong_types_is_named_with_its_field(fakes, store: output.EvalF
         store.predictions()
 
 
-def test_a_second_evaluation_of_the_folder_is_refused(store: output.EvalFolder) -> None:
-    with store.held(), pytest.raises(errors.UserError, match="another process is evaluating"), store.held():
-        pass
-    with store.held():
-        pass
-
-
-def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(errors.UserError, match="cannot be written.*--out"), output.EvalFolder(tmp_path / "file").held():
-        pass
-
-
 def test_write_that_fails_leaves_no_partial_file(store: output.EvalFolder) -> None:
     with pytest.raises(UnicodeEncodeError):
         store.write(output.SCORES, {"tasks": "\ud800"})

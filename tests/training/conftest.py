@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from m3it_jax import checkpointing
+from m3it_jax import checkpointing, file_safety
 from m3it_jax.config import DataConfig, Experiment, ModelConfig
 from m3it_jax.training import loop, run_folder, setup
 
@@ -20,7 +20,7 @@ def fresh_run(folder, tmp_path_factory) -> pathlib.Path:
     )
     run = tmp_path_factory.mktemp("fresh") / "run"
     prepared = setup.prepare(config)
-    with run_folder.claim(run):
+    with file_safety.held(run, doing="training", instead="--run-dir"):
         run_folder.write_config(config, run)
         run_folder.write_env(run, prepared.tokenizer_path)
         manager = checkpointing.open_manager(run, 1)

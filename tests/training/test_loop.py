@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from m3it_jax import checkpointing, errors, parameter_paths, sharding
+from m3it_jax import checkpointing, errors, file_safety, parameter_paths, sharding
 from m3it_jax.config import (
     CheckpointConfig,
     DataConfig,
@@ -56,7 +56,7 @@ def train(config: Experiment, run_dir: pathlib.Path, on_first_batch=lambda batch
     devices = jax.devices()[: sizes.data * sizes.fsdp * sizes.tensor]
     mesh = sharding.make_mesh(data=sizes.data, fsdp=sizes.fsdp, tensor=sizes.tensor, devices=devices)
     prepared = dataclasses.replace(prepared, mesh=mesh)
-    with run_folder.claim(run_dir):
+    with file_safety.held(run_dir, doing="training", instead="--run-dir"):
         run_folder.write_config(config, run_dir)
         run_folder.write_env(run_dir, prepared.tokenizer_path)
         return loop.run(config, prepared, run_dir, on_first_batch=on_first_batch)
@@ -240,12 +240,6 @@ def test_data_that_moved_is_the_same_data_and_other_data_is_told_first(config, f
     with pytest.raises(errors.UserError, match="checkpoints/2: was trained on other data"):
         loop.check_data(tmp_path / "run", setup.prepare(config))
     loop.check_data(tmp_path / "none", setup.prepare(config))
-
-
-def test_two_runs_cannot_share_a_folder(tmp_path) -> None:
-    with run_folder.claim(tmp_path), pytest.raises(errors.UserError, match="another process"):
-        with run_folder.claim(tmp_path):
-            pass
 
 
 @pytest.mark.parametrize("objective", ["vit_tower", "qformer_tower"])

@@ -1,12 +1,35 @@
 """The small edition, m3it-mini: real pictures that come inside packages, for every task family of the paper."""
 
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from m3it_jax.dataset_building.edition import Order
 from m3it_jax.dataset_building.mini import digits, emoji, flags, pairs, shapes, videos
 from m3it_jax.dataset_building.specification import SourceSpec
 
 NAME = "m3it-mini"
+
+_CARD = """\
+This is m3it-mini, a small stand-in: it is NOT the 2.4-million-instance M3IT (arXiv 2306.04387).
+
+## How it was made
+
+Every picture comes from a package that can be installed, or is drawn from such pictures; every question, answer and
+instruction that a package does not hold was written by templates. Instructions are our own, at least ten for each
+source. The text of the train split trained the vocabulary in `tokenizer.model`.
+
+**Split by picture, never by question.** `meta.group` names the pictures a record is made of (several joined by `+`);
+no part of a group is in two splits. easy-VQA's own test pictures are the test split. A pair, scene or video is of a
+split only if all its digits are. Flags are split by drawing: train has flat ones, validation waved ones of our own,
+test those of another artist; every country is in train.
+
+`meta.captions` describes each picture for pre-training; `meta.attributes` labels the first one; the label tables in
+`m3it.json` come from the train split alone. `meta.references` lists every right answer: countries that fly the same
+flag stand together there.
+
+Read it with `tfds.builder_from_directory("<this folder>/<source>/<version>")`; `m3it check` verifies every byte of it.
+"""
 
 _SHAPES = {
     "licence": "MIT",
@@ -81,3 +104,9 @@ EDITIONS: Mapping[str, tuple[SourceSpec, ...]] = {
     "full": _specs((*_FROM_PYTHON, *_FROM_NPM)),
 }
 VOCAB_SIZE = 2560  # pieces of the vocabulary trained on the edition's training text: a soft limit
+
+
+def order(out: pathlib.Path, edition: str, *, seed: int = 0, limit: int | None = None) -> Order:
+    """Returns the order that builds an edition, `base` or `full`, into a folder."""
+    specs = EDITIONS[edition]
+    return Order(out, NAME, edition, specs, introduction=_CARD, vocab_size=VOCAB_SIZE, seed=seed, limit=limit)

@@ -1,0 +1,70 @@
+"""`m3it build`: build sources of M3IT from their publishers' own files."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+from m3it_jax.cli import options
+
+EXAMPLE = "m3it build coco vqa-v2 --raw raw --out data/m3it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the verb."""
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="sources to build (default: all 40)")
+    parser.add_argument(
+        "--raw", type=pathlib.Path, required=True, help="folder with the original files, in RAW/<source>/"
+    )
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data; finished sources are kept")
+    parser.add_argument("--seed", type=int, default=0, help="decides samples, options and instructions (default: 0)")
+    parser.add_argument(
+        "--frames",
+        choices=("uniform", "random"),
+        default="uniform",
+        help="which 8 frames of a video: in the middle of equal parts, or at random (default: uniform)",
+    )
+    parser.add_argument(
+        "--max-bad",
+        type=options.share,
+        default=0.05,
+        metavar="SHARE",
+        help="share of a split's rows that may be bad before the build stops (default: 0.05)",
+    )
+    parser.add_argument("--jobs", type=options.positive, help="worker processes (default: one for each core)")
+    options.add_limit(parser)
+    options.add_json(parser)
+    options.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Builds the sources, prints what they hold and returns the exit code.
+
+    Raises:
+      UserError: a source or a raw file is missing, the folder is in use or holds something else, or too many rows of a
+        source are bad.
+    """
+    from m3it_jax.dataset_building import edition, sources
+
+    order = sources.order(
+        args.out,
+        args.raw,
+        args.sources,
+        seed=args.seed,
+        limit=args.limit,
+        frames=args.frames,
+        max_bad=args.max_bad,
+    )
+    if args.dry_run:
+        for spec in order.specs:
+            print(f"{spec.name}: about {order.rows(spec)} records ({spec.task}, {spec.language})")
+        print(f"nothing was written to {args.out}", file=sys.stderr)
+        return 0
+    options.check_folder(args.out, option="--out")
+    if args.json:
+        options.check_file(args.json, option="--json")
+    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
+    if args.json:
+        options.write_json(args.json, manifest)
+    options.print_manifest(manifest, args.out)
+    return 0

@@ -1,0 +1,61 @@
+"""What several sources do alike: lettered options, the answer sentence, drawing a sample, joining a dialogue."""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from m3it_jax import rng
+
+Row = TypeVar("Row")
+
+
+def letter(number: int) -> str:
+    """Returns the mark of option `number` (from 0): A to Z, then AA, AB and so on.
+
+    More than 26 options once broke the lettering of the released COCO-GOI rows.
+    """
+    text = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        text = chr(ord("A") + rest) + text
+    return text
+
+
+def lettered(options: Sequence[str]) -> tuple[str, ...]:
+    """Returns `(A) first`, `(B) second` and so on."""
+    return tuple(f"({letter(number)}) {option}" for number, option in enumerate(options))
+
+
+def options_text(options: Sequence[str]) -> str:
+    """Returns `Options:` and one lettered option a line, as the released rows show them."""
+    return "\n".join(("Options:", *lettered(options)))
+
+
+def sample(rows: Iterable[Row], number: int, *, seed: int, name: str, key: Callable[[Row], str]) -> Iterator[Row]:
+    """Yields at most `number` of the rows, drawn at random by the seed and each row's key, in their own order.
+
+    The draw does not depend on the rows' order, and a row that is added changes at most one other. Memory is that of
+    the rows drawn. The paper does not say how its samples were drawn (arXiv 2306.04387, appendix A).
+    """
+    # The least `number` of random ranks, as a heap of their negatives; the position breaks ties between equal keys.
+    drawn: list[tuple[int, int, Row]] = []
+    for position, row in enumerate(rows):
+        entry = (-rng.fold(seed, "sample", name, key(row)), -position, row)
+        if len(drawn) < number:
+            heapq.heappush(drawn, entry)
+        elif entry[:2] > drawn[0][:2]:
+            heapq.heapreplace(drawn, entry)
+    for _, _, row in sorted(drawn, key=lambda entry: -entry[1]):
+        yield row
+
+
+def choice_place(number: int, *, seed: int, name: str, key: str) -> int:
+    """Returns a place (0 to number - 1) at random by seed and key: where the right option stands."""
+    return rng.fold(seed, "place", name, key) % number
+
+
+def shuffled(options: Sequence[str], *, seed: int, name: str, key: str) -> tuple[str, ...]:
+    """Returns the options in an order that seed and key decide."""
+    order = rng.generator(seed, "options", name, key).permutation(len(options))
+    return tuple(options[place] for place in order)

@@ -1,0 +1,185 @@
+"""The folder with a publisher's own files: names are checked, damaged rows are told, pictures are read when needed."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from m3it_jax import errors, schema
+from m3it_jax.dataset_building.specification import Assets, FramePick, Rejected, RowError, SourceSpec
+
+# CHOICE: no single picture of the 40 sources comes near; a file that says it is one and is larger is not read.
+MAX_PICTURE_BYTES = 64 * 1024 * 1024
+MAX_LINE_BYTES = 32 * 1024 * 1024  # CHOICE: one row of text; rows that hold pictures are read by `interchange`
+
+_ENCODING = "utf-8-sig"  # some publishers' files begin with a byte order mark
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureFile:
+    """One picture of a raw folder, looked for in each of the roots in turn."""
+
+    roots: tuple[pathlib.Path, ...]
+    name: str
+
+    def read(self, pick: FramePick) -> tuple[bytes, ...]:
+        """Returns the file's bytes as the only picture.
+
+        Raises:
+          RowError: `picture-missing`, `path-outside`, `picture-too-large` or `picture-unreadable`.
+        """
+        path = find(self.roots, self.name)
+        if path is None:
+            raise RowError("picture-missing", f"there is no {self.name}")
+        try:
+            if path.stat().st_size > MAX_PICTURE_BYTES:
+                raise RowError("picture-too-large", f"{self.name} has {path.stat().st_size} bytes")
+            return (path.read_bytes(),)
+        except OSError as error:
+            raise RowError("picture-unreadable", f"{self.name}: {error.strerror}") from error
+
+
+def find(roots: tuple[pathlib.Path, ...], name: str) -> pathlib.Path | None:
+    """Returns where a name from a publisher's file lies, or None if it lies in no root.
+
+    Raises:
+      RowError: `path-outside`: the name, or a link on the way, leads out of the raw folder.
+    """
+    if not name or "\0" in name or not schema.encodable(name):
+        raise RowError("path-outside", f"{name!r} is no file name")
+    for root in roots:
+        path = root / name
+        inside = root.resolve()
+        with contextlib.suppress(OSError):  # a name too long, a loop of links
+            if not path.resolve().is_relative_to(inside) or os.path.isabs(name):
+                raise RowError("path-outside", f"{name!r} leads out of {root.name}/")
+            if path.exists():
+                return path
+    return None
+
+
+class RawFolder:
+    """The raw folder of a source, and those of the sources that it borrows pictures from.
+
+    Attributes:
+      roots: Where a file is looked for, in order.
+    """
+
+    def __init__(self, spec: SourceSpec, assets: Assets):
+        """Takes the source and the folders by name, as `drafts` is given them."""
+        borrowed = spec.published.borrows if spec.published else ()
+        self.roots = tuple(assets[name] for name in (spec.name, *borrowed) if name in assets)
+        self._name = spec.name
+
+    def path(self, name: str) -> pathlib.Path:
+        """Returns where a file or folder lies that the source cannot do without.
+
+        Raises:
+          UserError: it is missing.
+        """
+        found = find(self.roots, name)
+        if found is None:
+            raise errors.UserError(f"{self._name}/{name}: is missing; `m3it sources {self._name}` says where to get it")
+        return found
+
+    def exists(self, name: str) -> bool:
+        """Returns whether there is such a file."""
+        return find(self.roots, name) is not None
+
+    def picture(self, name: str) -> PictureFile:
+        """Returns a picture by its name; it is looked for when its record is made."""
+        return PictureFile(self.roots, name)
+
+    def json(self, name: str) -> Any:
+        """Returns the content of a JSON file.
+
+        Raises:
+          UserError: it is missing or no JSON.
+        """
+        path = self.path(name)
+        try:
+            return json.loads(path.read_text(_ENCODING))
+        except (OSError, ValueError, RecursionError) as error:
+            raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
+
+    def lines(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yields (place, line without its end) for each line of a text file that is not blank.
+
+        Raises:
+          UserError: it is missing, or no UTF-8.
+        """
+        path = self.path(name)
+        with open(path, "rb") as file:
+            for number, raw in enumerate(_bounded(file), start=1):
+                try:
+                    line = raw.decode(_ENCODING if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise errors.UserError(f"{path}:{number}: is no UTF-8 ({error}); get the file again") from error
+                if line.strip():
+                    yield f"{name}:{number}", line
+
+    def json_lines(self, name: str) -> Iterator[tuple[str, Any] | Rejected]:
+        """Yields (place, value) for each line of a JSONL file, and what is wrong with a line that is no JSON."""
+        for place, line in self.lines(name):
+            try:
+                yield place, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield Rejected(place, "not-json", str(error))
+
+    def table(self, name: str, *, delimiter: str = ",", fields: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
+        """Yields (place, row by field) of a CSV or TSV file; `fields` names the columns where the file does not.
+
+        Raises:
+          UserError: it is missing or no table.
+        """
+        path = self.path(name)
+        csv.field_size_limit(min(sys.maxsize, MAX_LINE_BYTES))
+        try:
+            with open(path, encoding=_ENCODING, newline="") as file:
+                # A quote inside a tab-separated text is a quote.
+                quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+                reader = csv.DictReader(file, fieldnames=fields or None, delimiter=delimiter, quoting=quoting)
+                for row in reader:
+                    yield f"{name}:{reader.line_num}", row
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
+
+
+def _bounded(file: Any) -> Iterator[bytes]:
+    """Yields the lines of a binary file; one that is too long is cut, and so is told as damaged by who reads it."""
+    while line := file.readline(MAX_LINE_BYTES):
+        yield line
+        while not line.endswith(b"\n") and len(line) == MAX_LINE_BYTES:
+            line = file.readline(MAX_LINE_BYTES)  # the rest of a line that is too long
+
+
+def missing(spec: SourceSpec, assets: Assets) -> list[str]:
+    """Returns the paths of the raw files that a source cannot do without and that are not there."""
+    if spec.published is None:
+        return []
+    roots = RawFolder(spec, assets).roots
+    wanted = [file.path.rstrip("/") for file in spec.published.raw if not file.optional]
+    return [f"{spec.name}/{path}" for path in wanted if not roots or find(roots, path) is None]
+
+
+def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
+    """Returns a field of a publisher's row.
+
+    Raises:
+      RowError: `wrong-type` or `missing-field`.
+    """
+    if not isinstance(row, Mapping):
+        raise RowError("wrong-type", f"the row is {type(row).__name__}, must be an object")
+    if name not in row or row[name] is None:
+        raise RowError("missing-field", f"has no field {name!r}")
+    value = row[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(each.__name__ for each in kinds)
+        raise RowError("wrong-type", f"field {name!r} is {type(value).__name__}, must be {wanted}")
+    return value

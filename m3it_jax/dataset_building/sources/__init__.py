@@ -1,0 +1,121 @@
+"""The 40 sources of M3IT, one module each: `coco-itm` is `sources/coco_itm.py`, which holds its `SPEC`."""
+
+import importlib
+import pathlib
+from collections.abc import Sequence
+
+from m3it_jax import errors
+from m3it_jax.dataset_building import raw, video
+from m3it_jax.dataset_building.edition import Order
+from m3it_jax.dataset_building.specification import FramePick, SourceSpec
+
+NAME = "m3it"
+EDITION = "built"
+
+# In the order of the paper's Table 7 (arXiv 2306.04387, appendix A); the names are the released data set's configs.
+NAMES: tuple[str, ...] = (
+    "coco",
+    "textcap",
+    "image-paragraph-captioning",
+    "coco-goi",
+    "coco-text",
+    "imagenet",
+    "coco-itm",
+    "snli-ve",
+    "mocheg",
+    "iqa",
+    "vqa-v2",
+    "shapes",
+    "docvqa",
+    "ocr-vqa",
+    "st-vqa",
+    "text-vqa",
+    "gqa",
+    "okvqa",
+    "a-okvqa",
+    "science-qa",
+    "viquae",
+    "clevr",
+    "nlvr",
+    "vcr",
+    "visual-mrc",
+    "winoground",
+    "vist",
+    "visual-dialog",
+    "multi30k",
+    "fm-iqa",
+    "coco-cn",
+    "flickr8k-cn",
+    "chinese-food",
+    "mmchat",
+    "ss",
+    "ivqa",
+    "msvd-qa",
+    "activitynet-qa",
+    "msrvtt-qa",
+    "msrvtt",
+)
+
+_CARD = """\
+M3IT (arXiv 2306.04387), built by m3it_jax from its publishers' own files; the sources below are those that were built.
+
+## How it was made
+
+Each source has one converter, `m3it sources NAME` says which rows it takes. Instructions are our own, at least ten for
+each source; `meta.origin` is the publisher's own id of a row, `meta.licence` its terms, `meta.changes` what was done to
+it. Rows that could not be used stand in `rejected.jsonl` beside the shards, each with its place and reason.
+
+Read it with `tfds.builder_from_directory("<this folder>/<source>/<version>")`; `m3it check` verifies every byte of it.
+"""
+
+
+def load(name: str) -> SourceSpec:
+    """Returns the specification of one of the 40 sources.
+
+    Raises:
+      UserError: there is no such source.
+    """
+    if name not in NAMES:
+        raise errors.UserError(f"there is no source {name!r}; `m3it sources` lists the {len(NAMES)}")
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    spec: SourceSpec = module.SPEC
+    return spec
+
+
+def order(
+    out: pathlib.Path,
+    raw_folder: pathlib.Path,
+    names: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    frames: str = "uniform",
+    max_bad: float = 0.05,
+) -> Order:
+    """Returns the order that builds the named sources, all 40 if none is named, from `raw_folder/<source>/`.
+
+    `frames` is a key of `video.PICKS`; `max_bad` the share of a split's rows (0..1) that may be bad.
+
+    Raises:
+      UserError: there is no such source, or a raw file that one cannot do without is missing.
+    """
+    specs = tuple(load(name) for name in dict.fromkeys(names or NAMES))
+    folders = {name: raw_folder / name for name in NAMES if (raw_folder / name).is_dir()}
+    lacking = [path for spec in specs for path in raw.missing(spec, folders)]
+    if lacking:
+        listed = ", ".join(lacking[:6]) + (f" and {len(lacking) - 6} more" if len(lacking) > 6 else "")
+        raise errors.UserError(f"{raw_folder}: lacks {listed}; `m3it sources NAME` says where to get them")
+    pick: FramePick = video.PICKS[frames](seed)
+    return Order(
+        out,
+        NAME,
+        EDITION,
+        specs,
+        introduction=_CARD,
+        folders=folders,
+        seed=seed,
+        limit=limit,
+        pick=pick,
+        max_bad=max_bad,
+        settings={"frames": frames},
+    )

@@ -1,0 +1,49 @@
+"""Files and folders that are never half-written and never written by two at once."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+from collections.abc import Iterator
+
+from m3it_jax import errors
+
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def held(folder: pathlib.Path, *, doing: str, instead: str) -> Iterator[None]:
+    """Makes a folder if need be and holds it; the system lets go when the process ends, however it ends.
+
+    `doing` and `instead` word the refusal: what the other process does there, and what to name in its place.
+
+    Raises:
+      UserError: another process holds it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / _LOCK, "a+")
+    except OSError as error:
+        raise errors.UserError(f"{folder}: cannot be written ({error.strerror}); choose another {instead}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise errors.UserError(
+                f"{folder}: another process is {doing} in this folder; wait for it, or choose another {instead}"
+            ) from error
+        yield
+
+
+def write_whole(path: pathlib.Path, data: str | bytes) -> None:
+    """Writes a file in one step: a reader sees all of the new text or the file as it was.
+
+    Raises:
+      OSError: the disk is full or the place cannot be written; nothing is left behind.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,28 @@
+import pytest
+
+from m3it_jax import errors, file_safety
+
+
+def held(folder):
+    return file_safety.held(folder, doing="evaluating", instead="folder with --out")
+
+
+def test_a_second_holder_is_refused_and_the_lock_is_let_go(tmp_path) -> None:
+    with held(tmp_path), pytest.raises(errors.UserError, match="another process is evaluating.*--out"), held(tmp_path):
+        pass
+    with held(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(errors.UserError, match="cannot be written.*--out"), held(tmp_path / "file"):
+        pass
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
+    file_safety.write_whole(tmp_path / "a.json", "old")
+    with pytest.raises(UnicodeEncodeError):
+        file_safety.write_whole(tmp_path / "a.json", "\ud800")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"

@@ -149,10 +149,11 @@ def _describe(
         "builder_version": BUILDER_VERSION,
         "schema_version": schema.SCHEMA_VERSION,
         **decided_by,
+        **spec.settings,
         "splits": splits,
         "rejected": dict(stream.rejected),
         "attributes": {name: sorted(values) for name, values in stream.attributes.items()},
-        "instructions": list(instructions.pool(spec.pool)) if spec.pool else [],
+        "instructions": list(instructions.of(spec)),
         "statistics": seen,
         "shards": hashes,
         "files": {

@@ -5,7 +5,6 @@ TFDS looks for its metadata in the folder of this module, which therefore has to
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import itertools
@@ -15,21 +14,22 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from m3it_jax import errors, records, schema
+from m3it_jax import errors, framing, records, schema
 from m3it_jax.dataset_building import instructions, statistics, verification
-from m3it_jax.dataset_building.pipeline import Stream
+from m3it_jax.dataset_building.pipeline import HARMLESS, Stream
 from m3it_jax.dataset_building.specification import Rejected
 
 OnRecord = Callable[[schema.Instance], None]
 
 BUILDING = ".building"  # what is being built lies here, and so is never taken for whole
 PROVENANCE = "provenance.json"
-REJECTED = "rejected.jsonl"
+REJECTED = "rejected.jsonl"  # each row that was left out, with its place and reason
+QUARANTINE = "quarantine.tfrecord"  # those of them that are records; `m3it quality --admit` takes them back
 BUILDER_VERSION = 2  # raised when the same source and seed would give other records
 
 
@@ -80,10 +80,10 @@ def build(
 ) -> dict[str, Any]:
     """Builds one source into `out/<source>/<version>` and returns its provenance; `on_train` sees its train records.
 
-    `decided_by` is what decides the records beside the source itself; the provenance lists it. Rows that were left out
-    stand in `rejected.jsonl`, one object a line: split, place, reason, text. Everything is written under
-    `out/.building` and moved in one step when it is whole, so a build that is cut off leaves nothing that could be
-    taken for a source.
+    `decided_by` is what decides the records beside the source itself; the provenance lists it. Rows that were left
+    out stand in `rejected.jsonl`, one object a line: split, place, reason, text, and the id of those that are records
+    all the same; these lie in `quarantine.tfrecord`. Everything is written under `out/.building` and moved in one step when it is whole, so
+    a build that is cut off leaves nothing that could be taken for a source.
 
     Raises:
       UserError: the source gives no record, or too many of its rows are bad.
@@ -94,12 +94,13 @@ def build(
     scratch.mkdir(parents=True)
     tfds.disable_progress_bar()
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns that the config is our own, and tells each step
-    with open(scratch / REJECTED, "w", encoding="utf-8") as file, contextlib.redirect_stdout(io.StringIO()):
-        stream = dataclasses.replace(stream, on_rejected=functools.partial(_note, file))
+    with _Rejections(scratch) as rejections, contextlib.redirect_stdout(io.StringIO()):
+        stream = dataclasses.replace(stream, on_rejected=rejections.note)
         builder = M3it(stream=stream, data_dir=str(scratch))
         builder.download_and_prepare()
     folder = pathlib.Path(builder.data_dir)
-    os.replace(scratch / REJECTED, folder / REJECTED)
+    for name in (REJECTED, QUARANTINE):
+        os.replace(scratch / name, folder / name)
     found = _describe(folder, stream, decided_by=decided_by, on_train=on_train)
     text = json.dumps(found, ensure_ascii=False, indent=2, sort_keys=True)
     (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
@@ -110,10 +111,29 @@ def build(
     return found
 
 
-def _note(file: TextIO, split: str, row: Rejected) -> None:
-    # A text may hold what is no UTF-8: that can be the very reason; ASCII spells it \udXXX.
-    line = {"split": split, "place": row.place, "reason": row.reason, "text": row.text}
-    file.write(json.dumps(line, ensure_ascii=not schema.encodable(f"{row.place}{row.text}")) + "\n")
+class _Rejections:
+    """Writes what was left out: each row into `rejected.jsonl`, what is a record all the same into quarantine."""
+
+    def __init__(self, folder: pathlib.Path):
+        self._folder = folder
+
+    def __enter__(self) -> "_Rejections":
+        self._rows = open(self._folder / REJECTED, "w", encoding="utf-8")
+        self._records = open(self._folder / QUARANTINE, "wb")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._rows.close()
+        self._records.close()
+
+    def note(self, split: str, row: Rejected) -> None:
+        line = {"split": split, "place": row.place, "reason": row.reason, "text": row.text}
+        if row.instance is not None and row.reason not in HARMLESS:
+            line["id"] = row.instance.id
+            self._records.write(framing.frame(records.encode(row.instance)))
+        # A text may hold what is no UTF-8: that can be the very reason; ASCII spells it \udXXX.
+        ascii_only = not all(map(schema.encodable, line.values()))
+        self._rows.write(json.dumps(line, ensure_ascii=ascii_only) + "\n")
 
 
 def _describe(

@@ -82,8 +82,8 @@ def build(
 
     `decided_by` is what decides the records beside the source itself; the provenance lists it. Rows that were left
     out stand in `rejected.jsonl`, one object a line: split, place, reason, text, and the id of those that are records
-    all the same; these lie in `quarantine.tfrecord`. Everything is written under `out/.building` and moved in one step when it is whole, so
-    a build that is cut off leaves nothing that could be taken for a source.
+    all the same; these lie in `quarantine.tfrecord`. Everything is written under `out/.building` and moved in one step
+    when it is whole, so a build that is cut off leaves nothing that could be taken for a source.
 
     Raises:
       UserError: the source gives no record, or too many of its rows are bad.

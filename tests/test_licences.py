@@ -1,6 +1,7 @@
 import pytest
 
-from m3it_jax.dataset_building import licences, mini
+from m3it_jax import licences
+from m3it_jax.dataset_building import mini
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def cut(form: str, sixteenths: int) -> bytes:
     return data[: len(data) * sixteenths // 16]
 
 
+CUTS = range(1, 16)
 KEPT = "kept"
 CHANGED = "changed"
 
@@ -103,7 +104,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "png-magic": (b"\x89PNG\r\n\x1a\n", "picture-unreadable"),
     "jpeg-magic": (b"\xff\xd8\xff", "picture-unreadable"),
     "jpeg-as-png": (b"\x89PNG\r\n\x1a\n" + saved("JPEG"), "picture-unreadable"),
-    **{f"cut-{form}-{part}": (cut(form, part), "picture-unreadable") for form in ("PNG", "JPEG") for part in range(1, 16)},
+    **{f"cut-{form}-{part}": (cut(form, part), "picture-unreadable") for form in ("PNG", "JPEG") for part in CUTS},
 }  # fmt: skip
 
 

@@ -199,10 +199,10 @@ def _describe(
         "builder_version": BUILDER_VERSION,
         "schema_version": schema.SCHEMA_VERSION,
         **decided_by,
+        **spec.settings,
         "splits": splits,
-        "raw": raw.inventory(spec, stream.assets),
         "attributes": {name: sorted(values) for name, values in sorted(attributes.items())},
-        "instructions": list(instructions.pool(spec.pool)) if spec.pool else [],
+        "instructions": list(instructions.of(spec)),
         "statistics": seen,
         "shards": hashes,
         "files": {

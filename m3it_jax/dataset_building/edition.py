@@ -130,7 +130,7 @@ def _check_folder(order: Order) -> None:
     for spec in order.specs:
         if _finished(order, spec):
             made = _provenance(order, spec.name, spec.version)
-            for name, value in order.decided_by().items():
+            for name, value in {**order.decided_by(), **spec.settings}.items():
                 if made.get(name) != value:
                     raise errors.UserError(
                         f"{order.out / spec.name}: was built with {name} {made.get(name)}, not {value}; "

@@ -201,6 +201,7 @@ def _describe(
         **decided_by,
         **spec.settings,
         "splits": splits,
+        "raw": raw.inventory(spec, stream.assets),
         "attributes": {name: sorted(values) for name, values in sorted(attributes.items())},
         "instructions": list(instructions.of(spec)),
         "statistics": seen,

@@ -26,7 +26,7 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
             try:
                 picture = raw.field(pictures, str(raw.field(region, "image_id", int)), dict)
                 if raw.field(picture, "set") == _SPLITS[split]:
-                    yield place, (number, region, picture)
+                    yield place, {"number": number, "region": region, "picture": picture}
             except RowError as error:
                 yield Rejected(place, error.reason, str(error))
 
@@ -34,10 +34,10 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
         return row.place if isinstance(row, Rejected) else row[0]
 
     drawn = adapters.drawn(rows(), SPEC, split, seed=seed, key=place_of)
-    yield from adapters.converted(drawn, lambda row: _draft(folder, *row))
+    yield from adapters.converted(drawn, lambda row: _draft(folder, **row))
 
 
-def _draft(folder: raw.RawFolder, number: str, region: Any, picture: Mapping[str, Any]) -> Draft:
+def _draft(folder: raw.RawFolder, *, number: str, region: Any, picture: Mapping[str, Any]) -> Draft:
     name = raw.field(picture, "file_name")
     legibility = raw.field(region, "legibility")
     if legibility not in OPTIONS:

@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of a split's rows that may be bad before the build stops (default: 0.05)",
     )
+    parser.add_argument(
+        "--allow",
+        nargs="+",
+        choices=("commercial", "research", "unknown"),
+        default=(),
+        help="leave out what the licences do not allow; research takes commercial in, unknown is allowed by name only",
+    )
     parser.add_argument("--jobs", type=options.positive, help="worker processes (default: one for each core)")
     options.add_limit(parser)
     options.add_json(parser)
@@ -46,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from m3it_jax.dataset_building import edition, sources
 
+    for line in sources.loss(args.sources, tuple(args.allow)):
+        print(line, file=sys.stderr)
     order = sources.order(
         args.out,
         args.raw,
@@ -53,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         limit=args.limit,
         frames=args.frames,
+        allow=tuple(args.allow),
         max_bad=args.max_bad,
     )
     if args.dry_run:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from m3it_jax import records
-    from m3it_jax.dataset_building import source_pages
+    from m3it_jax.dataset_building import source_pages, statistics
 
     found = list(source_pages.differences(records.DataFolder.open(args.check)))
     if not found:
@@ -63,7 +63,7 @@ def _check(args: argparse.Namespace) -> int:
         options.write_json(args.json, [dict(zip(names, row, strict=True)) for row in found])
     rows = [("source", "split", "records", "paper", "difference")]
     rows += [(name, split, str(have), str(want), f"{have - want:+d}") for name, split, have, want in found]
-    print(source_pages.aligned(rows))
+    print(statistics.aligned(rows))
     different = sum(have != want for _, _, have, want in found)
     print(f"{different} of {len(found)} splits differ from the paper's Table 7", file=sys.stderr)
     return 1 if different else 0

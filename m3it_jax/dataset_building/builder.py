@@ -20,7 +20,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from m3it_jax import errors, framing, records, schema
-from m3it_jax.dataset_building import instructions, statistics, verification
+from m3it_jax.dataset_building import instructions, raw, statistics, verification
 from m3it_jax.dataset_building.pipeline import HARMLESS, Stream
 from m3it_jax.dataset_building.specification import Rejected
 
@@ -170,6 +170,7 @@ def _describe(
         "schema_version": schema.SCHEMA_VERSION,
         **decided_by,
         "splits": splits,
+        "raw": raw.inventory(spec, stream.assets),
         "rejected": dict(stream.rejected),
         "attributes": {name: sorted(values) for name, values in stream.attributes.items()},
         "instructions": list(instructions.pool(spec.pool)) if spec.pool else [],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import errors, prompts, rng, schema
+from m3it_jax import errors, licences, prompts, rng, schema
 from m3it_jax.dataset_building import boxes, instructions, pictures, quality, video
 from m3it_jax.dataset_building.specification import (
     Assets,
@@ -21,8 +21,9 @@ from m3it_jax.dataset_building.specification import (
 
 # Below so many bad rows their share says nothing.
 FEW_BAD = 20
-# Rows that are left out and yet are no fault: publishers ship the same row twice, or keep the answers of a test.
-HARMLESS = ("duplicate-id", "answer-withheld")
+# Reasons that are no fault of a row: publishers ship some twice and keep the answers of their tests, and `--allow` is
+# the user's own wish.
+HARMLESS = ("duplicate-id", "answer-withheld", "licence")
 
 
 @dataclasses.dataclass
@@ -35,6 +36,7 @@ class Stream:
       seed: Decides splits, drawings and instructions.
       limit: Most rows of a split; None for all.
       pick: Which frames of a video are taken.
+      allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of rows (0..1) that may be bad before the build stops.
       on_record: Called after each record, for progress.
       on_rejected: Called with the split and each row that was left out.
@@ -47,6 +49,7 @@ class Stream:
     seed: int
     limit: int | None = None
     pick: FramePick = video.uniform
+    allow: tuple[str, ...] = ()
     max_bad: float = 1.0
     on_record: Callable[[], None] = lambda: None
     on_rejected: Callable[[str, Rejected], None] = lambda split, row: None
@@ -63,6 +66,8 @@ class Stream:
         kept = bad = 0
         for row in self.rows(split):
             result = finished(row, self.spec, seed=self.seed, pick=self.pick)
+            if isinstance(result, schema.Instance) and not licences.allowed(result.meta.get("licence", ""), self.allow):
+                result = Rejected(result.id, "licence", f"{result.meta.get('licence', '')!r} does not allow it", result)
             if isinstance(result, schema.Instance):
                 digest = rng.fold(0, result.id)  # of millions of records a number takes a tenth of the text's memory
                 if digest in seen:

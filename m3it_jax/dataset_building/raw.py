@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -242,8 +243,42 @@ def missing(spec: SourceSpec, assets: Assets) -> list[str]:
     if spec.published is None:
         return []
     roots = RawFolder(spec, assets).roots
-    wanted = [file.path.rstrip("/") for file in spec.published.raw if not file.optional]
-    return [f"{spec.name}/{path}" for path in wanted if not roots or find(roots, path) is None]
+    wanted = [file.path for file in spec.published.raw if not file.optional]
+    return [f"{spec.name}/{path}" for path in wanted if find(roots, path.rstrip("/")) is None]
+
+
+def inventory(spec: SourceSpec, assets: Assets) -> list[dict[str, Any]]:
+    """Returns what a source was made from: {"path", "files", "bytes", "sha256"} for each raw file that is there.
+
+    A file's hash is of its content; a folder's is of the names and sizes in it, since pictures are many and large.
+    """
+    if spec.published is None:
+        return []
+    roots = RawFolder(spec, assets).roots
+    found = []
+    for file in spec.published.raw:
+        path = find(roots, file.path.rstrip("/"))
+        if path is not None:
+            found.append({"path": f"{spec.name}/{file.path}"} | (_folder(path) if path.is_dir() else _file(path)))
+    return found
+
+
+def _file(path: pathlib.Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"files": 1, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def _folder(path: pathlib.Path) -> dict[str, Any]:
+    sizes = sorted(
+        (os.path.relpath(os.path.join(folder, name), path), os.path.getsize(os.path.join(folder, name)))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
+    digest = hashlib.sha256()
+    for name, size in sizes:
+        digest.update(os.fsencode(f"{name}\0{size}\n"))
+    return {"files": len(sizes), "bytes": sum(size for _, size in sizes), "sha256": digest.hexdigest()}
 
 
 def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from m3it_jax import licences, records, schema
-from m3it_jax.dataset_building import instructions, sources
+from m3it_jax.dataset_building import instructions, sources, statistics
 from m3it_jax.dataset_building.specification import Published, SourceSpec
 
 _SPLITS = schema.SPLITS
@@ -49,16 +49,7 @@ def table(specs: Iterable[SourceSpec]) -> str:
         counts = (f"{told['counts'][split]:,}" for split in _SPLITS)
         use = "held out" if told["held_out"] else "used"
         rows.append((spec.name, spec.task, spec.language, *counts, use, spec.licence))
-    return aligned(rows)
-
-
-def aligned(rows: list[tuple[str, ...]]) -> str:
-    """Returns rows of texts as columns of equal width; the last column is as long as it is."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return "\n".join(
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
-        for row in rows
-    )
+    return statistics.aligned(rows)
 
 
 def page(spec: SourceSpec) -> str:

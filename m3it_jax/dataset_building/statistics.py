@@ -4,7 +4,7 @@ import collections
 from collections.abc import Mapping
 from typing import Any
 
-from m3it_jax import schema
+from m3it_jax import licences, schema
 
 
 class Collector:
@@ -92,8 +92,45 @@ def table(told: Mapping[str, Any]) -> str:
             sizes = f"{lengths[0]['mean']:.1f}", f"{lengths[1]['mean']:.1f}", str(lengths[1]["max"])
             counts = str(seen["records"]), str(seen["images"]), str(seen["image_bytes"] // 1000)
             rows.append((name, split, source["task"], *counts, *sizes))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [aligned(rows)]
     for name, counts in told["totals"].items():
         lines.append(f"records by {name}: " + ", ".join(f"{key} {number}" for key, number in counts.items()))
     return "\n".join(lines)
+
+
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """Returns rows of texts, all of one length, as columns of equal width; the last column is as long as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return "\n".join(
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
+        for row in rows
+    )
+
+
+def licence_report(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the licence and records of each source, and how many records of each task stand under which terms."""
+    found: dict[str, Any] = {"sources": {}, "tasks": {}}
+    for name, source in manifest["sources"].items():
+        terms = licences.terms(source.get("licence", ""))
+        number = sum(source["splits"].values())
+        found["sources"][name] = {
+            "task": source["task"],
+            "licence": source.get("licence", "") or "unknown",
+            "terms": terms,
+            "records": number,
+        }
+        counts = found["tasks"].setdefault(source["task"], dict.fromkeys(licences.TERMS, 0))
+        counts[terms] += number
+    return found
+
+
+def licence_table(told: Mapping[str, Any]) -> str:
+    """Returns a licence report as aligned text: the sources, then the tasks."""
+    rows = [("source", "task", "records", "allows", "licence")]
+    rows += [
+        (name, each["task"], f"{each['records']:,}", each["terms"], each["licence"])
+        for name, each in told["sources"].items()
+    ]
+    tasks: list[tuple[str, ...]] = [("task", *licences.TERMS)]
+    tasks += [(task, *(f"{counts[terms]:,}" for terms in licences.TERMS)) for task, counts in told["tasks"].items()]
+    return f"{aligned(rows)}\n\n{aligned(tasks)}"

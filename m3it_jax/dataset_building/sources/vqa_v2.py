@@ -68,9 +68,7 @@ SPEC = SourceSpec(
                 "{annotations: [{question_id, multiple_choice_answer, answers: [{answer}] (ten), ...}]}",
                 url=f"{_ZIPS}/v2_Annotations_Train_mscoco.zip",
             ),
-            RawFile(
-                _FILES["validation"].questions, "214,354 questions", url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip"
-            ),
+            RawFile(_FILES["validation"].questions, "214,354 questions", url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip"),
             RawFile(
                 _FILES["validation"].annotations, "their annotations", url=f"{_ZIPS}/v2_Annotations_Val_mscoco.zip"
             ),

@@ -53,6 +53,15 @@ def to_features(instance: schema.Instance) -> dict[str, Any]:
     return features
 
 
+def encode(instance: schema.Instance) -> bytes:
+    """Returns the record as a serialized tf.train.Example with the features that TFDS writes, in a fixed order."""
+    example = _example_class()()
+    for name, value in to_features(instance).items():
+        values = value if name == "images" else [value.encode("utf-8")]
+        example.features.feature[name].bytes_list.value.extend(values)
+    return example.SerializeToString(deterministic=True)
+
+
 def decode(serialized: bytes) -> schema.Instance:
     """Returns the record in a serialized tf.train.Example, as TFDS writes it.
 

@@ -21,6 +21,7 @@ from m3it_jax.dataset_building import card, npm, video
 from m3it_jax.dataset_building.specification import Assets, FramePick, SourceSpec
 
 TOKENIZER = "tokenizer.model"
+BILL = "bill_of_materials.json"  # what each source is, its terms, and the raw files it was made from
 _POLL = 0.5  # seconds between looks at the workers
 
 
@@ -39,7 +40,9 @@ class Order:
       seed: Decides splits, drawings and instructions.
       limit: Most rows of a split; None for all.
       pick: Which frames of a video are taken.
+      allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of a split's rows (0..1) that may be bad before the build stops.
+      beam_options: Apache Beam's own command line, if Beam is to make the records; None takes processes.
       settings: What else decides the records, as JSON: a finished source that was built otherwise is not taken.
     """
 
@@ -53,7 +56,9 @@ class Order:
     seed: int = 0
     limit: int | None = None
     pick: FramePick = video.uniform
+    allow: tuple[str, ...] = ()
     max_bad: float = 1.0
+    beam_options: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def rows(self, spec: SourceSpec) -> int:
@@ -64,7 +69,7 @@ class Order:
 
     def decided_by(self) -> dict[str, Any]:
         """Returns what decides the records of a source, as its provenance lists it."""
-        return {"seed": self.seed, "limit": self.limit, **self.settings}
+        return {"seed": self.seed, "limit": self.limit, "allow": list(self.allow), **self.settings}
 
 
 def build(order: Order, jobs: int) -> dict[str, Any]:
@@ -227,10 +232,17 @@ def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dic
                     order.seed,
                     limit=order.limit,
                     pick=order.pick,
+                    allow=order.allow,
                     max_bad=order.max_bad,
                     on_record=_count,
                 )
-                builder.build(stream, order.out, decided_by=order.decided_by(), on_train=add)
+                builder.build(
+                    stream,
+                    order.out,
+                    decided_by=order.decided_by(),
+                    on_train=add,
+                    beam_options=order.beam_options,
+                )
             found[spec.name] = dict(lines)
     return found
 
@@ -277,6 +289,8 @@ def _write_manifest(order: Order) -> dict[str, Any]:
     if order.vocab_size is not None:
         digest = hashlib.sha256((order.out / TOKENIZER).read_bytes()).hexdigest()
         manifest["tokenizer"] = {"file": TOKENIZER, "sha256": digest}
+    bill = json.dumps(card.bill_of_materials(made), ensure_ascii=False, indent=2) + "\n"
+    file_safety.write_whole(order.out / BILL, bill)
     file_safety.write_whole(order.out / "README.md", card.text(manifest, made, introduction=order.introduction))
     text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
     file_safety.write_whole(order.out / records.MANIFEST, text)

@@ -1,14 +1,18 @@
 """The folder with a publisher's own files: names are checked, damaged rows are told, pictures are read when needed."""
 
+import codecs
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import ijson
 
 from m3it_jax import errors, schema
 from m3it_jax.dataset_building.specification import Assets, FramePick, Rejected, RowError, SourceSpec
@@ -107,6 +111,46 @@ class RawFolder:
         except (OSError, ValueError, RecursionError) as error:
             raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
 
+    def json_elements(self, name: str, key: str = "") -> Iterator[tuple[str, Any]]:
+        """Yields (place, element) for the list at `key` of a JSON file, or for a file that is a list.
+
+        A list inside of objects has their names before its own: `data.dialogs`. Only one element at a time is in
+        memory: some publishers ship gigabytes as one object.
+
+        Raises:
+          UserError: the file is missing, no JSON, or has no such list.
+        """
+        prefix = f"{key}.item" if key else "item"
+        for number, value in enumerate(self._streamed(name, ijson.items, prefix, begin=(key, "start_array"))):
+            yield f"{name}: {key}[{number}]", value
+
+    def json_members(self, name: str) -> Iterator[tuple[str, Any]]:
+        """Yields (key, value) for each member of a JSON file that is an object; one at a time is in memory.
+
+        Raises:
+          UserError: the file is missing, or no JSON object.
+        """
+        yield from self._streamed(name, ijson.kvitems, "", begin=("", "start_map"))
+
+    def _streamed(self, name: str, read: Callable, prefix: str, *, begin: tuple[str, str]) -> Iterator[Any]:
+        path = self.path(name)
+        found = False
+        try:
+            with open(path, "rb") as file:
+                _skip_mark(file)
+                for value in read(file, prefix, use_float=True):
+                    found = True
+                    yield value
+                if not found:
+                    file.seek(0)
+                    _skip_mark(file)
+                    found = any((where, event) == begin for where, event, _ in ijson.parse(file))
+        except (OSError, ValueError, ijson.JSONError, RecursionError) as error:
+            told = " ".join(str(error).split())[:200]  # ijson draws an arrow below the place
+            raise errors.UserError(f"{path}: cannot be read ({told}); get the file again") from error
+        if not found:
+            raise errors.UserError(f"{path}: has no list or object {begin[0] or 'as a whole'}; get the file again")
+
     def lines(self, name: str) -> Iterator[tuple[str, str]]:
         """Yields (place, line without its end) for each line of a text file that is not blank.
 
@@ -150,6 +194,11 @@ class RawFolder:
             raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
 
 
+def _skip_mark(file: BinaryIO) -> None:
+    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        file.seek(0)
+
+
 def _bounded(file: Any) -> Iterator[bytes]:
     """Yields the lines of a binary file; one that is too long is cut, and so is told as damaged by who reads it."""
     while line := file.readline(MAX_LINE_BYTES):
@@ -163,8 +212,42 @@ def missing(spec: SourceSpec, assets: Assets) -> list[str]:
     if spec.published is None:
         return []
     roots = RawFolder(spec, assets).roots
-    wanted = [file.path.rstrip("/") for file in spec.published.raw if not file.optional]
-    return [f"{spec.name}/{path}" for path in wanted if not roots or find(roots, path) is None]
+    wanted = [file.path for file in spec.published.raw if not file.optional]
+    return [f"{spec.name}/{path}" for path in wanted if find(roots, path.rstrip("/")) is None]
+
+
+def inventory(spec: SourceSpec, assets: Assets) -> list[dict[str, Any]]:
+    """Returns what a source was made from: {"path", "files", "bytes", "sha256"} for each raw file that is there.
+
+    A file's hash is of its content; a folder's is of the names and sizes in it, since pictures are many and large.
+    """
+    if spec.published is None:
+        return []
+    roots = RawFolder(spec, assets).roots
+    found = []
+    for file in spec.published.raw:
+        path = find(roots, file.path.rstrip("/"))
+        if path is not None:
+            found.append({"path": f"{spec.name}/{file.path}"} | (_folder(path) if path.is_dir() else _file(path)))
+    return found
+
+
+def _file(path: pathlib.Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"files": 1, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def _folder(path: pathlib.Path) -> dict[str, Any]:
+    sizes = sorted(
+        (os.path.relpath(os.path.join(folder, name), path), os.path.getsize(os.path.join(folder, name)))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
+    digest = hashlib.sha256()
+    for name, size in sizes:
+        digest.update(os.fsencode(f"{name}\0{size}\n"))
+    return {"files": len(sizes), "bytes": sum(size for _, size in sizes), "sha256": digest.hexdigest()}
 
 
 def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
@@ -183,3 +266,15 @@ def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
         wanted = " or ".join(each.__name__ for each in kinds)
         raise RowError("wrong-type", f"field {name!r} is {type(value).__name__}, must be {wanted}")
     return value
+
+
+def part(content: Any, name: str, kind: type | tuple[type, ...], *, file: str) -> Any:
+    """Returns what a whole file, already read, holds under a name that no row can do without.
+
+    Raises:
+      UserError: it holds no such thing.
+    """
+    try:
+        return field(content, name, kind)
+    except RowError as error:
+        raise errors.UserError(f"{file}: {error}; get the file again") from error

@@ -28,6 +28,11 @@ class Rejected:
     text: str
     instance: schema.Instance | None = None
 
+    @classmethod
+    def duplicate(cls, instance: schema.Instance) -> "Rejected":
+        """Returns that a record stood there before."""
+        return cls(instance.id, "duplicate-id", "the same texts and pictures stood there before", instance)
+
 
 class RowError(ValueError):
     """A row, or a file that only this row needs, cannot be used. `reason` is a code as in `Rejected`."""

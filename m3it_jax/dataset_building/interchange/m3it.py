@@ -4,7 +4,8 @@ Of a folder's files the edition of the paper is taken: `*_v2` (paraphrased again
 none of the rephrased ones of October 2023, which carry their date in the name, are later than the paper and are not
 described by their authors. A file that is named itself is taken whatever it is.
 
-A record's instruction is drawn from the `instructions.json` beside the file, else from our own bank.
+A record's instruction is drawn from the `instructions.json` beside the file, else from our own bank. JSON lines that
+`m3it export jsonl` wrote have the same keys and more: their records come back as they were.
 """
 
 import dataclasses
@@ -15,9 +16,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
 from m3it_jax.dataset_building import instructions, sources
-from m3it_jax.dataset_building.interchange import m3it_rules, request
+from m3it_jax.dataset_building.interchange import json_rows, m3it_rules, own, request
 from m3it_jax.dataset_building.interchange.m3it_rules import RELEASED, About
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
@@ -55,7 +56,8 @@ def specs(asked: request.Request) -> list[SourceSpec]:
         files = request.files(dataclasses.replace(asked, paths=(path,)), suffixes=(".jsonl",), default_split="?")
         by_folder: dict[tuple[str, pathlib.Path], list[request.File]] = {}
         for file in files:
-            by_folder.setdefault((asked.source or source_of(file.path), file.path.parent), []).append(file)
+            name = asked.source or _first_own(file.path).get("source") or source_of(file.path)
+            by_folder.setdefault((name, file.path.parent), []).append(file)
         for (name, _), inside in by_folder.items():
             kept = paper_edition(inside) if path.is_dir() else inside
             found.setdefault(name, []).extend(kept)
@@ -66,13 +68,15 @@ def specs(asked: request.Request) -> list[SourceSpec]:
 def _spec(asked: request.Request, name: str, files: list[request.File], left_out: list[str]) -> SourceSpec:
     for file in files:
         request.split_of(file.path, asked.split)  # refuses a file whose split nobody tells
+    if first := _first_own(files[0].path):
+        return request.own_spec(asked, files, functools.partial(drafts, rows=Rows(name, tuple(files), {}, ())), first)
     released = RELEASED.get(name)
     ledger = sources.load(released.kin or name) if released else None
     pool = _pool(files[0].path.parent)
     texts = pool or (instructions.pool(ledger.pool) if ledger else ())
     if not texts:
         raise errors.UserError(
-            f"{files[0].path.parent}: has no {_POOL_FILES[0]}, and there are no instructions for {name!r}; put one there"
+            f"{files[0].path.parent}: has no {_POOL_FILES[0]}, and no instructions are known for {name!r}; put one there"
         )
     texts = tuple(each + (released.suffix if released else "") for each in texts)
     rows = Rows(name, tuple(files), _labels(files[0].path.parent), texts)
@@ -90,6 +94,12 @@ def _spec(asked: request.Request, name: str, files: list[request.File], left_out
         known_problems=_left_out(left_out),
         settings=request.settings(asked, files),
     )
+
+
+def _first_own(path: pathlib.Path) -> Mapping[str, Any]:
+    """Returns the first row of a file that this program exported, nothing for other files."""
+    row = next(json_rows.rows(path, lifted=IMAGE_KEYS), None)
+    return row[1] if isinstance(row, tuple) and own.is_own(row[1]) else {}
 
 
 def _left_out(names: list[str]) -> str:
@@ -170,15 +180,18 @@ def _json(path: pathlib.Path) -> Any:
         raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
 
 
-def drafts(assets: Assets, split: str, seed: int, *, rows: Rows) -> Iterator[Draft | Rejected]:
+def drafts(assets: Assets, split: str, seed: int, *, rows: Rows) -> Iterator[Draft | schema.Instance | Rejected]:
     """Yields the drafts of a split, in the files' order."""
     del assets
     convert = functools.partial(_drafts, rows=rows, split=split, seed=seed)
     return request.converted(rows.files, split, convert, lifted=IMAGE_KEYS)
 
 
-def _drafts(place: str, row: Any, *, rows: Rows, split: str, seed: int) -> Iterator[Draft]:
+def _drafts(place: str, row: Any, *, rows: Rows, split: str, seed: int) -> Iterator[Draft | schema.Instance]:
     images = tuple(request.picture(value) for value in m3it_rules.picture_field(row, IMAGE_KEYS))
+    if own.is_own(row):
+        yield own.instance(row, images, source=rows.name)
+        return
     group = m3it_rules.picture_name(row) or request.group_of(images)
     about = About(group, seed, rows.labels, rows.instructions)
     rule = RELEASED[rows.name].rule if rows.name in RELEASED else m3it_rules.plain

@@ -192,7 +192,7 @@ def entailment(row: Mapping[str, Any], about: About) -> Iterable[Texts]:
 def paraphrased(
     row: Mapping[str, Any], about: About, *, template: str, refused: tuple[str, ...] = ("sorry",)
 ) -> Iterable[Texts]:
-    """Takes the paraphrase; one that holds a refused word, or is missing, yields to the short answer in the template."""
+    """Takes the paraphrase, or the short answer in the template if there is none or it holds a refused word."""
     del about
     inputs, short = first(row, INPUT_KEYS), first(row, SHORT_KEYS)
     found = first(row, ("paraphrased_answer", "outputs", "output"))

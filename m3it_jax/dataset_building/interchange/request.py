@@ -6,7 +6,7 @@ import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pybase64
@@ -132,6 +132,28 @@ def spec(
     )
 
 
+def own_spec(request: Request, inputs: Iterable[File], drafts: Drafts, row: Mapping[str, Any]) -> SourceSpec:
+    """Returns the source of rows that this program exported, of which `row` is the first.
+
+    Raises:
+      UserError: the row names no source, task or language.
+    """
+    told = {name: str(row[name]) for name in ("source", "task", "language")}
+    check_task(told["task"])
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", told["source"]):
+        raise errors.UserError(f"{request.paths[0]}: source {told['source'][:80]!r} is no name; export the data again")
+    return SourceSpec(
+        name=told["source"],
+        task=told["task"],
+        language=told["language"],
+        pool="",
+        drafts=drafts,
+        rows={},
+        licence=request.licence or "unknown",
+        settings=settings(request, inputs),
+    )
+
+
 def settings(request: Request, inputs: Iterable[File]) -> dict[str, object]:
     """Returns what decides an imported source's records: the files by name, size and split, and the options."""
     listed = [[file.path.name, file.path.stat().st_size, file.split] for file in inputs]
@@ -172,7 +194,9 @@ def _wrapped_base64(value: str | bytes) -> bytes:
     try:
         return pybase64.b64decode(b"".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RowError("bad-base64", f"a picture's text is no base64 ({error}); it begins with {text[:20]!r}") from error
+        raise RowError(
+            "bad-base64", f"a picture's text is no base64 ({error}); it begins with {text[:20]!r}"
+        ) from error
 
 
 def group_of(images: Iterable[bytes]) -> str:
@@ -188,10 +212,10 @@ def named_pictures(names: Sequence[str], folder: tuple[pathlib.Path, ...]) -> tu
 def converted(
     inputs: Iterable[File],
     split: str,
-    convert: Callable[[str, Any], Iterable[Draft]],
+    convert: Callable[[str, Any], Iterable[Draft | schema.Instance]],
     *,
     lifted: Collection[str] = (),
-) -> Iterator[Draft | Rejected]:
+) -> Iterator[Draft | schema.Instance | Rejected]:
     """Yields what `convert(place, row)` makes of each row of a split's files, and what is wrong with the others.
 
     A row that fails gives nothing, even if it had begun to give drafts.

@@ -30,7 +30,7 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
         common = vqa_files.most_common(given)
         return vqa_files.draft(folder, row, files.pictures, skill="okvqa", outputs=common, references=given)
 
-    yield from adapters.converted(vqa_files.joined(folder, files, SPEC, split, seed=seed), draft)
+    yield from adapters.converted(vqa_files.joined(folder, files, SPEC, split=split, seed=seed), draft)
 
 
 def _raw_files() -> Iterator[RawFile]:

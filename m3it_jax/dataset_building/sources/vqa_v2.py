@@ -24,7 +24,7 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
         return
     folder = raw.RawFolder(SPEC, assets)
     files = _FILES[split]
-    rows = vqa_files.joined(folder, files, SPEC, split, seed=seed)
+    rows = vqa_files.joined(folder, files, SPEC, split=split, seed=seed)
     wanted = {row["image_id"] for _, row in rows if isinstance(row, dict) and isinstance(row.get("image_id"), int)}
     captions = vqa_files.captions(folder, files.pictures, wanted)
 
@@ -68,9 +68,7 @@ SPEC = SourceSpec(
                 "{annotations: [{question_id, multiple_choice_answer, answers: [{answer}] (ten), ...}]}",
                 url=f"{_ZIPS}/v2_Annotations_Train_mscoco.zip",
             ),
-            RawFile(
-                _FILES["validation"].questions, "214,354 questions", url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip"
-            ),
+            RawFile(_FILES["validation"].questions, "214,354 questions", url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip"),
             RawFile(
                 _FILES["validation"].annotations, "their annotations", url=f"{_ZIPS}/v2_Annotations_Val_mscoco.zip"
             ),

@@ -65,7 +65,6 @@ SPEC = SourceSpec(
         selection="30,001 questions drawn from the balanced train file and 5,001 from the balanced validation file. "
         "The short answer is the answer; the publisher's full sentence is a second reference.",
         known_from=(
-            "cs.stanford.edu/people/dorarad/gqa/download.html (files and keys)",
             "google-research/big_vision, datasets/gqa/gqa.py (addresses, keys, 943,000 and 132,062 questions)",
         ),
         unverified=(

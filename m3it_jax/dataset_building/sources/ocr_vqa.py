@@ -90,10 +90,10 @@ SPEC = SourceSpec(
         ),
         selection="11,414 questions drawn from the publisher's split 1 and 4,940 from its split 2.",
         known_from=(
-            "ocr-vqa.github.io (dataset.json and loadDataset.py)",
-            "open-mmlab/mmpretrain, datasets/ocr_vqa.py (keys questions and answers; splits 1, 2, 3)",
+            "open-mmlab/mmpretrain, mmpretrain/datasets/ocr_vqa.py (an example row, splits 1, 2, 3, names of pictures)",
         ),
         unverified=(
+            "That the publisher's script, loadDataset.py, puts the pictures into images/.",
             "How the paper drew 11,414 and 4,940 rows; we draw single questions by seed, book and number.",
             "Whether the paper paraphrased these answers; the publisher ships no OCR texts that could help.",
         ),

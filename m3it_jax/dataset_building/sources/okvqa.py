@@ -68,8 +68,8 @@ SPEC = SourceSpec(
         selection="All questions of the train and the validation file. The most common raw answer is the answer, all "
         "ten raw answers are references.",
         known_from=(
-            "okvqa.allenai.org/download.html (files)",
-            "google-research/big_vision, datasets/okvqa/okvqa.py (files, keys, ten answers)",
+            "google-research/big_vision, datasets/okvqa/okvqa.py (addresses from okvqa.allenai.org, files, keys, ten "
+            "answers)",
             "M3IT paper, Table 7: 9,009 and 5,046 are all questions",
         ),
         unverified=("Whether the paper took the stemmed answer or the raw one; we take the raw one.",),

@@ -78,9 +78,7 @@ def publisher_id(name: str) -> Callable[[Placed], str]:
     return key
 
 
-def drawn(
-    rows: Iterable[Row], spec: SourceSpec, split: str, *, seed: int, key: Callable[[Row], str]
-) -> Iterator[Row]:
+def drawn(rows: Iterable[Row], spec: SourceSpec, split: str, *, seed: int, key: Callable[[Row], str]) -> Iterator[Row]:
     """Yields at most as many rows as the paper's Table 7 has in the split, drawn by seed and `key` of each row.
 
     Rows are drawn before they are looked at: bad ones keep their true share among those drawn.

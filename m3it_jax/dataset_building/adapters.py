@@ -79,27 +79,26 @@ def shuffled(options: Sequence[str], *, seed: int, name: str, key: str) -> tuple
 Placed = tuple[str, Any] | Rejected
 
 
-def publisher_id(name: str) -> Callable[[Any], str]:
-    """Returns a function: row -> the publisher's id of it, its field `name`; empty for what is no row."""
-    return lambda row: str(row.get(name)) if isinstance(row, Mapping) else ""
+def publisher_id(name: str) -> Callable[[Placed], str]:
+    """Returns a function: row -> the publisher's id of it, its field `name`; its place if it has none."""
+
+    def key(row: Placed) -> str:
+        if isinstance(row, Rejected):
+            return row.place
+        place, fields = row
+        return str(fields[name]) if isinstance(fields, Mapping) and name in fields else place
+
+    return key
 
 
-def drawn(
-    rows: Iterable[Placed], spec: SourceSpec, split: str, *, seed: int, key: Callable[[Any], str]
-) -> Iterator[Placed]:
+def drawn(rows: Iterable[Row], spec: SourceSpec, split: str, *, seed: int, key: Callable[[Row], str]) -> Iterator[Row]:
     """Yields at most as many rows as the paper's Table 7 has in the split, drawn by seed and `key` of each row.
 
     Rows are drawn before they are looked at: bad ones keep their true share among those drawn.
     """
     number = spec.published.counts[split] if spec.published else 0
     if number:
-        yield from sample(
-            rows,
-            number,
-            seed=seed,
-            name=f"{spec.name}/{split}",
-            key=lambda row: row.place if isinstance(row, Rejected) else key(row[1]),
-        )
+        yield from sample(rows, number, seed=seed, name=f"{spec.name}/{split}", key=key)
 
 
 def converted(rows: Iterable[Placed], convert: Callable[[Any], Draft]) -> Iterator[Draft | Rejected]:

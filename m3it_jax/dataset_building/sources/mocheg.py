@@ -18,7 +18,7 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
     pictures = _pictures(folder, name)
     rows = _claims(folder, name, pictures)
     drawn = adapters.drawn(rows, SPEC, split, seed=seed, key=adapters.publisher_id("claim_id"))
-    yield from adapters.converted(drawn, lambda row: _draft(folder, row, pictures, name))
+    yield from adapters.converted(drawn, lambda row: _draft(folder, row, pictures, name=name))
 
 
 def _pictures(folder: raw.RawFolder, name: str) -> dict[str, str]:
@@ -43,7 +43,7 @@ def _claims(folder: raw.RawFolder, name: str, pictures: Mapping[str, str]) -> It
             yield place, row
 
 
-def _draft(folder: raw.RawFolder, row: Any, pictures: Mapping[str, str], name: str) -> Draft:
+def _draft(folder: raw.RawFolder, row: Any, pictures: Mapping[str, str], *, name: str) -> Draft:
     claim_id = raw.field(row, "claim_id")
     if not claim_id:
         raise RowError("missing-field", "claim_id is empty")

@@ -107,7 +107,7 @@ def _boxes(folder: raw.RawFolder, name: str, numbers: Sequence[int]) -> tuple[Bo
         if path.stat().st_size > raw.MAX_LINE_BYTES:
             raise RowError("boxes-unreadable", f"{name} has {path.stat().st_size} bytes")
         listed = raw.field(json.loads(path.read_text("utf-8")), "boxes", list)
-        return tuple(tuple(round(listed[number][side]) for side in range(4)) for number in numbers)  # type: ignore[misc]
+        return tuple(tuple(round(listed[number][side]) for side in range(4)) for number in numbers)
     except (OSError, ValueError, RecursionError, IndexError, TypeError, OverflowError) as error:
         raise RowError("boxes-unreadable", f"{name}: {error}") from error
 

@@ -29,11 +29,11 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
 def _questions(folder: raw.RawFolder, name: str) -> Iterator[tuple[str, Any] | Rejected]:
     """Yields a row for each question of each page, without the page's words, which are most of the file."""
     for row in folder.json_lines(name):
-        page = None if isinstance(row, Rejected) else row[1]
-        if not isinstance(page, Mapping) or not isinstance(page.get("qa_data"), list):
+        if isinstance(row, Rejected) or not isinstance(row[1], Mapping) or not isinstance(row[1].get("qa_data"), list):
             yield row
             continue
-        place, regions = row[0], page.get("bounding_boxes")
+        place, page = row
+        regions = page.get("bounding_boxes")
         if isinstance(regions, list):
             regions = [
                 {key: region.get(key) for key in ("id", "shape")} if isinstance(region, Mapping) else region

@@ -1,5 +1,6 @@
 """Winoground: which of two captions with the same words fits a picture? Two pictures of each example."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +18,10 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
     folder = raw.RawFolder(SPEC, assets)
     for number in (0, 1):
         rows = folder.json_lines(EXAMPLES)
-        yield from adapters.converted(rows, lambda row, number=number: _draft(folder, row, number))
+        yield from adapters.converted(rows, functools.partial(_draft, folder, number))
 
 
-def _draft(folder: raw.RawFolder, row: Any, number: int) -> Draft:
+def _draft(folder: raw.RawFolder, number: int, row: Any) -> Draft:
     captions = tuple(raw.field(row, f"caption_{place}").strip() for place in (0, 1))
     picture = f"{raw.field(row, f'image_{number}')}.png"
     return Draft(

@@ -5,8 +5,9 @@ from m3it_jax.dataset_building import instructions
 from m3it_jax.dataset_building.sources import mocheg
 
 
-def test_a_claim_is_one_record_with_its_first_picture_of_evidence(instances, raw) -> None:
+def test_a_claim_is_one_record_with_its_first_picture_of_evidence(instances, drafts, raw) -> None:
     first, second = instances("mocheg", "train")
+    assert len(drafts("mocheg", "train")) == 2
     assert first.inputs == "A blue ball was found on the town square." and first.outputs == "supported"
     assert first.images == ((raw / "mocheg/train/images/03021-proof-01-square.jpg").read_bytes(),)
     assert second.outputs == "refuted" and second.meta["origin"] == "3022"

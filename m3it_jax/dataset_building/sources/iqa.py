@@ -59,8 +59,8 @@ SPEC = SourceSpec(
     citation="Duanmu et al., Quantifying Visual Image Quality: A Bayesian View, Annual Review of Vision Science 2021; "
     "Hosu et al., KonIQ-10k, IEEE TIP 2020",
     url="https://github.com/icbcbicc/IQA-Dataset",
-    known_problems="Not the paper's selection, which is not published. Two pictures whose scores lie next to each "
-    "other at the border of two grades get different answers; meta.score holds the score.",
+    known_problems="Not the paper's selection, which is not published. No score reaches 4.5, so `excellent` is an "
+    "option that is never right; meta.score holds the score.",
     published=Published(
         held_out=False,
         counts=_COUNTS,

@@ -42,6 +42,7 @@ class Order:
       pick: Which frames of a video are taken.
       allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of a split's rows (0..1) that may be bad before the build stops.
+      beam_options: Apache Beam's own command line, if Beam is to make the records; None takes processes.
       settings: What else decides the records, as JSON: a finished source that was built otherwise is not taken.
     """
 
@@ -57,6 +58,7 @@ class Order:
     pick: FramePick = video.uniform
     allow: tuple[str, ...] = ()
     max_bad: float = 1.0
+    beam_options: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def rows(self, spec: SourceSpec) -> int:
@@ -128,7 +130,7 @@ def _check_folder(order: Order) -> None:
     for spec in order.specs:
         if _finished(order, spec):
             made = _provenance(order, spec.name, spec.version)
-            for name, value in order.decided_by().items():
+            for name, value in {**order.decided_by(), **spec.settings}.items():
                 if made.get(name) != value:
                     raise errors.UserError(
                         f"{order.out / spec.name}: was built with {name} {made.get(name)}, not {value}; "
@@ -234,7 +236,13 @@ def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dic
                     max_bad=order.max_bad,
                     on_record=_count,
                 )
-                builder.build(stream, order.out, decided_by=order.decided_by(), on_train=add)
+                builder.build(
+                    stream,
+                    order.out,
+                    decided_by=order.decided_by(),
+                    on_train=add,
+                    beam_options=order.beam_options,
+                )
             found[spec.name] = dict(lines)
     return found
 

@@ -297,3 +297,15 @@ def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
         wanted = " or ".join(each.__name__ for each in kinds)
         raise RowError("wrong-type", f"field {name!r} is {type(value).__name__}, must be {wanted}")
     return value
+
+
+def part(content: Any, name: str, kind: type | tuple[type, ...], *, file: str) -> Any:
+    """Returns what a whole file, already read, holds under a name that no row can do without.
+
+    Raises:
+      UserError: it holds no such thing.
+    """
+    try:
+        return field(content, name, kind)
+    except RowError as error:
+        raise errors.UserError(f"{file}: {error}; get the file again") from error

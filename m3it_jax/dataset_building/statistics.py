@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from m3it_jax import licences, schema
+from m3it_jax.dataset_building import instruction_report
 
 
 class Collector:
@@ -79,6 +80,9 @@ def report(manifest: Mapping[str, Any], sources: Mapping[str, Mapping[str, dict[
             for name, splits in sources.items()
         },
         "totals": {name: dict(sorted(counts.items())) for name, counts in totals.items()},
+        "instructions": instruction_report.report(
+            {name: manifest["sources"][name].get("instructions", []) for name in sources}
+        ),
     }
 
 
@@ -93,6 +97,21 @@ def table(told: Mapping[str, Any]) -> str:
             counts = str(seen["records"]), str(seen["images"]), str(seen["image_bytes"] // 1000)
             rows.append((name, split, source["task"], *counts, *sizes))
     lines = [aligned(rows)]
+    bank = told["instructions"]
+    columns = ("instructions of", "number", "tokens", "edits", "openings", "verbs", "slots", "nearly alike", "forms")
+    pools = [columns]
+    for name, pool in bank["pools"].items():
+        forms = ", ".join(f"{form} {number}" for form, number in pool["forms"].items())
+        length = f"{pool['length']['mean']} +- {pool['length']['std']}"
+        counts = (pool["instructions"], length, pool["distance"], pool["openings"], pool["verbs"])
+        pools.append((name, *map(str, counts), " ".join(pool["slots"]) or "-", str(len(pool["nearly_alike"])), forms))
+    if bank["pools"]:
+        mean, std = bank["length"]["paper"]
+        lines += ["", aligned(pools)]
+        lines.append(
+            f"{bank['different']} different instructions of {bank['length']['mean']} +- {bank['length']['std']} tokens "
+            f"(the paper's 400: {mean} +- {std})"
+        )
     for name, counts in told["totals"].items():
         lines.append(f"records by {name}: " + ", ".join(f"{key} {number}" for key, number in counts.items()))
     return "\n".join(lines)

@@ -110,11 +110,13 @@ def order(
     frames: str = "uniform",
     allow: tuple[str, ...] = (),
     max_bad: float = 0.05,
+    beam_options: tuple[str, ...] | None = None,
 ) -> Order:
     """Returns the order that builds the named sources, all 40 if none is named, from `raw_folder/<source>/`.
 
     Sources whose licence does not allow what `allow` asks for are left out; `loss` tells which.
-    `frames` is a key of `video.PICKS`; `max_bad` the share of a split's rows (0..1) that may be bad.
+    `frames` is a key of `video.PICKS`; `max_bad` the share of a split's rows (0..1) that may be bad;
+    `beam_options` is Beam's own command line, None takes processes.
 
     Raises:
       UserError: there is no such source, or a raw file that one cannot do without is missing.
@@ -141,5 +143,6 @@ def order(
         pick=pick,
         allow=allow,
         max_bad=max_bad,
+        beam_options=beam_options,
         settings={"frames": frames},
     )

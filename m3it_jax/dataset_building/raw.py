@@ -21,6 +21,7 @@ MAX_LINE_BYTES = 32 * 1024 * 1024  # CHOICE: one row of text; rows that hold pic
 
 _ENCODING = "utf-8-sig"  # some publishers' files begin with a byte order mark
 
+# Why not ijson: it keeps a path for each level, so a damaged file of 100,000 brackets takes all memory there is.
 # What stands before an element of a JSON list and before a member of an object, where either ends, and what stands
 # behind a whole value.
 _BEFORE = {

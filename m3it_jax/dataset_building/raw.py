@@ -184,8 +184,8 @@ class RawFolder:
         try:
             with open(path, encoding=_ENCODING, newline="") as file:
                 # A quote inside a tab-separated text is a quote.
-                quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-                reader = csv.DictReader(file, fieldnames=fields or None, delimiter=delimiter, quoting=quoting)
+                quoting: Any = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+                reader = csv.DictReader(file, fieldnames=list(fields) or None, delimiter=delimiter, quoting=quoting)
                 for row in reader:
                     yield f"{name}:{reader.line_num}", row
         except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -31,11 +31,11 @@ def test_a_test_whose_answers_the_publisher_keeps_is_no_fault(raw, tmp_path):
         {"text-vqa": tmp_path / "text-vqa"},
         0,
         max_bad=0.05,
-        on_rejected=lambda split, row: told.append((split, row.place)),
+        on_rejected=lambda split, row: told.append((row.reason, row.place)),
     )
     assert list(stream.instances("test")) == []
-    assert stream.rejected == {"answer-withheld": 50}
-    assert told[49] == ("test", "TextVQA_0.5.1_test.json: data[49]")
+    assert [reason for reason, _ in told] == ["answer-withheld"] * 50
+    assert told[49] == ("answer-withheld", "TextVQA_0.5.1_test.json: data[49]")
 
 
 def test_test_and_ocr_files_may_be_missing(drafts, raw, tmp_path):

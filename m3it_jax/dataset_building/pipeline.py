@@ -197,7 +197,7 @@ def instance_of(
             raise RowError("bad-text", f"{text[:80]!r} holds a lone surrogate and cannot be written as UTF-8")
     brought = [draft.instruction] if draft.instruction else []
     record_id = schema.content_id(spec.name, draft.skill, draft.inputs, draft.outputs, *slots, *brought, *images)
-    instruction = draft.instruction or instructions.choose(instructions.pool(spec.pool), seed, record_id)
+    instruction = draft.instruction or instructions.choose(instructions.of(spec), seed, record_id)
     try:
         instruction = prompts.fill_slots(instruction, draft.slots)
     except KeyError as error:

@@ -193,6 +193,8 @@ class SourceSpec:
       url: Where it comes from.
       packages: npm packages that it reads.
       known_problems: What a user should know before use.
+      instructions: Its instructions, where they are not in the bank: an import or a copy brings its own.
+      settings: What decides its records beside the order, as JSON: what it is imported or copied from.
       published: What is known of it, if it is one of M3IT's 40.
     """
 
@@ -208,4 +210,6 @@ class SourceSpec:
     url: str = ""
     packages: tuple[str, ...] = ()
     known_problems: str = ""
+    instructions: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: Published | None = None

@@ -25,7 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 # In tests, the shapes in the signatures of the models are checked at each call.
 install_import_hook("m3it_jax.models", "beartype.beartype")
 
-pytest_plugins = ["data_folder"]
+pytest_plugins = ["built_folder", "data_folder", "fake_endpoint"]
 
 _CONNECT = socket.socket.connect
 _LOCAL = ("127.", "localhost", "::1")

@@ -1,6 +1,5 @@
 """The folder with a publisher's own files: names are checked, damaged rows are told, pictures are read when needed."""
 
-import codecs
 import contextlib
 import csv
 import dataclasses
@@ -8,11 +7,10 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
-
-import ijson
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
 
 from m3it_jax import errors, schema
 from m3it_jax.dataset_building.specification import Assets, FramePick, Rejected, RowError, SourceSpec
@@ -22,6 +20,18 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 MAX_LINE_BYTES = 32 * 1024 * 1024  # CHOICE: one row of text; rows that hold pictures are read by `interchange`
 
 _ENCODING = "utf-8-sig"  # some publishers' files begin with a byte order mark
+
+# Why not ijson: it keeps a path for each level, so a damaged file of 100,000 brackets takes all memory there is.
+# What stands before an element of a JSON list and before a member of an object, where either ends, and what stands
+# behind a whole value.
+_BEFORE = {
+    "[": re.compile(r"\s*[\[,](?=\s*[^\s\]])\s*"),
+    "{": re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*'),
+}
+_END = re.compile(r"\s*[\[{]?\s*[\]}]")
+_AFTER = re.compile(r"\s*[,\]}]")
+_MAX_HEAD = 1000  # characters of a list's name, colon and blanks
+_CHUNK = 1 << 20  # characters read at a time; larger gains nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,16 +122,14 @@ class RawFolder:
             raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
 
     def json_elements(self, name: str, key: str = "") -> Iterator[tuple[str, Any]]:
-        """Yields (place, element) for the list at `key` of a JSON file, or for a file that is a list.
+        """Yields (place, element) for the list under `key` of a JSON file, or for a file that is a list.
 
-        A list inside of objects has their names before its own: `data.dialogs`. Only one element at a time is in
-        memory: some publishers ship gigabytes as one object.
+        Only one element at a time is in memory: some publishers ship gigabytes as one object.
 
         Raises:
           UserError: the file is missing, no JSON, or has no such list.
         """
-        prefix = f"{key}.item" if key else "item"
-        for number, value in enumerate(self._streamed(name, ijson.items, prefix, begin=(key, "start_array"))):
+        for number, (_, value) in enumerate(self._streamed(name, key, "[")):
             yield f"{name}: {key}[{number}]", value
 
     def json_members(self, name: str) -> Iterator[tuple[str, Any]]:
@@ -130,26 +138,16 @@ class RawFolder:
         Raises:
           UserError: the file is missing, or no JSON object.
         """
-        yield from self._streamed(name, ijson.kvitems, "", begin=("", "start_map"))
+        for before, value in self._streamed(name, "", "{"):
+            yield json.loads(before[1]), value
 
-    def _streamed(self, name: str, read: Callable, prefix: str, *, begin: tuple[str, str]) -> Iterator[Any]:
+    def _streamed(self, name: str, key: str, opening: str) -> Iterator[tuple[re.Match[str], Any]]:
         path = self.path(name)
-        found = False
         try:
-            with open(path, "rb") as file:
-                _skip_mark(file)
-                for value in read(file, prefix, use_float=True):
-                    found = True
-                    yield value
-                if not found:
-                    file.seek(0)
-                    _skip_mark(file)
-                    found = any((where, event) == begin for where, event, _ in ijson.parse(file))
-        except (OSError, ValueError, ijson.JSONError, RecursionError) as error:
-            told = " ".join(str(error).split())[:200]  # ijson draws an arrow below the place
-            raise errors.UserError(f"{path}: cannot be read ({told}); get the file again") from error
-        if not found:
-            raise errors.UserError(f"{path}: has no list or object {begin[0] or 'as a whole'}; get the file again")
+            with open(path, encoding=_ENCODING) as file:
+                yield from _json_values(file, key, opening)
+        except (OSError, ValueError, RecursionError) as error:
+            raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
 
     def lines(self, name: str) -> Iterator[tuple[str, str]]:
         """Yields (place, line without its end) for each line of a text file that is not blank.
@@ -186,17 +184,53 @@ class RawFolder:
         try:
             with open(path, encoding=_ENCODING, newline="") as file:
                 # A quote inside a tab-separated text is a quote.
-                quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-                reader = csv.DictReader(file, fieldnames=fields or None, delimiter=delimiter, quoting=quoting)
+                quoting: Any = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+                reader = csv.DictReader(file, fieldnames=list(fields) or None, delimiter=delimiter, quoting=quoting)
                 for row in reader:
                     yield f"{name}:{reader.line_num}", row
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
 
 
-def _skip_mark(file: BinaryIO) -> None:
-    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-        file.seek(0)
+def _json_values(file: TextIO, key: str, opening: str) -> Iterator[tuple[re.Match[str], Any]]:
+    """Yields (what stands before it, value) for each value of a list (`opening` is `[`) or object (`{`).
+
+    It is the one under `key`, wherever that stands, or the whole file if `key` is empty.
+
+    Raises:
+      ValueError: there is no such list or object, or it is damaged.
+    """
+    decoder = json.JSONDecoder()
+    text, place = _begin(file, key, opening)
+    while not _END.match(text, place):
+        if found := _BEFORE[opening].match(text, place):
+            with contextlib.suppress(ValueError):  # cut off, or damaged: more text will tell
+                value, stop = decoder.raw_decode(text, found.end())
+                if _AFTER.match(text, stop):  # a number might go on
+                    yield found, value
+                    place = stop
+                    continue
+        more = file.read(_CHUNK)
+        if not more or len(text) - place > MAX_LINE_BYTES:
+            raise ValueError(f"is damaged at {text[place : place + 40]!r}")
+        text, place = text[place:] + more, 0
+
+
+def _begin(file: TextIO, key: str, opening: str) -> tuple[str, int]:
+    """Returns text of a file and the place in it where the list or object begins."""
+    text = file.read(_CHUNK)
+    if not key:
+        if not text.lstrip().startswith(opening):
+            raise ValueError(f"does not begin with {opening}")
+        return text, 0
+    # A quotation mark inside a text has a backslash before it.
+    wanted = re.compile(rf"(?<!\\){re.escape(json.dumps(key))}\s*:\s*(?={re.escape(opening)})")
+    while not (found := wanted.search(text)):
+        more = file.read(_CHUNK)
+        if not more:
+            raise ValueError(f"has no {key!r} that begins with {opening}")
+        text = text[-_MAX_HEAD:] + more  # the name may lie across the border
+    return text, found.end()
 
 
 def _bounded(file: Any) -> Iterator[bytes]:

@@ -193,8 +193,8 @@ class SourceSpec:
       url: Where it comes from.
       packages: npm packages that it reads.
       known_problems: What a user should know before use.
-      instructions: Its instructions, where they are not in the bank: an import brings its own.
-      settings: What decides its records beside the order, as JSON: the files that it is imported from.
+      instructions: Its instructions, where they are not in the bank: an import or a copy brings its own.
+      settings: What decides its records beside the order, as JSON: what it is imported or copied from.
       published: What is known of it, if it is one of M3IT's 40.
     """
 

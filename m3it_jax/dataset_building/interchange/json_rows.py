@@ -39,7 +39,7 @@ def rows(path: pathlib.Path, *, lifted: Collection[str] = ()) -> Iterator[Row]:
     """
     try:
         with open(path, "rb") as file:
-            begin = file.read(_CHUNK).removeprefix(_BOM).lstrip()[:1]
+            begin = file.read(4096).removeprefix(_BOM).lstrip()[:1]
         yield from _array(path) if begin == b"[" else _lines(path, lifted)
     except OSError as error:
         raise errors.UserError(f"{path}: cannot be read ({error.strerror}); get the file again") from error

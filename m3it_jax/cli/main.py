@@ -23,6 +23,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "sources": ("m3it_jax.cli.sources", "tell what the 40 sources of M3IT are and what to fetch for each"),
     "build": ("m3it_jax.cli.build", "build sources of M3IT from their publishers' own files"),
     "check": ("m3it_jax.cli.check", "verify every shard and every record of a data folder"),
+    "repair": ("m3it_jax.cli.repair", "copy every sound record of a damaged data folder and list the lost ones"),
+    "quality": ("m3it_jax.cli.quality", "report faulty records, set them aside, take reviewed ones back"),
     "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),
     "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),

@@ -67,7 +67,15 @@ _FOREIGN = re.compile(
 
 
 def text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
-    """Yields (reason code, explanation) for each rule about a record's texts that it breaks; pictures are not read."""
+    """Yields (reason code, explanation) for each rule about a record's texts that it breaks; pictures are not read.
+
+    What a reviewer has admitted (`meta.admitted`, a list of reasons) is no fault any more.
+    """
+    admitted = instance.meta.get("admitted", ())
+    yield from (problem for problem in _text_problems(instance) if problem[0] not in admitted)
+
+
+def _text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
     options = instance.meta.get("options", ())
     if options and not any(option in instance.outputs for option in options):
         yield "answer-not-an-option", f"outputs {instance.outputs[:80]!r} names none of the {len(options)} options"

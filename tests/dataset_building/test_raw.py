@@ -1,5 +1,7 @@
 import dataclasses
+import json
 import os
+import tracemalloc
 
 import pytest
 
@@ -128,3 +130,56 @@ def test_the_inventory_changes_with_the_files(folder):
     assert raw.inventory(SPEC, assets)[1]["sha256"] != first[1]["sha256"]
     assert raw.missing(SPEC, assets) == ["toys/val2014/"]
     assert raw.missing(SPEC, {}) == ["toys/dataset_coco.json", "toys/train2014/", "toys/val2014/"]
+
+
+ROWS = [{"id": number, "text": 'a " [1, 2] é ' * 3, "more": {"rows": [number]}} for number in range(50)]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 20])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_lists_and_objects_are_read_one_value_at_a_time(files, folder, monkeypatch, chunk, indent):
+    monkeypatch.setattr(raw, "_CHUNK", chunk)
+    named = {"info": {"row": '"rows": [0]', 'x "rows': [0]}, "rows": ROWS, "after": [1]}
+    (folder / "named.json").write_text(json.dumps(named, indent=indent), "utf-8-sig")
+    (folder / "bare.json").write_text(json.dumps(ROWS, indent=indent, ensure_ascii=False))
+    (folder / "members.json").write_text(json.dumps({f"k {row['id']}\n": row for row in ROWS}, indent=indent))
+    assert list(files.json_elements("named.json", "rows")) == [
+        (f"named.json: rows[{row['id']}]", row) for row in ROWS
+    ]  # fmt: skip
+    assert [row for _, row in files.json_elements("named.json", "after")] == [1]
+    assert [row for _, row in files.json_elements("bare.json")] == ROWS
+    assert dict(files.json_members("members.json")) == {f"k {row['id']}\n": row for row in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"), [("[]", []), ("[ ]", []), ("[12]", [12]), ("[1, -2.5e3 ,null]", [1, -2500.0, None])]
+)
+def test_short_lists_are_read(files, folder, text, rows):
+    (folder / "a.json").write_text(text)
+    (folder / "b.json").write_text(f'{{"rows" : {text}}}')
+    assert [row for _, row in files.json_elements("a.json")] == rows
+    assert [row for _, row in files.json_elements("b.json", "rows")] == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"row": []}', '{"rows": 3}', '{"rows": [1, 2', '{"rows": [1 2]}', '{"rows": [{]}', '{"rows": [1,]}',
+     '{"rows": [' + "[" * 100_000, '{"rows": ["' + "x" * 3000 + '"]}'],
+)  # fmt: skip
+def test_a_damaged_list_is_told_in_one_line(files, folder, monkeypatch, text):
+    monkeypatch.setattr(raw, "_CHUNK", 500)
+    monkeypatch.setattr(raw, "MAX_LINE_BYTES", 2000)
+    (folder / "a.json").write_text(text)
+    with pytest.raises(errors.UserError, match="cannot be read .*; get the file again") as caught:
+        list(files.json_elements("a.json", "rows"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_is_not_held_in_memory(files, folder):
+    with open(folder / "a.json", "w") as file:
+        file.write('{"rows": [' + ",".join(json.dumps({"id": n, "text": "x" * 1000}) for n in range(20_000)) + "]}")
+    tracemalloc.start()
+    assert sum(1 for _ in files.json_elements("a.json", "rows")) == 20_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * raw._CHUNK < (folder / "a.json").stat().st_size

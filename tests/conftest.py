@@ -10,6 +10,8 @@ import pytest
 
 # Before JAX picks a backend. Eight small devices, so that a wrong sharding shows on a machine without accelerators.
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Nearly all of the time goes into compiling programs that run for milliseconds; programs that tests start inherit it.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax  # noqa: E402  (after the environment it reads)

@@ -56,6 +56,19 @@ def choice_place(number: int, *, seed: int, name: str, key: str) -> int:
     return rng.fold(seed, "place", name, key) % number
 
 
+def share_of(shares: Mapping[str, int], *, seed: int, name: str, key: str) -> str:
+    """Returns a key of `shares`, at random by seed and key, in proportion to its number.
+
+    Where a publisher has no split of its own, this is one; rows with the same key stay together.
+    """
+    place = rng.fold(seed, "share", name, key) % sum(shares.values())
+    for share, number in shares.items():
+        if place < number:
+            return share
+        place -= number
+    raise AssertionError("a remainder is less than the sum")
+
+
 def shuffled(options: Sequence[str], *, seed: int, name: str, key: str) -> tuple[str, ...]:
     """Returns the options in an order that seed and key decide."""
     order = rng.generator(seed, "options", name, key).permutation(len(options))

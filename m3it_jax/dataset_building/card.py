@@ -29,8 +29,8 @@ def text(manifest: Mapping[str, Any], made: Mapping[str, Mapping[str, Any]], *, 
     lines += ["", "## Licences and sources", ""]
     lines += ["| source | licence | allows | citation | where | known problems |", "|---|---|---|---|---|---|"]
     for name, source in sorted(made.items()):
-        cells = (source["licence"] or "unknown", licences.terms(source["licence"]))
-        cells += tuple(source[key] for key in ("citation", "url", "known_problems"))
+        facts = (source[key] for key in ("citation", "url", "known_problems"))
+        cells = (source["licence"] or "unknown", licences.terms(source["licence"]), *facts)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n" + how
 

@@ -73,7 +73,8 @@ def text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
         yield "answer-not-an-option", f"outputs {instance.outputs[:80]!r} names none of the {len(options)} options"
     if slot := prompts.SLOT.search(instance.instruction):
         yield "broken-slot", f"instruction still holds the slot {slot[0]}"
-    if apologises(instance.outputs):
+    # In a dialogue between people an apology is an answer.
+    if instance.task != "generation" and apologises(instance.outputs):
         yield "apology", f"outputs {instance.outputs[:80]!r} declines to answer"
     for name in ("instruction", "inputs", "outputs"):
         if is_mojibake(getattr(instance, name)):

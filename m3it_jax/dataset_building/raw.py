@@ -21,12 +21,15 @@ MAX_LINE_BYTES = 32 * 1024 * 1024  # CHOICE: one row of text; rows that hold pic
 
 _ENCODING = "utf-8-sig"  # some publishers' files begin with a byte order mark
 
-# What stands before an element of a JSON list and before a member of an object, and where either ends.
+# Why not ijson: it keeps a path for each level, so a damaged file of 100,000 brackets takes all memory there is.
+# What stands before an element of a JSON list and before a member of an object, where either ends, and what stands
+# behind a whole value.
 _BEFORE = {
     "[": re.compile(r"\s*[\[,](?=\s*[^\s\]])\s*"),
     "{": re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*'),
 }
 _END = re.compile(r"\s*[\[{]?\s*[\]}]")
+_AFTER = re.compile(r"\s*[,\]}]")
 _MAX_HEAD = 1000  # characters of a list's name, colon and blanks
 _CHUNK = 1 << 20  # characters read at a time; larger gains nothing
 
@@ -181,8 +184,8 @@ class RawFolder:
         try:
             with open(path, encoding=_ENCODING, newline="") as file:
                 # A quote inside a tab-separated text is a quote.
-                quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-                reader = csv.DictReader(file, fieldnames=fields or None, delimiter=delimiter, quoting=quoting)
+                quoting: Any = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+                reader = csv.DictReader(file, fieldnames=list(fields) or None, delimiter=delimiter, quoting=quoting)
                 for row in reader:
                     yield f"{name}:{reader.line_num}", row
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -203,7 +206,7 @@ def _json_values(file: TextIO, key: str, opening: str) -> Iterator[tuple[re.Matc
         if found := _BEFORE[opening].match(text, place):
             with contextlib.suppress(ValueError):  # cut off, or damaged: more text will tell
                 value, stop = decoder.raw_decode(text, found.end())
-                if stop < len(text):  # a number might go on
+                if _AFTER.match(text, stop):  # a number might go on
                     yield found, value
                     place = stop
                     continue

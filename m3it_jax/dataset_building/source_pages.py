@@ -43,7 +43,9 @@ def entry(spec: SourceSpec) -> dict[str, Any]:
 
 def table(specs: Iterable[SourceSpec]) -> str:
     """Returns the sources as aligned text, one line each."""
-    rows = [("source", "task", "language", "train", "validation", "test", "in stage 2", "licence")]
+    rows: list[tuple[str, ...]] = [
+        ("source", "task", "language", "train", "validation", "test", "in stage 2", "licence")
+    ]
     for spec in specs:
         told = entry(spec)
         counts = (f"{told['counts'][split]:,}" for split in _SPLITS)

@@ -1,7 +1,7 @@
 """Counts, lengths, languages and pictures of written records."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m3it_jax import licences, schema
@@ -99,12 +99,12 @@ def table(told: Mapping[str, Any]) -> str:
     lines = [aligned(rows)]
     bank = told["instructions"]
     columns = ("instructions of", "number", "tokens", "edits", "openings", "verbs", "slots", "nearly alike", "forms")
-    pools = [columns]
+    pools: list[tuple[str, ...]] = [columns]
     for name, pool in bank["pools"].items():
         forms = ", ".join(f"{form} {number}" for form, number in pool["forms"].items())
         length = f"{pool['length']['mean']} +- {pool['length']['std']}"
-        counts = (pool["instructions"], length, pool["distance"], pool["openings"], pool["verbs"])
-        pools.append((name, *map(str, counts), " ".join(pool["slots"]) or "-", str(len(pool["nearly_alike"])), forms))
+        numbers = (pool["instructions"], length, pool["distance"], pool["openings"], pool["verbs"])
+        pools.append((name, *map(str, numbers), " ".join(pool["slots"]) or "-", str(len(pool["nearly_alike"])), forms))
     if bank["pools"]:
         mean, std = bank["length"]["paper"]
         lines += ["", aligned(pools)]
@@ -117,7 +117,7 @@ def table(told: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def aligned(rows: list[tuple[str, ...]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Returns rows of texts, all of one length, as columns of equal width; the last column is as long as it is."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join(

@@ -32,7 +32,7 @@ class Files:
     pictures: str
 
 
-def joined(folder: raw.RawFolder, files: Files, spec: SourceSpec, split: str, *, seed: int) -> list[tuple[str, Any]]:
+def joined(folder: raw.RawFolder, files: Files, spec: SourceSpec, *, split: str, seed: int) -> list[tuple[str, Any]]:
     """Returns (place, row) of the drawn questions; each row is question and annotation in one.
 
     A question without an annotation has no `answers`.

@@ -12,7 +12,7 @@ from m3it_jax.dataset_building import sources
 
 PAGES = pathlib.Path(__file__).parents[2] / "docs" / "sources"
 
-# arXiv 2306.04387, Table 3, as Table 7 adds up (its REA test leaves out Winoground's 800, its Chinese val is 900 short).
+# arXiv 2306.04387, Table 3, as Table 7 adds up: Table 3 leaves out Winoground's 800, its Chinese val is 900 short.
 TOTALS = {
     "captioning": (3, 679_087, 41_462, 27_499),
     "classification": (7, 238_303, 100_069, 21_206),

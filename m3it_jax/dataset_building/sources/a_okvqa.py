@@ -100,7 +100,7 @@ SPEC = SourceSpec(
         selection="All questions of the train and the validation file, one row each: the first rationale, then the "
         "right choice as the answer. All three rationales are references.",
         known_from=(
-            "allenai/aokvqa (README.md: files and keys)",
+            "allenai/aokvqa, README.md (address, keys of a row, pictures of COCO 2017)",
             "google-research/big_vision, datasets/aokvqa/aokvqa.py (files, keys, pictures of COCO 2017)",
             "M3IT's loading script at the hub: `{rationale} So the answer is {answer}.`, one row for each question",
         ),

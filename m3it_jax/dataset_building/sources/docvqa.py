@@ -95,13 +95,14 @@ SPEC = SourceSpec(
         selection="All questions of the train and the validation file. The first answer, or the most common, is the "
         "answer, all are references.",
         known_from=(
-            "rrc.cvc.uab.es/?ch=17, downloads, task 1 (archives train and val; needs a login)",
             "google-research/big_vision, datasets/docvqa/docvqa.py (keys, pictures under train/ and val/)",
             "M3IT paper, Table 7: 39,463 and 5,349 are all questions",
         ),
         unverified=(
             "The place of the question files inside the archives: later releases ship them apart, as "
             "train_v1.0_withQT.json; put them where the table says, under the name there.",
+            "The folder ocr_results/; the form of its files is that of Microsoft's Read service, as public converters "
+            "of DocVQA expect it.",
             "Whether the paper paraphrased these answers.",
         ),
         paraphrase="ocr",

@@ -28,10 +28,10 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
     folder = raw.RawFolder(SPEC, assets)
     name, pictures = _SPLITS[split]
     rows = adapters.drawn(folder.json_elements(ANNOTATIONS, name), SPEC, split, seed=seed, key=_question_id)
-    yield from adapters.converted(rows, lambda row: _draft(folder, row, name, pictures))
+    yield from adapters.converted(rows, lambda row: _draft(folder, row, name=name, pictures=pictures))
 
 
-def _draft(folder: raw.RawFolder, row: Any, name: str, pictures: str) -> Draft:
+def _draft(folder: raw.RawFolder, row: Any, *, name: str, pictures: str) -> Draft:
     image_id = str(raw.field(row, "image_id", (str, int)))
     if not (image_id.isascii() and image_id.isdigit() and len(image_id) <= 12):
         raise RowError("wrong-type", f"field 'image_id' is {image_id!r}, must be a number of COCO")

@@ -15,12 +15,12 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
         return
     folder = raw.RawFolder(SPEC, assets)
     name = _FILES[split]
-    rows = ((f"{name}: {question_id}", (question_id, row)) for question_id, row in folder.json_members(name))
-    rows = adapters.drawn(rows, SPEC, split, seed=seed, key=lambda row: row[1][0])
-    yield from adapters.converted(rows, lambda row: _draft(folder, *row, name.split("_")[0]))
+    members = ((f"{name}: {question_id}", (question_id, row)) for question_id, row in folder.json_members(name))
+    rows = adapters.drawn(members, SPEC, split, seed=seed, key=lambda member: member[1][0])
+    yield from adapters.converted(rows, lambda member: _draft(folder, *member, name=name.split("_")[0]))
 
 
-def _draft(folder: raw.RawFolder, question_id: str, row: Any, name: str) -> Draft:
+def _draft(folder: raw.RawFolder, question_id: str, row: Any, *, name: str) -> Draft:
     answer, sentence = raw.field(row, "answer").strip(), raw.field(row, "fullAnswer").strip()
     picture = f"{raw.field(row, 'imageId')}.jpg"
     return Draft(
@@ -65,7 +65,6 @@ SPEC = SourceSpec(
         selection="30,001 questions drawn from the balanced train file and 5,001 from the balanced validation file. "
         "The short answer is the answer; the publisher's full sentence is a second reference.",
         known_from=(
-            "cs.stanford.edu/people/dorarad/gqa/download.html (files and keys)",
             "google-research/big_vision, datasets/gqa/gqa.py (addresses, keys, 943,000 and 132,062 questions)",
         ),
         unverified=(

@@ -28,7 +28,7 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
         return
     folder = raw.RawFolder(SPEC, assets)
     rows = adapters.drawn(_questions(folder, _SPLITS[split]), SPEC, split, seed=seed, key=_key)
-    yield from adapters.converted(rows, lambda row: _draft(folder, *row))
+    yield from adapters.converted(rows, lambda asked: _draft(folder, asked))
 
 
 def _questions(folder: raw.RawFolder, wanted: int) -> Iterator[adapters.Placed]:
@@ -47,7 +47,8 @@ def _key(row: adapters.Placed) -> str:
     return row.place if isinstance(row, Rejected) else row[0]
 
 
-def _draft(folder: raw.RawFolder, book: str, row: Any, number: int) -> Draft:
+def _draft(folder: raw.RawFolder, asked: tuple[str, Any, int]) -> Draft:
+    book, row, number = asked
     question, answers = row["questions"][number], raw.field(row, "answers", list)
     if number >= len(answers) or not isinstance(answers[number], str) or not isinstance(question, str):
         raise RowError("no-answer", f"question {number} has no answer that is text")
@@ -89,10 +90,10 @@ SPEC = SourceSpec(
         ),
         selection="11,414 questions drawn from the publisher's split 1 and 4,940 from its split 2.",
         known_from=(
-            "ocr-vqa.github.io (dataset.json and loadDataset.py)",
-            "open-mmlab/mmpretrain, datasets/ocr_vqa.py (keys questions and answers; splits 1, 2, 3)",
+            "open-mmlab/mmpretrain, mmpretrain/datasets/ocr_vqa.py (an example row, splits 1, 2, 3, names of pictures)",
         ),
         unverified=(
+            "That the publisher's script, loadDataset.py, puts the pictures into images/.",
             "How the paper drew 11,414 and 4,940 rows; we draw single questions by seed, book and number.",
             "Whether the paper paraphrased these answers; the publisher ships no OCR texts that could help.",
         ),

@@ -30,7 +30,7 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
         common = vqa_files.most_common(given)
         return vqa_files.draft(folder, row, files.pictures, skill="okvqa", outputs=common, references=given)
 
-    yield from adapters.converted(vqa_files.joined(folder, files, SPEC, split, seed=seed), draft)
+    yield from adapters.converted(vqa_files.joined(folder, files, SPEC, split=split, seed=seed), draft)
 
 
 def _raw_files() -> Iterator[RawFile]:
@@ -68,8 +68,8 @@ SPEC = SourceSpec(
         selection="All questions of the train and the validation file. The most common raw answer is the answer, all "
         "ten raw answers are references.",
         known_from=(
-            "okvqa.allenai.org/download.html (files)",
-            "google-research/big_vision, datasets/okvqa/okvqa.py (files, keys, ten answers)",
+            "google-research/big_vision, datasets/okvqa/okvqa.py (addresses from okvqa.allenai.org, files, keys, ten "
+            "answers)",
             "M3IT paper, Table 7: 9,009 and 5,046 are all questions",
         ),
         unverified=("Whether the paper took the stemmed answer or the raw one; we take the raw one.",),

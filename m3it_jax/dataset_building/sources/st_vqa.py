@@ -66,11 +66,12 @@ SPEC = SourceSpec(
         "test: a test row without answers is set aside as `answer-withheld`, which counts as no fault. The first "
         "answer, or the most common, is the answer, all are references.",
         known_from=(
-            "rrc.cvc.uab.es/?ch=11, downloads (names of files and archives; needs a login)",
-            "google-research/big_vision, datasets/stvqa/stvqa.py (keys, 26,074 and 4,070 questions, no test answers, "
-            "small pictures of COCO-Text)",
+            "google-research/big_vision, datasets/stvqa/stvqa.py (files, keys, 26,074 and 4,070 questions, no test "
+            "answers, small pictures of COCO-Text)",
+            "public download notes that quote rrc.cvc.uab.es (ST-VQA.tar.gz, test_task3_imgs.tar.gz; needs a login)",
         ),
         unverified=(
+            "That ST-VQA.tar.gz unpacks to coco-text/ and the other collections without a folder above them.",
             "Into which folder the archive of test pictures unpacks; we look in test_task3_imgs/.",
             "Which answers the paper's 4,070 test rows have, since the publisher gives none.",
             "Whether the paper paraphrased these answers; the publisher ships no OCR texts that could help.",

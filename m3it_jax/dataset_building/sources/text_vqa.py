@@ -102,8 +102,8 @@ SPEC = SourceSpec(
         "its test: a test row without answers is set aside as `answer-withheld`, which counts as no fault. The most "
         "common of the ten answers is the answer, all ten are references.",
         known_from=(
-            "textvqa.org/dataset (files)",
-            "google-research/big_vision, datasets/textvqa/textvqa.py (files, keys, no answers in the test file)",
+            "google-research/big_vision, datasets/textvqa/textvqa.py (addresses, files, keys, no answers in the test "
+            "file, pictures that lie on their side)",
         ),
         unverified=(
             "Why the paper has 27,113 of 34,602 train rows; we draw by seed and question id.",

@@ -51,20 +51,11 @@ SPEC = SourceSpec(
         raw=(
             RawFile(
                 "train.jsonl",
-                "1,190 lines: {id, kilt_id, wikidata_id, url, image, input, output: {original_answer, answer (all "
-                "aliases)}}",
-                url="https://huggingface.co/datasets/PaulLerner/viquae_dataset/resolve/main/train.jsonl",
+                "from huggingface.co/datasets/PaulLerner/viquae_dataset, 1,190 lines: {id, kilt_id, wikidata_id, url, "
+                "image, input, output: {original_answer, answer (all aliases)}}",
             ),
-            RawFile(
-                "validation.jsonl",
-                "1,250 lines",
-                url="https://huggingface.co/datasets/PaulLerner/viquae_dataset/resolve/main/validation.jsonl",
-            ),
-            RawFile(
-                "test.jsonl",
-                "1,257 lines",
-                url="https://huggingface.co/datasets/PaulLerner/viquae_dataset/resolve/main/test.jsonl",
-            ),
+            RawFile("validation.jsonl", "1,250 lines"),
+            RawFile("test.jsonl", "1,257 lines"),
             RawFile(
                 "images/",
                 "pictures of 512 pixels width, from images.tar.gz",

@@ -67,9 +67,7 @@ def _story(story_id: str, rows: list[tuple[str, Any]]) -> dict[str, Any]:
             for _, row in rows
         )
         if len({order for order, *_ in parts}) != NUM_PHOTOGRAPHS or len(parts) != NUM_PHOTOGRAPHS:
-            raise RowError(
-                "incomplete-story", f"story {story_id} has {len(parts)} sentences, must be {NUM_PHOTOGRAPHS}"
-            )
+            raise RowError("incomplete-story", f"story {story_id} must have {NUM_PHOTOGRAPHS} sentences in an order")
     except RowError as error:
         return {**story, "problem": (error.reason, str(error))}
     _, photographs, texts, albums = zip(*parts, strict=True)

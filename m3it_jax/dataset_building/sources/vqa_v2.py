@@ -24,7 +24,7 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
         return
     folder = raw.RawFolder(SPEC, assets)
     files = _FILES[split]
-    rows = vqa_files.joined(folder, files, SPEC, split, seed=seed)
+    rows = vqa_files.joined(folder, files, SPEC, split=split, seed=seed)
     wanted = {row["image_id"] for _, row in rows if isinstance(row, dict) and isinstance(row.get("image_id"), int)}
     captions = vqa_files.captions(folder, files.pictures, wanted)
 
@@ -68,9 +68,7 @@ SPEC = SourceSpec(
                 "{annotations: [{question_id, multiple_choice_answer, answers: [{answer}] (ten), ...}]}",
                 url=f"{_ZIPS}/v2_Annotations_Train_mscoco.zip",
             ),
-            RawFile(
-                _FILES["validation"].questions, "214,354 questions", url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip"
-            ),
+            RawFile(_FILES["validation"].questions, "214,354 questions", url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip"),
             RawFile(
                 _FILES["validation"].annotations, "their annotations", url=f"{_ZIPS}/v2_Annotations_Val_mscoco.zip"
             ),
@@ -87,12 +85,14 @@ SPEC = SourceSpec(
         selection="30,000 questions drawn from the train file and 30,000 from the validation file. The most common of "
         "the ten answers is the answer, all ten are references.",
         known_from=(
-            "visualqa.org/download.html and visualqa.org/vqa_dataset_format (files and keys)",
+            "google-research/big_vision, datasets/vqa/vqa.py (addresses, files, keys, names of pictures)",
+            "phiyodr/vqaloader, README.md (443,757 and 214,354 questions)",
             "M3IT paper, Table 7 (counts), Table 8 (the paraphraser sees a caption of the picture)",
         ),
         unverified=(
             "How the paper drew its 30,000 questions; we draw by seed and question id.",
             "Which of COCO's five captions the paraphraser saw; we take the first.",
+            "The layout of COCO's caption files, which were not at hand.",
         ),
         paraphrase="caption",
         fallback="The answer is {}",

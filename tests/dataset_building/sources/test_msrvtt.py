@@ -19,11 +19,17 @@ def test_a_record_is_eight_frames_and_one_caption(instances):
     assert red == sorted(red) and red[-1] - red[0] > 20  # the box moves to the right
 
 
-def test_validation_is_the_9k_list_without_the_7k_list_and_test_has_the_listed_caption(instances):
+def test_validation_is_the_9k_list_without_the_7k_list(instances):
     assert [record.meta["group"] for record in instances("msrvtt", "validation")] == ["video4003"]
-    (record,) = instances("msrvtt", "test")
-    assert record.outputs == "a purple box slides to the left" == record.meta["references"][0]
-    assert record.meta["origin_split"] == "test 1k-A"
+
+
+def test_a_test_video_has_the_listed_caption_and_others_one_at_random(drafts):
+    tested = [row for seed in range(20) for row in drafts("msrvtt", "test", seed=seed)]
+    assert (
+        {row.outputs for row in tested} == {"a purple box slides to the left"} == {row.references[0] for row in tested}
+    )
+    assert {row.origin_split for row in tested} == {"test 1k-A"}
+    assert len({row.outputs for seed in range(20) for row in drafts("msrvtt", "validation", seed=seed)}) == 2
 
 
 def test_the_sample_has_the_papers_number(drafts, monkeypatch):

@@ -46,7 +46,8 @@ def test_damaged_stories_are_named(drafts, raw, tmp_path):
     file = tmp_path / "vist" / "sis" / "train.story-in-sequence.json"
     data = json.loads(file.read_text())
     data["annotations"][0][0]["original_text"] = None  # of story 45001
-    data["annotations"] = [*data["annotations"][:-1], 7, [{"story_id": 5}]]  # story 45002 lacks its end
+    twice = [[{**entry[0], "story_id": "45003", "worker_arranged_photo_order": 1}] for entry in data["annotations"][5:]]
+    data["annotations"] = [*data["annotations"][:-1], 7, [{"story_id": 5}], *twice]  # story 45002 lacks its end
     file.write_text(json.dumps(data))
     found = drafts("vist", "train", raw=tmp_path)
     assert not any(isinstance(row, Draft) for row in found)
@@ -56,4 +57,5 @@ def test_damaged_stories_are_named(drafts, raw, tmp_path):
         (f"{place}[5]", "incomplete-story"),
         (f"{place}[9]", "wrong-type"),
         (f"{place}[10]", "missing-field"),
+        (f"{place}[11]", "incomplete-story"),
     }

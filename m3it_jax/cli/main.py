@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "build": ("m3it_jax.cli.build", "build sources of M3IT from their publishers' own files"),
     "check": ("m3it_jax.cli.check", "verify every shard and every record of a data folder"),
     "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),
+    "paraphrase": ("m3it_jax.cli.paraphrase", "turn short answers into full sentences by a text model"),
     "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),

@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "repair": ("m3it_jax.cli.repair", "copy every sound record of a damaged data folder and list the lost ones"),
     "quality": ("m3it_jax.cli.quality", "report faulty records, set them aside, take reviewed ones back"),
     "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),
+    "paraphrase": ("m3it_jax.cli.paraphrase", "turn short answers into full sentences by a text model"),
     "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),

@@ -21,8 +21,13 @@ from m3it_jax import errors
 VERBS: dict[str, tuple[str, str]] = {
     "mini": ("m3it_jax.cli.mini", "build the small edition m3it-mini from data inside packages"),
     "build": ("m3it_jax.cli.build", "build sources of M3IT from their publishers' own files"),
+    "export": (
+        "m3it_jax.cli.export",
+        "write a data folder as Parquet for the hub, as JSON lines or as WebDataset tars",
+    ),
     "check": ("m3it_jax.cli.check", "verify every shard and every record of a data folder"),
     "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),
+    "browse": ("m3it_jax.cli.browse", "write pages that show a data folder: records, pictures, tokens, plots"),
     "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),

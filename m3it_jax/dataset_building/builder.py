@@ -28,8 +28,7 @@ from m3it_jax.dataset_building.specification import Rejected
 OnRecord = Callable[[schema.Instance], None]
 
 BUILDING = ".building"  # what is being built lies here, and so is never taken for whole
-PROVENANCE = "provenance.json"
-REJECTED = "rejected.jsonl"
+PROVENANCE, REJECTED = records.PROVENANCE, records.REJECTED
 BUILDER_VERSION = 2  # raised when the same source and seed would give other records
 
 

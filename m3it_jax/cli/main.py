@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "build": ("m3it_jax.cli.build", "build sources of M3IT from their publishers' own files"),
     "export": (
         "m3it_jax.cli.export",
-        "write a data folder as Parquet for the hub, as JSON lines or as WebDataset tars",
+        "write a data folder as Parquet for the hub, JSON lines or WebDataset",
     ),
     "check": ("m3it_jax.cli.check", "verify every shard and every record of a data folder"),
     "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),

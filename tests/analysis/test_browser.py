@@ -1,5 +1,6 @@
 """The pages show what the records hold, and nothing that a record holds becomes part of a page."""
 
+import dataclasses
 import html.parser
 import io
 import json
@@ -29,13 +30,19 @@ def data(tiny, tmp_path_factory) -> records.DataFolder:
     path = tmp_path_factory.mktemp("data")
     texts = {"instruction": HOSTILE, "inputs": HOSTILE, "outputs": HOSTILE}
     meta = {"original_answer": "no " + HOSTILE, "boxes": [[1, 2, 3, 4]], "note": {HOSTILE: HOSTILE}}
-    odd = [
-        tiny.instance("ones", 0, id="odd-0", source="odd", **texts, meta=meta),
-        tiny.instance("ones", 1, id="odd-1", source="odd", images=(jpeg((1500, 900)),)),
-        tiny.instance("ones", 2, id="odd-2", source="odd", images=(b"\x89PNG\r\n\x1a\n cut off",)),
-        tiny.instance("ones", 3, id="odd-3", source="odd", instruction="word " * 600),
-    ]
-    coco = [tiny.instance("ones", number, id=f"coco-{number}", source="coco") for number in range(70)]
+    odd_ones = (
+        texts | {"meta": meta},
+        {"images": (jpeg((1500, 900)),)},
+        {"images": (b"\x89PNG\r\n\x1a\n cut off",)},
+        {"instruction": "word " * 600},
+    )
+
+    def named(source: str, number: int, **changes):
+        instance = tiny.instance("ones", number, id=f"{source}-{number}", **changes)
+        return dataclasses.replace(instance, source=source)
+
+    odd = [named("odd", number, **changes) for number, changes in enumerate(odd_ones)]
+    coco = [named("coco", number) for number in range(70)]
     folder = tiny.write_folder(path, {"odd": odd, "coco": coco})
     rows = [{"split": "train", "place": f"x.json: {n}", "reason": "bad-text", "text": HOSTILE} for n in range(30)]
     rejected = folder.source_path("odd") / records.REJECTED
@@ -109,7 +116,7 @@ def test_every_record_is_in_the_index_with_its_texts_and_pictures(data, pages):
         assert detail(pages, record["id"])["meta"] == wanted.meta
 
 
-def test_tokens_are_what_training_lays_out(data, pages, words):
+def test_tokens_are_what_training_lays_out(data, pages):
     tokenizer = browser.order(data, pages, sources=[]).tokenizer
     wanted = data.table("coco", "train").read(5)
     layout = transforms.Layout.of(tokenizer, num_queries=1, max_text_len=512, max_response_len=128)
@@ -243,6 +250,6 @@ def test_the_same_data_give_the_same_pages(data, tmp_path):
 
 def test_without_a_tokenizer_the_pages_show_no_tokens(data, tmp_path):
     order = browser.order(data, tmp_path, sources=["odd"])
-    browser.write(browser.dataclasses.replace(order, tokenizer=None))
+    browser.write(dataclasses.replace(order, tokenizer=None))
     assert "tokens" not in detail(tmp_path, "odd-0")
     assert "--tokenizer FILE" in (tmp_path / browser.PAGE).read_text()

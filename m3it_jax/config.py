@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, licences
 
 
 @dataclasses.dataclass
@@ -41,6 +41,7 @@ class DataConfig:
     split: str = "train"
     tokenizer: str = ""  # a SentencePiece model; empty takes the data folder's own
     mixture: dict[str, float] = dataclasses.field(default_factory=dict)  # source -> weight; empty: all, by size
+    allow: str = ""  # what the licences must allow: words of `licences.TERMS` joined by commas; empty takes all
     global_batch_size: int = 64  # most rows of a step, over all hosts
     max_images: int = 64  # most pictures of a step: a step of n-picture rows has min(batch, max_images // n) rows
     max_text_len: int = 48  # tokens of prompt and response together, image blocks not counted
@@ -208,6 +209,11 @@ def validate(config: Experiment) -> None:
     for source, weight in config.data.mixture.items():
         if not (isinstance(weight, int | float) and weight > 0):
             raise errors.ConfigError(f"data.mixture[{source!r}]={weight!r}: must be a weight above 0; drop the source")
+    for word in filter(None, config.data.allow.split(",")):
+        if word not in licences.TERMS:
+            raise errors.ConfigError(
+                f"data.allow={config.data.allow!r}: {word!r} must be one of {', '.join(licences.TERMS)}"
+            )
     for part in config.init_from:
         if part not in PARTS:
             raise errors.ConfigError(f"init_from[{part!r}]: must be one of {', '.join(PARTS)}")

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import threading
 from collections.abc import Iterator
 
 from m3it_jax import errors
@@ -41,7 +42,7 @@ def write_whole(path: pathlib.Path, data: str | bytes) -> None:
     Raises:
       OSError: the disk is full or the place cannot be written; nothing is left behind.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
     try:
         partial.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
         os.replace(partial, path)

@@ -6,18 +6,21 @@ Source: tensorflow/core/lib/io/record_writer.h. No TensorFlow, so that a damaged
 """
 
 import functools
+import mmap
 import pathlib
 import struct
 from collections.abc import Iterator
 from typing import Any
 
 import google_crc32c
+import numpy as np
 
 from m3it_jax import errors
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
 _MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
+_SEARCHED = 1 << 20  # bytes looked through at once for the next header
 _MAX_RECORD_BYTES = 1 << 30  # a length above this is a broken header, not a record
 
 
@@ -80,3 +83,53 @@ def scan(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
                 raise BrokenRecordError(path, record=record, offset=offset, reason=reason)
             yield offset, frame[HEADER_BYTES : HEADER_BYTES + length]
             record, offset = record + 1, offset + len(frame)
+
+
+def salvage(path: pathlib.Path) -> Iterator[tuple[int, bytes | None]]:
+    """Yields (byte offset, data) of each sound record of a shard, and (byte offset, None) where one or more are lost.
+
+    No index is needed: behind a header that does not hold, the next place is sought where a length and its checksum
+    stand. A record whose data alone is damaged costs itself and nothing more.
+    """
+    if not path.stat().st_size:
+        return
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        offset = 0
+        while offset < len(view):
+            length = _length_at(view, offset)
+            end = offset + HEADER_BYTES + (length or 0) + FOOTER_BYTES
+            if length is None or end > len(view):
+                yield offset, None
+                following = _next_header(view, offset + 1)
+                if following is None:
+                    return
+                offset = following
+                continue
+            frame = view[offset:end]
+            yield offset, None if frame_problem(frame, length) else frame[HEADER_BYTES : HEADER_BYTES + length]
+            offset = end
+
+
+def _length_at(view: mmap.mmap, offset: int) -> int | None:
+    """Returns the length that a header at this place names, or None if none stands there."""
+    header = view[offset : offset + HEADER_BYTES]
+    if len(header) < HEADER_BYTES:
+        return None
+    length, crc = struct.unpack("<QI", header)
+    return length if length <= _MAX_RECORD_BYTES and crc == masked_crc(header[:8]) else None
+
+
+def _next_header(view: mmap.mmap, start: int) -> int | None:
+    """Returns the first place from `start` on where a header stands."""
+    for begin in range(start, len(view), _SEARCHED):
+        block = np.frombuffer(view[begin : begin + _SEARCHED + HEADER_BYTES - 1], np.uint8)
+        if len(block) < HEADER_BYTES:
+            return None
+        windows = np.lib.stride_tricks.sliding_window_view(block, HEADER_BYTES)
+        # No length has upper bytes and no checksum of one is 0: that leaves few places to look at one by one.
+        likely = ~windows[:, 4:8].any(axis=1) & windows[:, 8:12].any(axis=1)
+        for place in np.flatnonzero(likely).tolist():
+            length = _length_at(view, begin + place)
+            if length is not None and begin + place + HEADER_BYTES + length + FOOTER_BYTES <= len(view):
+                return begin + place
+    return None

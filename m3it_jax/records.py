@@ -36,7 +36,6 @@ from m3it_jax import errors, framing, schema
 INDEX_SUFFIX = ".index.npz"
 MANIFEST = "m3it.json"
 PROVENANCE = "provenance.json"
-REJECTED = "rejected.jsonl"  # each row that was left out, with its place and reason
 
 
 @functools.cache
@@ -53,6 +52,15 @@ def to_features(instance: schema.Instance) -> dict[str, Any]:
     features["images"] = list(instance.images)
     features["meta"] = json.dumps(dict(instance.meta), ensure_ascii=False, sort_keys=True)
     return features
+
+
+def encode(instance: schema.Instance) -> bytes:
+    """Returns the record as a serialized tf.train.Example with the features that TFDS writes, in a fixed order."""
+    example = _example_class()()
+    for name, value in to_features(instance).items():
+        values = value if name == "images" else [value.encode("utf-8")]
+        example.features.feature[name].bytes_list.value.extend(values)
+    return example.SerializeToString(deterministic=True)
 
 
 def decode(serialized: bytes) -> schema.Instance:

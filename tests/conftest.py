@@ -10,6 +10,8 @@ import pytest
 
 # Before JAX picks a backend. Eight small devices, so that a wrong sharding shows on a machine without accelerators.
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Nearly all of the time goes into compiling programs that run for milliseconds; programs that tests start inherit it.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax  # noqa: E402  (after the environment it reads)
@@ -23,7 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 # In tests, the shapes in the signatures of the models are checked at each call.
 install_import_hook("m3it_jax.models", "beartype.beartype")
 
-pytest_plugins = ["data_folder"]
+pytest_plugins = ["built_folder", "data_folder", "fake_endpoint"]
 
 _CONNECT = socket.socket.connect
 _LOCAL = ("127.", "localhost", "::1")
@@ -58,6 +60,7 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     # Programs that a test starts find a proxy that refuses at once.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost,::1")  # Beam's workers talk to one another
 
 
 @pytest.fixture(autouse=True)

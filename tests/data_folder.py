@@ -6,10 +6,9 @@ import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
-from m3it_jax import prompts, records, schema, tokenizer
+from m3it_jax import framing, prompts, records, schema, tokenizer
 from m3it_jax.input_pipeline import transforms
 
 SIZE = 16
@@ -52,9 +51,7 @@ def write_folder(path, sources) -> records.DataFolder:
         (path / name / "1.0.0").mkdir(parents=True)
         for split in ("train", "validation"):
             shard = path / name / "1.0.0" / f"{name}-{split}.tfrecord-00000-of-00001"
-            with tf.io.TFRecordWriter(str(shard)) as writer:
-                for record in instances:
-                    writer.write(_serialized(record))
+            shard.write_bytes(b"".join(framing.frame(records.encode(record)) for record in instances))
             records.write_index(shard)
         for record in instances:
             texts.append(prompts.prompt(record.instruction, record.inputs) + prompts.response(record.outputs))
@@ -62,7 +59,12 @@ def write_folder(path, sources) -> records.DataFolder:
         facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
         splits = {"train": len(instances), "validation": len(instances)}
         languages = {instance.language: 0 for instance in instances} | {"en": len(instances)}
-        made = {"rejected": {}, "known_problems": "", "statistics": {s: {"languages": languages} for s in splits}}
+        made = {
+            "licence": "",
+            "rejected": {},
+            "known_problems": "",
+            "statistics": {s: {"languages": languages} for s in splits},
+        }
         (path / name / "1.0.0" / "provenance.json").write_text(json.dumps(made))
         manifest["sources"][name] = facts | {
             "version": "1.0.0",
@@ -75,14 +77,6 @@ def write_folder(path, sources) -> records.DataFolder:
     manifest["tokenizer"] = {"file": "tokenizer.model", "sha256": ""}
     (path / "m3it.json").write_text(json.dumps(manifest))
     return records.DataFolder.open(path)
-
-
-def _serialized(record: schema.Instance) -> bytes:
-    features = {}
-    for name, value in records.to_features(record).items():
-        values = value if isinstance(value, list) else [value.encode()]
-        features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
 @pytest.fixture(scope="session")

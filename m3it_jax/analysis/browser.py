@@ -30,7 +30,7 @@ from PIL import Image
 from m3it_jax import errors, file_safety, progress, records, schema
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.analysis import charts, token_view
-from m3it_jax.dataset_building import pictures, quality, sources
+from m3it_jax.dataset_building import pictures, quality, rejections, sources
 from m3it_jax.input_pipeline import transforms
 
 PAGE = "index.html"
@@ -248,7 +248,7 @@ def _about(folder: records.DataFolder, source: str) -> dict[str, Any]:
         "paper": dict(published.counts) if published else None,
         "languages": _languages(made),
         "rejected": dict(made.get("rejected", {})),
-        "rows": _rejected(folder.source_path(source) / records.REJECTED),
+        "rows": _rejected(folder.source_path(source) / rejections.REJECTED),
     }
 
 

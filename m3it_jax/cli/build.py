@@ -1,13 +1,19 @@
 """`m3it build`: build sources of M3IT from their publishers' own files."""
 
 import argparse
+import importlib.util
 import os
 import pathlib
 import sys
 
+from m3it_jax import errors
 from m3it_jax.cli import options
 
-EXAMPLE = "m3it build coco vqa-v2 --raw raw --out data/m3it"
+EXAMPLE = """m3it build coco vqa-v2 --raw raw --out data/m3it
+  m3it build --raw raw --out data/m3it --runner beam -- --direct_num_workers=4 --direct_running_mode=multi_processing"""
+
+
+TAKES_OVERRIDES = True  # what stands behind `--` is for Beam
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of a split's rows that may be bad before the build stops (default: 0.05)",
     )
+    parser.add_argument(
+        "--allow",
+        nargs="+",
+        choices=("commercial", "research", "unknown"),
+        default=(),
+        help="leave out what the licences do not allow; research takes commercial in, unknown is allowed by name only",
+    )
+    parser.add_argument(
+        "--runner",
+        choices=("direct", "beam"),
+        default="direct",
+        help="direct: processes on this machine; beam: an Apache Beam pipeline with an equal result (default: direct)",
+    )
     parser.add_argument("--jobs", type=options.positive, help="worker processes (default: one for each core)")
     options.add_limit(parser)
     options.add_json(parser)
@@ -46,6 +65,13 @@ def run(args: argparse.Namespace) -> int:
     """
     from m3it_jax.dataset_building import edition, sources
 
+    beam_options = tuple(word for word in args.overrides if word != "--")
+    if beam_options and args.runner != "beam":
+        raise errors.ConfigError(f"m3it build does not take {beam_options[0]!r} without --runner beam")
+    if args.runner == "beam" and importlib.util.find_spec("apache_beam") is None:
+        raise errors.UserError("--runner beam: package apache-beam is needed: pip install 'm3it_jax[beam]'")
+    for line in sources.loss(args.sources, tuple(args.allow)):
+        print(line, file=sys.stderr)
     order = sources.order(
         args.out,
         args.raw,
@@ -53,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         limit=args.limit,
         frames=args.frames,
+        allow=tuple(args.allow),
         max_bad=args.max_bad,
+        beam_options=beam_options if args.runner == "beam" else None,
     )
     if args.dry_run:
         for spec in order.specs:

@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
     parser.add_argument("data", type=pathlib.Path, help="data folder")
     parser.add_argument("--html", type=pathlib.Path, metavar="FILE", help="write one self-contained page to FILE")
+    parser.add_argument("--licences", action="store_true", help="tell under which terms the records stand; reads none")
     options.add_limit(parser)
     options.add_json(parser)
 
@@ -30,6 +31,12 @@ def run(args: argparse.Namespace) -> int:
     for option, path in (("--json", args.json), ("--html", args.html)):
         if path:
             options.check_file(path, option=option)
+    if args.licences:
+        told = statistics.licence_report(folder.manifest)
+        if args.json:
+            options.write_json(args.json, told)
+        print(statistics.licence_table(told))
+        return 0
     tables = {
         (source, split): folder.table(source, split) for source, info in folder.sources.items() for split in info.splits
     }

@@ -22,11 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, and returns 0 when the run is finished or 130 when a signal stopped it after saving."""
     config = configuration.load(args.config, args.overrides)
-    from m3it_jax import checkpointing, file_safety
+    from m3it_jax import checkpointing, file_safety, records
     from m3it_jax.analysis import sample_page
+    from m3it_jax.input_pipeline import mixture
     from m3it_jax.training import loop, run_folder, setup
 
     prepared = setup.prepare(config)
+    for line in mixture.loss_by_task(records.DataFolder.open(config.data.path), config.data):
+        print(line, file=sys.stderr)  # noqa: T201
     if args.dry_run:
         print(setup.describe(config, prepared))  # noqa: T201
         return 0

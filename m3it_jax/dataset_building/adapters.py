@@ -1,10 +1,11 @@
-"""What several sources do alike: lettered options, the answer sentence, drawing a sample, joining a dialogue."""
+"""What several sources do alike: lettered options, drawing the paper's number of rows, rows into drafts."""
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from m3it_jax import rng
+from m3it_jax.dataset_building.specification import Draft, Rejected, RowError, SourceSpec
 
 Row = TypeVar("Row")
 
@@ -55,7 +56,58 @@ def choice_place(number: int, *, seed: int, name: str, key: str) -> int:
     return rng.fold(seed, "place", name, key) % number
 
 
+def share_of(shares: Mapping[str, int], *, seed: int, name: str, key: str) -> str:
+    """Returns a key of `shares`, at random by seed and key, in proportion to its number.
+
+    Where a publisher has no split of its own, this is one; rows with the same key stay together.
+    """
+    place = rng.fold(seed, "share", name, key) % sum(shares.values())
+    for share, number in shares.items():
+        if place < number:
+            return share
+        place -= number
+    raise AssertionError("a remainder is less than the sum")
+
+
 def shuffled(options: Sequence[str], *, seed: int, name: str, key: str) -> tuple[str, ...]:
     """Returns the options in an order that seed and key decide."""
     order = rng.generator(seed, "options", name, key).permutation(len(options))
     return tuple(options[place] for place in order)
+
+
+# A publisher's row and where it stands, or what is wrong with it.
+Placed = tuple[str, Any] | Rejected
+
+
+def publisher_id(name: str) -> Callable[[Placed], str]:
+    """Returns a function: row -> the publisher's id of it, its field `name`; its place if it has none."""
+
+    def key(row: Placed) -> str:
+        if isinstance(row, Rejected):
+            return row.place
+        place, fields = row
+        return str(fields[name]) if isinstance(fields, Mapping) and name in fields else place
+
+    return key
+
+
+def drawn(rows: Iterable[Row], spec: SourceSpec, split: str, *, seed: int, key: Callable[[Row], str]) -> Iterator[Row]:
+    """Yields at most as many rows as the paper's Table 7 has in the split, drawn by seed and `key` of each row.
+
+    Rows are drawn before they are looked at: bad ones keep their true share among those drawn.
+    """
+    number = spec.published.counts[split] if spec.published else 0
+    if number:
+        yield from sample(rows, number, seed=seed, name=f"{spec.name}/{split}", key=key)
+
+
+def converted(rows: Iterable[Placed], convert: Callable[[Any], Draft]) -> Iterator[Draft | Rejected]:
+    """Yields the draft of each row; one that `convert` refuses is named with its place, and the next goes on."""
+    for row in rows:
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        try:
+            yield convert(row[1])
+        except RowError as error:
+            yield Rejected(row[0], error.reason, str(error))

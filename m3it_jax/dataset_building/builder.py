@@ -3,10 +3,11 @@
 TFDS looks for its metadata in the folder of this module, which therefore has to be a package's folder.
 """
 
+import collections
 import contextlib
 import dataclasses
-import functools
 import hashlib
+import importlib
 import io
 import itertools
 import json
@@ -14,21 +15,20 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from m3it_jax import errors, records, schema
-from m3it_jax.dataset_building import instructions, statistics, verification
-from m3it_jax.dataset_building.pipeline import Stream
-from m3it_jax.dataset_building.specification import Rejected
+from m3it_jax.dataset_building import instructions, raw, rejections, statistics, verification
+from m3it_jax.dataset_building.pipeline import Stream, Tally, nothing
 
 OnRecord = Callable[[schema.Instance], None]
 
 BUILDING = ".building"  # what is being built lies here, and so is never taken for whole
-PROVENANCE, REJECTED = records.PROVENANCE, records.REJECTED
+PROVENANCE = "provenance.json"
 BUILDER_VERSION = 2  # raised when the same source and seed would give other records
 
 
@@ -38,9 +38,10 @@ class M3it(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     SUPPORTED_VERSIONS: list[tfds.core.Version] = []
 
-    def __init__(self, *, stream: Stream, data_dir: str, **kwargs: Any):
-        """Takes where the records come from and where TFDS puts them."""
+    def __init__(self, *, stream: Stream, data_dir: str, beam: bool, **kwargs: Any):
+        """Takes where the records come from, where TFDS puts them, and whether Beam makes them."""
         self._stream = stream
+        self._beam = beam
         config = tfds.core.BuilderConfig(name=stream.spec.name, version=tfds.core.Version(stream.spec.version))
         super().__init__(config=config, data_dir=data_dir, **kwargs)
 
@@ -58,16 +59,31 @@ class M3it(tfds.core.GeneratorBasedBuilder):
             license=spec.licence,
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        found = {}
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for split in schema.SPLITS:
-            examples = self._generate_examples(split)
-            if (first := next(examples, None)) is not None:  # TFDS refuses a split without an example
-                found[split] = itertools.chain([first], examples)
+            # TFDS refuses a split without an example, so the first is looked at.
+            if self._beam:
+                seen: list[Any] = []
+                probe = dataclasses.replace(self._stream, on_rejected=lambda *row, seen=seen: seen.append(row))
+                if next(probe.instances(split), None) is not None:
+                    found[split] = self._beam_records(split)
+                else:
+                    for row in seen:
+                        self._stream.on_rejected(*row)
+            else:
+                examples = self._generate_examples(split)
+                if (first := next(examples, None)) is not None:
+                    found[split] = itertools.chain([first], examples)
         if not found:
-            reasons = ", ".join(f"{reason} {number}" for reason, number in self._stream.rejected.most_common(5))
-            raise errors.UserError(f"{self._stream.spec.name}: gave no record ({reasons or 'its files hold no row'})")
+            raise errors.UserError(f"{self._stream.spec.name}: gave no record; its raw files hold no sound row")
         return found
+
+    def _beam_records(self, split: str) -> Any:
+        from m3it_jax.dataset_building import beam_rows  # takes seconds, and only `--runner beam` needs it
+
+        quiet = dataclasses.replace(self._stream, on_record=nothing, on_rejected=nothing)  # what can be pickled
+        return beam_rows.Records(quiet, split, pathlib.Path(self._data_dir_root) / beam_name(split))
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for instance in self._stream.instances(split):
@@ -75,14 +91,19 @@ class M3it(tfds.core.GeneratorBasedBuilder):
 
 
 def build(
-    stream: Stream, out: pathlib.Path, *, decided_by: Mapping[str, Any], on_train: OnRecord = lambda _: None
+    stream: Stream,
+    out: pathlib.Path,
+    *,
+    decided_by: Mapping[str, Any],
+    on_train: OnRecord = lambda _: None,
+    beam_options: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Builds one source into `out/<source>/<version>` and returns its provenance; `on_train` sees its train records.
 
-    `decided_by` is what decides the records beside the source itself; the provenance lists it. Rows that were left out
-    stand in `rejected.jsonl`, one object a line: split, place, reason, text. Everything is written under
-    `out/.building` and moved in one step when it is whole, so a build that is cut off leaves nothing that could be
-    taken for a source.
+    `decided_by` is what decides the records beside the source itself; the provenance lists it. With `beam_options`,
+    Beam's own command line, Apache Beam makes the records; they are the same. Rows that were left out stand in the
+    files of `rejections`. Everything is written under `out/.building` and moved in one step when it is whole, so a
+    build that is cut off leaves nothing that could be taken for a source.
 
     Raises:
       UserError: the source gives no record, or too many of its rows are bad.
@@ -91,15 +112,14 @@ def build(
     scratch = out / BUILDING / spec.name
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    tfds.disable_progress_bar()
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns that the config is our own, and tells each step
-    with open(scratch / REJECTED, "w", encoding="utf-8") as file, contextlib.redirect_stdout(io.StringIO()):
-        stream = dataclasses.replace(stream, on_rejected=functools.partial(_note, file))
-        builder = M3it(stream=stream, data_dir=str(scratch))
-        builder.download_and_prepare()
-    folder = pathlib.Path(builder.data_dir)
-    os.replace(scratch / REJECTED, folder / REJECTED)
+    with rejections.Book(scratch) as book:
+        folder = _prepare(dataclasses.replace(stream, on_rejected=book.note), scratch, beam_options)
+        if beam_options is not None:
+            _note_from_beam(stream, book, scratch)
+    for name in (rejections.REJECTED, rejections.QUARANTINE):
+        os.replace(scratch / name, folder / name)
     found = _describe(folder, stream, decided_by=decided_by, on_train=on_train)
+    found["rejected"] = dict(sum(book.counts.values(), collections.Counter()))
     text = json.dumps(found, ensure_ascii=False, indent=2, sort_keys=True)
     (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
     final = out / spec.name / spec.version
@@ -109,10 +129,38 @@ def build(
     return found
 
 
-def _note(file: TextIO, split: str, row: Rejected) -> None:
-    # A text may hold what is no UTF-8: that can be the very reason; ASCII spells it \udXXX.
-    line = {"split": split, "place": row.place, "reason": row.reason, "text": row.text}
-    file.write(json.dumps(line, ensure_ascii=not schema.encodable(f"{row.place}{row.text}")) + "\n")
+def _prepare(stream: Stream, scratch: pathlib.Path, beam_options: Sequence[str] | None) -> pathlib.Path:
+    """Lets TFDS write the records into `scratch` and returns the folder that it made there."""
+    tfds.disable_progress_bar()
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns that the config is our own, and tells each step
+    settings = tfds.download.DownloadConfig()
+    if beam_options is not None:
+        options = importlib.import_module("apache_beam.options.pipeline_options")
+        settings.beam_options = options.PipelineOptions(list(beam_options))
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder = M3it(stream=stream, data_dir=str(scratch), beam=beam_options is not None)
+        builder.download_and_prepare(download_config=settings)
+    return pathlib.Path(builder.data_dir)
+
+
+def beam_name(split: str) -> str:
+    """Returns how the names begin of the files into which Beam writes what it left out of a split."""
+    return f"rejected-by-beam-{split}"
+
+
+def _note_from_beam(stream: Stream, book: rejections.Book, scratch: pathlib.Path) -> None:
+    """Writes down what Beam left out, and stops if that is too much."""
+    from m3it_jax.dataset_building import beam_rows
+
+    for split in schema.SPLITS:
+        tally = Tally(stream, split)
+        for _, row in beam_rows.rejections(scratch, beam_name(split)):
+            book.note(split, row)
+            tally.reject(row.reason)
+        (info,) = scratch.glob("**/dataset_info.json")
+        lengths = {entry["name"]: entry["shardLengths"] for entry in json.loads(info.read_text())["splits"]}
+        tally.kept = sum(map(int, lengths.get(split, [])))
+        tally.check(early=False)
 
 
 def _describe(
@@ -121,6 +169,7 @@ def _describe(
     """Writes the offset indices of the shards and returns the provenance of the source."""
     spec = stream.spec
     hashes, splits, seen = {}, {}, {}
+    attributes: dict[str, set[str]] = {}
     written = {path.name.split(".tfrecord-")[0].rsplit("-", 1)[-1] for path in folder.glob("*.tfrecord-*")}
     for split in (split for split in schema.SPLITS if split in written):
         collector = statistics.Collector()
@@ -129,6 +178,8 @@ def _describe(
             add(instance)
             if split == "train":
                 on_train(instance)
+                for name, value in instance.meta.get("attributes", {}).items():
+                    attributes.setdefault(name, set()).add(value)
 
         for shard in records.shard_paths(folder, split):
             records.normalise(shard)
@@ -147,11 +198,12 @@ def _describe(
         "known_problems": spec.known_problems,
         "builder_version": BUILDER_VERSION,
         "schema_version": schema.SCHEMA_VERSION,
+        "raw": raw.inventory(spec, stream.assets),
         **decided_by,
+        **spec.settings,
         "splits": splits,
-        "rejected": dict(stream.rejected),
-        "attributes": {name: sorted(values) for name, values in stream.attributes.items()},
-        "instructions": list(instructions.pool(spec.pool)) if spec.pool else [],
+        "attributes": {name: sorted(values) for name, values in sorted(attributes.items())},
+        "instructions": list(instructions.of(spec)),
         "statistics": seen,
         "shards": hashes,
         "files": {

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from m3it_jax import licences
+
 
 def text(manifest: Mapping[str, Any], made: Mapping[str, Mapping[str, Any]], *, introduction: str) -> str:
     """Returns the card for a manifest and the provenance of its sources.
@@ -25,8 +27,18 @@ def text(manifest: Mapping[str, Any], made: Mapping[str, Mapping[str, Any]], *, 
             share = f"{100 * seen['majority']:.1f} %"
             lines.append(f"| {skill} | {name} | {seen['records']} | {seen['answers']} | {share} |")
     lines += ["", "## Licences and sources", ""]
-    lines += ["| source | licence | citation | where | known problems |", "|---|---|---|---|---|"]
+    lines += ["| source | licence | allows | citation | where | known problems |", "|---|---|---|---|---|---|"]
     for name, source in sorted(made.items()):
-        cells = (source[key] for key in ("licence", "citation", "url", "known_problems"))
+        facts = (source[key] for key in ("citation", "url", "known_problems"))
+        cells = (source["licence"] or "unknown", licences.terms(source["licence"]), *facts)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n" + how
+
+
+def bill_of_materials(made: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns, for the provenance of each source, what it is, what its terms are and what it was made from."""
+    listed = ("version", "licence", "citation", "url", "builder_version", "splits", "fingerprint", "raw")
+    return [
+        {"source": name, "terms": licences.terms(source["licence"])} | {key: source.get(key, "") for key in listed}
+        for name, source in sorted(made.items())
+    ]

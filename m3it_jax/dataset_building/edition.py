@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import signal
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from m3it_jax.dataset_building import card, npm, video
 from m3it_jax.dataset_building.specification import Assets, FramePick, SourceSpec
 
 TOKENIZER = "tokenizer.model"
+BILL = "bill_of_materials.json"  # what each source is, its terms, and the raw files it was made from
 _POLL = 0.5  # seconds between looks at the workers
 
 
@@ -39,7 +41,11 @@ class Order:
       seed: Decides splits, drawings and instructions.
       limit: Most rows of a split; None for all.
       pick: Which frames of a video are taken.
+      allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of a split's rows (0..1) that may be bad before the build stops.
+      beam_options: Apache Beam's own command line, if Beam is to make the records; None takes processes.
+      kept: Sources that are taken over from another data folder byte for byte: name -> its version folder there.
+      tokenizer: A vocabulary that is taken over.
       settings: What else decides the records, as JSON: a finished source that was built otherwise is not taken.
     """
 
@@ -53,7 +59,11 @@ class Order:
     seed: int = 0
     limit: int | None = None
     pick: FramePick = video.uniform
+    allow: tuple[str, ...] = ()
     max_bad: float = 1.0
+    beam_options: tuple[str, ...] | None = None
+    kept: Assets = dataclasses.field(default_factory=dict)
+    tokenizer: pathlib.Path | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def rows(self, spec: SourceSpec) -> int:
@@ -62,9 +72,13 @@ class Order:
         expected = spec.rows or (spec.published.counts if spec.published else {})
         return sum(number if limit is None else min(number, limit) for number in expected.values())
 
+    def names(self) -> set[str]:
+        """Returns the sources that the folder will hold, beside those built into it before."""
+        return {spec.name for spec in self.specs} | set(self.kept)
+
     def decided_by(self) -> dict[str, Any]:
         """Returns what decides the records of a source, as its provenance lists it."""
-        return {"seed": self.seed, "limit": self.limit, **self.settings}
+        return {"seed": self.seed, "limit": self.limit, "allow": list(self.allow), **self.settings}
 
 
 def build(order: Order, jobs: int) -> dict[str, Any]:
@@ -77,6 +91,8 @@ def build(order: Order, jobs: int) -> dict[str, Any]:
     with file_safety.held(order.out, doing="building", instead="folder"):
         _check_folder(order)
         shutil.rmtree(order.out / ".building", ignore_errors=True)
+        for name, folder in sorted(order.kept.items()):
+            _take_over(order, name, folder)
         todo = [spec for spec in order.specs if not _finished(order, spec)]
         if not todo and _complete(order):
             return dict(records.DataFolder.open(order.out).manifest)
@@ -103,15 +119,14 @@ def _others(order: Order) -> list[str]:
     """Returns the sources in the folder that this order does not speak of: built before, and kept."""
     if not (order.out / records.MANIFEST).exists():
         return []
-    wanted = {spec.name for spec in order.specs}
-    return [name for name in records.DataFolder.open(order.out).sources if name not in wanted]
+    return [name for name in records.DataFolder.open(order.out).sources if name not in order.names()]
 
 
 def _complete(order: Order) -> bool:
     if not (order.out / records.MANIFEST).exists():
         return False
     manifest = records.DataFolder.open(order.out).manifest
-    return manifest["edition"] == order.edition and {spec.name for spec in order.specs} <= set(manifest["sources"])
+    return manifest["edition"] == order.edition and order.names() <= set(manifest["sources"])
 
 
 def _check_folder(order: Order) -> None:
@@ -124,21 +139,41 @@ def _check_folder(order: Order) -> None:
             raise errors.UserError(f"{order.out}: holds {held}; choose another folder")
     for spec in order.specs:
         if _finished(order, spec):
-            made = _provenance(order, spec.name, spec.version)
-            for name, value in order.decided_by().items():
+            made = _provenance(order.out / spec.name / spec.version)
+            for name, value in {**order.decided_by(), **spec.settings}.items():
                 if made.get(name) != value:
+                    was, wanted = (textwrap.shorten(str(each), 200) for each in (made.get(name), value))
                     raise errors.UserError(
-                        f"{order.out / spec.name}: was built with {name} {made.get(name)}, not {value}; "
+                        f"{order.out / spec.name}: was built with {name} {was}, not {wanted}; "
                         "choose another folder or delete this one"
                     )
+
+
+def _take_over(order: Order, name: str, folder: pathlib.Path) -> None:
+    """Copies a source as it is, unless it is there; a copy that is cut off is not taken for one.
+
+    Raises:
+      UserError: another state of the source is there.
+    """
+    final = order.out / name / folder.name
+    wanted = _provenance(folder)
+    if final.is_dir():
+        if _provenance(final).get("fingerprint") != wanted.get("fingerprint"):
+            raise errors.UserError(f"{final}: is another than {folder}; choose another folder or delete this one")
+        return
+    scratch = order.out / ".building" / name
+    shutil.copytree(folder, scratch, symlinks=True)  # a link stays one: what it leads to may be no data
+    final.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(scratch, final)
 
 
 def _finished(order: Order, spec: SourceSpec) -> bool:
     return (order.out / spec.name / spec.version).is_dir()
 
 
-def _provenance(order: Order, source: str, version: str) -> dict[str, Any]:
-    file = order.out / source / version / "provenance.json"
+def _provenance(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the provenance in a source's version folder."""
+    file = folder / "provenance.json"
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -227,10 +262,17 @@ def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dic
                     order.seed,
                     limit=order.limit,
                     pick=order.pick,
+                    allow=order.allow,
                     max_bad=order.max_bad,
                     on_record=_count,
                 )
-                builder.build(stream, order.out, decided_by=order.decided_by(), on_train=add)
+                builder.build(
+                    stream,
+                    order.out,
+                    decided_by=order.decided_by(),
+                    on_train=add,
+                    beam_options=order.beam_options,
+                )
             found[spec.name] = dict(lines)
     return found
 
@@ -259,9 +301,11 @@ def _train_tokenizer(order: Order, texts: dict[str, dict[str, int]]) -> None:
 
 def _write_manifest(order: Order) -> dict[str, Any]:
     """Writes card and manifest, the manifest last: a folder without one is not taken for a data folder."""
-    made = {spec.name: _provenance(order, spec.name, spec.version) for spec in order.specs}
+    folders = {spec.name: spec.version for spec in order.specs}
+    folders |= {name: folder.name for name, folder in order.kept.items()}
     for name in _others(order):
-        made[name] = _provenance(order, name, records.DataFolder.open(order.out).sources[name].version)
+        folders[name] = records.DataFolder.open(order.out).sources[name].version
+    made = {name: _provenance(order.out / name / version) for name, version in folders.items()}
     listed = ("version", "task", "language", "licence", "citation", "url", "splits", "fingerprint", "instructions")
     attributes: dict[str, set[str]] = {}
     for found in made.values():
@@ -274,9 +318,13 @@ def _write_manifest(order: Order) -> dict[str, Any]:
         "sources": {name: {key: found[key] for key in listed} for name, found in sorted(made.items())},
         "attributes": {name: sorted(values) for name, values in sorted(attributes.items())},
     }
-    if order.vocab_size is not None:
+    if order.tokenizer is not None:
+        file_safety.write_whole(order.out / TOKENIZER, order.tokenizer.read_bytes())
+    if order.vocab_size is not None or order.tokenizer is not None:
         digest = hashlib.sha256((order.out / TOKENIZER).read_bytes()).hexdigest()
         manifest["tokenizer"] = {"file": TOKENIZER, "sha256": digest}
+    bill = json.dumps(card.bill_of_materials(made), ensure_ascii=False, indent=2) + "\n"
+    file_safety.write_whole(order.out / BILL, bill)
     file_safety.write_whole(order.out / "README.md", card.text(manifest, made, introduction=order.introduction))
     text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
     file_safety.write_whole(order.out / records.MANIFEST, text)

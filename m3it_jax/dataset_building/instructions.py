@@ -5,6 +5,7 @@ import importlib.resources
 import json
 
 from m3it_jax import errors, rng
+from m3it_jax.dataset_building.specification import SourceSpec
 
 MIN_POOL = 10  # M3IT has ten instructions a source written by people (arXiv 2306.04387, section 3.2)
 
@@ -29,6 +30,15 @@ def pool(name: str) -> tuple[str, ...]:
             f"instruction_bank/{file}.json: pool {key!r} must hold {MIN_POOL} different instructions, none empty"
         )
     return found
+
+
+def of(spec: SourceSpec) -> tuple[str, ...]:
+    """Returns the instructions of a source: those that it brings, else its pool; none if every row brings its own.
+
+    Raises:
+      UserError: as `pool`.
+    """
+    return spec.instructions or (pool(spec.pool) if spec.pool else ())
 
 
 def choose(choices: tuple[str, ...], seed: int, record_id: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import errors, prompts, rng, schema
+from m3it_jax import errors, licences, prompts, rng, schema
 from m3it_jax.dataset_building import boxes, instructions, pictures, quality, video
 from m3it_jax.dataset_building.specification import (
     Assets,
@@ -21,13 +21,19 @@ from m3it_jax.dataset_building.specification import (
 
 # Below so many bad rows their share says nothing.
 FEW_BAD = 20
-# Rows that are left out and yet are no fault: publishers ship the same row twice.
-HARMLESS = ("duplicate-id",)
+# Reasons that are no fault of a row: publishers ship some twice and keep the answers of their tests, and `--allow` is
+# the user's own wish.
+HARMLESS = ("duplicate-id", "answer-withheld", "licence")
 
 
-@dataclasses.dataclass
+def nothing(*seen: object) -> None:
+    """Takes whatever a stream tells, for those who do not listen."""
+    del seen
+
+
+@dataclasses.dataclass(frozen=True)
 class Stream:
-    """The records of one source, and what was seen on the way.
+    """The records of one source.
 
     Attributes:
       spec: The source.
@@ -35,11 +41,10 @@ class Stream:
       seed: Decides splits, drawings and instructions.
       limit: Most rows of a split; None for all.
       pick: Which frames of a video are taken.
+      allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of rows (0..1) that may be bad before the build stops.
       on_record: Called after each record, for progress.
       on_rejected: Called with the split and each row that was left out.
-      rejected: Number of rows that were left out, by reason.
-      attributes: Values of each attribute seen in the train split.
     """
 
     spec: SourceSpec
@@ -47,85 +52,104 @@ class Stream:
     seed: int
     limit: int | None = None
     pick: FramePick = video.uniform
+    allow: tuple[str, ...] = ()
     max_bad: float = 1.0
-    on_record: Callable[[], None] = lambda: None
-    on_rejected: Callable[[str, Rejected], None] = lambda split, row: None
-    rejected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    attributes: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    on_record: Callable[[], None] = nothing
+    on_rejected: Callable[[str, Rejected], None] = nothing
 
     def instances(self, split: str) -> Iterator[schema.Instance]:
-        """Yields the sound records of a split in the source's order; the others are counted in `rejected`.
+        """Yields the sound records of a split in the source's order; `on_rejected` is told of the others.
 
         Raises:
           UserError: more than `max_bad` of the rows are bad.
         """
         seen: set[int] = set()
-        kept = bad = 0
+        tally = Tally(self, split)
         for row in self.rows(split):
-            result = finished(row, self.spec, seed=self.seed, pick=self.pick)
+            result = self.finished(row)
             if isinstance(result, schema.Instance):
                 digest = rng.fold(0, result.id)  # of millions of records a number takes a tenth of the text's memory
                 if digest in seen:
-                    result = Rejected(
-                        result.id, "duplicate-id", "the same texts and pictures stood there before", result
-                    )
+                    result = Rejected.duplicate(result)
                 seen.add(digest)
             if isinstance(result, Rejected):
-                self.rejected[result.reason] += 1
                 self.on_rejected(split, result)
-                bad += result.reason not in HARMLESS
-                if (
-                    bad > FEW_BAD
-                    and bad > self.max_bad * (kept + bad)
-                    and kept + bad >= FEW_BAD / max(self.max_bad, 1e-3)
-                ):
-                    raise self._too_bad(split, bad, kept + bad)
+                tally.reject(result.reason)
+                tally.check(early=True)
                 continue
-            kept += 1
-            if split == "train":
-                for name, value in result.meta.get("attributes", {}).items():
-                    self.attributes.setdefault(name, set()).add(value)
+            tally.kept += 1
             self.on_record()
             yield result
-        if bad > FEW_BAD and bad > self.max_bad * (kept + bad) or (bad and not kept and self.max_bad < 1):
-            raise self._too_bad(split, bad, kept + bad)
+        tally.check(early=False)
+
+    def finished(self, row: Draft | schema.Instance | Rejected) -> schema.Instance | Rejected:
+        """Returns the record of a row, or why there is none. Nothing but the row and the stream's values decides."""
+        if isinstance(row, Rejected):
+            return row
+        if isinstance(row, schema.Instance):
+            return self._checked(row, quality.problems(row))
+        place = row.origin or row.group
+        try:
+            images, changes = encoded(row, self.pick)
+            instance = instance_of(row, images, spec=self.spec, seed=self.seed, changes=changes)
+        except RowError as error:
+            return Rejected(place, error.reason, str(error))
+        # Every picture was decoded or drawn on the way, so the texts are all that is left to check.
+        return self._checked(instance, itertools.chain(schema.problems(instance), quality.text_problems(instance)))
+
+    def _checked(self, instance: schema.Instance, broken: Iterator[tuple[str, str]]) -> schema.Instance | Rejected:
+        found = next(broken, None)
+        if found is None:
+            licence = instance.meta.get("licence", "")
+            if licences.allowed(licence, self.allow):
+                return instance
+            found = "licence", f"{licence or 'unknown'!r} does not allow {' or '.join(self.allow)}"
+        place = instance.meta.get("origin", "") if isinstance(instance.meta, dict) else ""
+        return Rejected(place or instance.id, *found, instance)
 
     def rows(self, split: str) -> Iterator[Draft | schema.Instance | Rejected]:
         """Yields the rows of a split as the source gives them, at most as many as are wanted."""
         limits = [number for number in (self.limit, self.spec.rows.get(split)) if number is not None]
         return itertools.islice(self.spec.drafts(self.assets, split, self.seed), min(limits) if limits else None)
 
-    def _too_bad(self, split: str, bad: int, rows: int) -> errors.UserError:
-        reasons = ", ".join(f"{reason} {number}" for reason, number in self.rejected.most_common(5))
-        return errors.UserError(
-            f"{self.spec.name}, split {split}: {bad} of the first {rows} rows are bad ({reasons}), more than "
-            f"--max-bad {self.max_bad:g}; mend the raw files or allow more"
-        )
 
+@dataclasses.dataclass
+class Tally:
+    """Counts the rows of a split and stops a build of which too much is bad.
 
-def finished(
-    row: Draft | schema.Instance | Rejected, spec: SourceSpec, *, seed: int, pick: FramePick
-) -> schema.Instance | Rejected:
-    """Returns the record of a row, or why there is none. Nothing but the arguments decides the result."""
-    if isinstance(row, Rejected):
-        return row
-    if isinstance(row, schema.Instance):
-        return _checked(row, quality.problems(row))
-    place = row.origin or row.group
-    try:
-        images, changes = encoded(row, pick)
-        instance = instance_of(row, images, spec=spec, seed=seed, changes=changes)
-    except RowError as error:
-        return Rejected(place, error.reason, str(error))
-    # Every picture was decoded or drawn on the way, so the schema is all that is left to check.
-    return _checked(instance, itertools.chain(schema.problems(instance), quality.text_problems(instance)))
+    Attributes:
+      stream: The stream.
+      split: The split.
+      kept: Rows that became records.
+      rejected: Rows that were left out, by reason.
+    """
 
+    stream: Stream
+    split: str
+    kept: int = 0
+    rejected: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
-def _checked(instance: schema.Instance, broken: Iterator[tuple[str, str]]) -> schema.Instance | Rejected:
-    for reason, text in broken:
-        place = instance.meta.get("origin", "") if isinstance(instance.meta, dict) else ""
-        return Rejected(place or instance.id, reason, text, instance)
-    return instance
+    def reject(self, reason: str) -> None:
+        """Counts a row that was left out."""
+        self.rejected[reason] += 1
+
+    def check(self, *, early: bool) -> None:
+        """Compares the share of bad rows with `Stream.max_bad`; `early` says that more rows will come.
+
+        Raises:
+          UserError: more are bad, or all of them.
+        """
+        bad = sum(number for reason, number in self.rejected.items() if reason not in HARMLESS)
+        rows, most = self.kept + bad, self.stream.max_bad
+        # A bad begin says little about a long list: early, as many rows are waited for as make FEW_BAD a fair share.
+        too_many = bad > FEW_BAD and bad > most * rows and not (early and rows * most < FEW_BAD)
+        all_bad = bad and not self.kept and not early and most < 1
+        if too_many or all_bad:
+            reasons = ", ".join(f"{reason} {number}" for reason, number in self.rejected.most_common(5))
+            raise errors.UserError(
+                f"{self.stream.spec.name}, split {self.split}: {bad} of the first {rows} rows are bad ({reasons}), "
+                f"more than --max-bad {most:g}; mend the raw files or allow more"
+            )
 
 
 def encoded(draft: Draft, pick: FramePick) -> tuple[tuple[bytes, ...], list[str]]:
@@ -174,7 +198,7 @@ def instance_of(
             raise RowError("bad-text", f"{text[:80]!r} holds a lone surrogate and cannot be written as UTF-8")
     brought = [draft.instruction] if draft.instruction else []
     record_id = schema.content_id(spec.name, draft.skill, draft.inputs, draft.outputs, *slots, *brought, *images)
-    instruction = draft.instruction or instructions.choose(instructions.pool(spec.pool), seed, record_id)
+    instruction = draft.instruction or instructions.choose(instructions.of(spec), seed, record_id)
     try:
         instruction = prompts.fill_slots(instruction, draft.slots)
     except KeyError as error:

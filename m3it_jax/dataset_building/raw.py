@@ -3,12 +3,14 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from m3it_jax import errors, schema
 from m3it_jax.dataset_building.specification import Assets, FramePick, Rejected, RowError, SourceSpec
@@ -18,6 +20,18 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 MAX_LINE_BYTES = 32 * 1024 * 1024  # CHOICE: one row of text; rows that hold pictures are read by `interchange`
 
 _ENCODING = "utf-8-sig"  # some publishers' files begin with a byte order mark
+
+# Why not ijson: it keeps a path for each level, so a damaged file of 100,000 brackets takes all memory there is.
+# What stands before an element of a JSON list and before a member of an object, where either ends, and what stands
+# behind a whole value.
+_BEFORE = {
+    "[": re.compile(r"\s*[\[,](?=\s*[^\s\]])\s*"),
+    "{": re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*'),
+}
+_END = re.compile(r"\s*[\[{]?\s*[\]}]")
+_AFTER = re.compile(r"\s*[,\]}]")
+_MAX_HEAD = 1000  # characters of a list's name, colon and blanks
+_CHUNK = 1 << 20  # characters read at a time; larger gains nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +121,34 @@ class RawFolder:
         except (OSError, ValueError, RecursionError) as error:
             raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
 
+    def json_elements(self, name: str, key: str = "") -> Iterator[tuple[str, Any]]:
+        """Yields (place, element) for the list under `key` of a JSON file, or for a file that is a list.
+
+        Only one element at a time is in memory: some publishers ship gigabytes as one object.
+
+        Raises:
+          UserError: the file is missing, no JSON, or has no such list.
+        """
+        for number, (_, value) in enumerate(self._streamed(name, key, "[")):
+            yield f"{name}: {key}[{number}]", value
+
+    def json_members(self, name: str) -> Iterator[tuple[str, Any]]:
+        """Yields (key, value) for each member of a JSON file that is an object; one at a time is in memory.
+
+        Raises:
+          UserError: the file is missing, or no JSON object.
+        """
+        for before, value in self._streamed(name, "", "{"):
+            yield json.loads(before[1]), value
+
+    def _streamed(self, name: str, key: str, opening: str) -> Iterator[tuple[re.Match[str], Any]]:
+        path = self.path(name)
+        try:
+            with open(path, encoding=_ENCODING) as file:
+                yield from _json_values(file, key, opening)
+        except (OSError, ValueError, RecursionError) as error:
+            raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
+
     def lines(self, name: str) -> Iterator[tuple[str, str]]:
         """Yields (place, line without its end) for each line of a text file that is not blank.
 
@@ -142,12 +184,53 @@ class RawFolder:
         try:
             with open(path, encoding=_ENCODING, newline="") as file:
                 # A quote inside a tab-separated text is a quote.
-                quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-                reader = csv.DictReader(file, fieldnames=fields or None, delimiter=delimiter, quoting=quoting)
+                quoting: Any = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+                reader = csv.DictReader(file, fieldnames=list(fields) or None, delimiter=delimiter, quoting=quoting)
                 for row in reader:
                     yield f"{name}:{reader.line_num}", row
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise errors.UserError(f"{path}: cannot be read ({error}); get the file again") from error
+
+
+def _json_values(file: TextIO, key: str, opening: str) -> Iterator[tuple[re.Match[str], Any]]:
+    """Yields (what stands before it, value) for each value of a list (`opening` is `[`) or object (`{`).
+
+    It is the one under `key`, wherever that stands, or the whole file if `key` is empty.
+
+    Raises:
+      ValueError: there is no such list or object, or it is damaged.
+    """
+    decoder = json.JSONDecoder()
+    text, place = _begin(file, key, opening)
+    while not _END.match(text, place):
+        if found := _BEFORE[opening].match(text, place):
+            with contextlib.suppress(ValueError):  # cut off, or damaged: more text will tell
+                value, stop = decoder.raw_decode(text, found.end())
+                if _AFTER.match(text, stop):  # a number might go on
+                    yield found, value
+                    place = stop
+                    continue
+        more = file.read(_CHUNK)
+        if not more or len(text) - place > MAX_LINE_BYTES:
+            raise ValueError(f"is damaged at {text[place : place + 40]!r}")
+        text, place = text[place:] + more, 0
+
+
+def _begin(file: TextIO, key: str, opening: str) -> tuple[str, int]:
+    """Returns text of a file and the place in it where the list or object begins."""
+    text = file.read(_CHUNK)
+    if not key:
+        if not text.lstrip().startswith(opening):
+            raise ValueError(f"does not begin with {opening}")
+        return text, 0
+    # A quotation mark inside a text has a backslash before it.
+    wanted = re.compile(rf"(?<!\\){re.escape(json.dumps(key))}\s*:\s*(?={re.escape(opening)})")
+    while not (found := wanted.search(text)):
+        more = file.read(_CHUNK)
+        if not more:
+            raise ValueError(f"has no {key!r} that begins with {opening}")
+        text = text[-_MAX_HEAD:] + more  # the name may lie across the border
+    return text, found.end()
 
 
 def _bounded(file: Any) -> Iterator[bytes]:
@@ -163,8 +246,42 @@ def missing(spec: SourceSpec, assets: Assets) -> list[str]:
     if spec.published is None:
         return []
     roots = RawFolder(spec, assets).roots
-    wanted = [file.path.rstrip("/") for file in spec.published.raw if not file.optional]
-    return [f"{spec.name}/{path}" for path in wanted if not roots or find(roots, path) is None]
+    wanted = [file.path for file in spec.published.raw if not file.optional]
+    return [f"{spec.name}/{path}" for path in wanted if find(roots, path.rstrip("/")) is None]
+
+
+def inventory(spec: SourceSpec, assets: Assets) -> list[dict[str, Any]]:
+    """Returns what a source was made from: {"path", "files", "bytes", "sha256"} for each raw file that is there.
+
+    A file's hash is of its content; a folder's is of the names and sizes in it, since pictures are many and large.
+    """
+    if spec.published is None:
+        return []
+    roots = RawFolder(spec, assets).roots
+    found = []
+    for file in spec.published.raw:
+        path = find(roots, file.path.rstrip("/"))
+        if path is not None:
+            found.append({"path": f"{spec.name}/{file.path}"} | (_folder(path) if path.is_dir() else _file(path)))
+    return found
+
+
+def _file(path: pathlib.Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"files": 1, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def _folder(path: pathlib.Path) -> dict[str, Any]:
+    sizes = sorted(
+        (os.path.relpath(os.path.join(folder, name), path), os.path.getsize(os.path.join(folder, name)))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
+    digest = hashlib.sha256()
+    for name, size in sizes:
+        digest.update(os.fsencode(f"{name}\0{size}\n"))
+    return {"files": len(sizes), "bytes": sum(size for _, size in sizes), "sha256": digest.hexdigest()}
 
 
 def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
@@ -183,3 +300,15 @@ def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
         wanted = " or ".join(each.__name__ for each in kinds)
         raise RowError("wrong-type", f"field {name!r} is {type(value).__name__}, must be {wanted}")
     return value
+
+
+def part(content: Any, name: str, kind: type | tuple[type, ...], *, file: str) -> Any:
+    """Returns what a whole file, already read, holds under a name that no row can do without.
+
+    Raises:
+      UserError: it holds no such thing.
+    """
+    try:
+        return field(content, name, kind)
+    except RowError as error:
+        raise errors.UserError(f"{file}: {error}; get the file again") from error

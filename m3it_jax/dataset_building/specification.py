@@ -28,6 +28,11 @@ class Rejected:
     text: str
     instance: schema.Instance | None = None
 
+    @classmethod
+    def duplicate(cls, instance: schema.Instance) -> "Rejected":
+        """Returns that a record stood there before."""
+        return cls(instance.id, "duplicate-id", "the same texts and pictures stood there before", instance)
+
 
 class RowError(ValueError):
     """A row, or a file that only this row needs, cannot be used. `reason` is a code as in `Rejected`."""
@@ -188,6 +193,8 @@ class SourceSpec:
       url: Where it comes from.
       packages: npm packages that it reads.
       known_problems: What a user should know before use.
+      instructions: Its instructions, where they are not in the bank: an import or a copy brings its own.
+      settings: What decides its records beside the order, as JSON: what it is imported or copied from.
       published: What is known of it, if it is one of M3IT's 40.
     """
 
@@ -203,4 +210,6 @@ class SourceSpec:
     url: str = ""
     packages: tuple[str, ...] = ()
     known_problems: str = ""
+    instructions: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: Published | None = None

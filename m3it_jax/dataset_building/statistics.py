@@ -1,10 +1,11 @@
 """Counts, lengths, languages and pictures of written records."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m3it_jax import schema
+from m3it_jax import licences, schema
+from m3it_jax.dataset_building import instruction_report
 
 
 class Collector:
@@ -79,6 +80,9 @@ def report(manifest: Mapping[str, Any], sources: Mapping[str, Mapping[str, dict[
             for name, splits in sources.items()
         },
         "totals": {name: dict(sorted(counts.items())) for name, counts in totals.items()},
+        "instructions": instruction_report.report(
+            {name: manifest["sources"][name].get("instructions", []) for name in sources}
+        ),
     }
 
 
@@ -92,8 +96,60 @@ def table(told: Mapping[str, Any]) -> str:
             sizes = f"{lengths[0]['mean']:.1f}", f"{lengths[1]['mean']:.1f}", str(lengths[1]["max"])
             counts = str(seen["records"]), str(seen["images"]), str(seen["image_bytes"] // 1000)
             rows.append((name, split, source["task"], *counts, *sizes))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [aligned(rows)]
+    bank = told["instructions"]
+    columns = ("instructions of", "number", "tokens", "edits", "openings", "verbs", "slots", "nearly alike", "forms")
+    pools: list[tuple[str, ...]] = [columns]
+    for name, pool in bank["pools"].items():
+        forms = ", ".join(f"{form} {number}" for form, number in pool["forms"].items())
+        length = f"{pool['length']['mean']} +- {pool['length']['std']}"
+        numbers = (pool["instructions"], length, pool["distance"], pool["openings"], pool["verbs"])
+        pools.append((name, *map(str, numbers), " ".join(pool["slots"]) or "-", str(len(pool["nearly_alike"])), forms))
+    if bank["pools"]:
+        mean, std = bank["length"]["paper"]
+        lines += ["", aligned(pools)]
+        lines.append(
+            f"{bank['different']} different instructions of {bank['length']['mean']} +- {bank['length']['std']} tokens "
+            f"(the paper's 400: {mean} +- {std})"
+        )
     for name, counts in told["totals"].items():
         lines.append(f"records by {name}: " + ", ".join(f"{key} {number}" for key, number in counts.items()))
     return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows of texts, all of one length, as columns of equal width; the last column is as long as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return "\n".join(
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
+        for row in rows
+    )
+
+
+def licence_report(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the licence and records of each source, and how many records of each task stand under which terms."""
+    found: dict[str, Any] = {"sources": {}, "tasks": {}}
+    for name, source in manifest["sources"].items():
+        terms = licences.terms(source.get("licence", ""))
+        number = sum(source["splits"].values())
+        found["sources"][name] = {
+            "task": source["task"],
+            "licence": source.get("licence", "") or "unknown",
+            "terms": terms,
+            "records": number,
+        }
+        counts = found["tasks"].setdefault(source["task"], dict.fromkeys(licences.TERMS, 0))
+        counts[terms] += number
+    return found
+
+
+def licence_table(told: Mapping[str, Any]) -> str:
+    """Returns a licence report as aligned text: the sources, then the tasks."""
+    rows = [("source", "task", "records", "allows", "licence")]
+    rows += [
+        (name, each["task"], f"{each['records']:,}", each["terms"], each["licence"])
+        for name, each in told["sources"].items()
+    ]
+    tasks: list[tuple[str, ...]] = [("task", *licences.TERMS)]
+    tasks += [(task, *(f"{counts[terms]:,}" for terms in licences.TERMS)) for task, counts in told["tasks"].items()]
+    return f"{aligned(rows)}\n\n{aligned(tasks)}"

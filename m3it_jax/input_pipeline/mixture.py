@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3it_jax import config as configuration
-from m3it_jax import errors, records, rng
+from m3it_jax import errors, licences, records, rng
 
 # CHOICE: long enough that a source with one part in a hundred is met once a block, short enough that the shares hold
 # over any stretch of training that a learning curve shows.
@@ -218,6 +218,30 @@ def make_streams(num_images: Mapping[str, npt.NDArray[Any]], weights: Mapping[st
     return streams
 
 
+def dropped(folder: records.DataFolder, data: configuration.DataConfig) -> dict[str, str]:
+    """Returns the sources that `data.allow` leaves out of the mixture, with their licences."""
+    allow = [word for word in data.allow.split(",") if word]
+    wanted = data.mixture or folder.sources
+    return {
+        name: info.licence
+        for name, info in folder.sources.items()
+        if name in wanted and not licences.allowed(info.licence, allow)
+    }
+
+
+def loss_by_task(folder: records.DataFolder, data: configuration.DataConfig) -> list[str]:
+    """Returns a line for each task that loses records to `data.allow`: how many of how many, and which sources."""
+    left_out = dropped(folder, data)
+    lines = []
+    for task in sorted({folder.sources[name].task for name in left_out}):
+        names = [name for name in data.mixture or folder.sources if folder.sources[name].task == task]
+        every = {name: folder.sources[name].splits.get(data.split, 0) for name in names}
+        lost = {name: number for name, number in every.items() if name in left_out}
+        share = f"{sum(lost.values()):,} of {sum(every.values()):,} records"
+        lines.append(f"data.allow={data.allow}: {task} loses {share} ({', '.join(sorted(lost))})")
+    return lines
+
+
 def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, objective: str, seed: int) -> Plan:
     """Returns the order for a data folder; reads its index files and nothing else.
 
@@ -228,12 +252,16 @@ def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, obj
       ConfigError: see `make_streams` and `Plan`.
     """
     counts = {}
+    left_out = dropped(folder, data)
+    weights = {name: weight for name, weight in data.mixture.items() if name not in left_out}
     for name in data.mixture or folder.sources:
-        if name in folder.sources:
+        if name in folder.sources and name not in left_out and folder.sources[name].splits.get(data.split):
             pictures = np.asarray(folder.table(name, data.split).num_images)
             counts[name] = np.ones_like(pictures) if objective == "towers" else pictures
     counts = counts | {name: np.zeros(0, np.int64) for name in folder.sources if name not in counts}
-    streams = make_streams(counts, data.mixture)
+    if data.mixture and not weights:
+        raise errors.ConfigError(f"data.allow={data.allow!r}: no source of data.mixture is under such a licence")
+    streams = make_streams(counts, weights)
     return Plan(streams, seed=seed, global_batch_size=data.global_batch_size, max_images=data.max_images)
 
 

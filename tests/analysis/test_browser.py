@@ -13,7 +13,7 @@ from PIL import Image
 
 from m3it_jax import errors, records
 from m3it_jax.analysis import browser, token_view
-from m3it_jax.dataset_building import sources
+from m3it_jax.dataset_building import rejections, sources
 from m3it_jax.input_pipeline import transforms
 
 HOSTILE = "<script>alert(1)</script> </script> <img src=x onerror=alert(1)> \"'&"
@@ -45,7 +45,7 @@ def data(tiny, tmp_path_factory) -> records.DataFolder:
     coco = [named("coco", number) for number in range(70)]
     folder = tiny.write_folder(path, {"odd": odd, "coco": coco})
     rows = [{"split": "train", "place": f"x.json: {n}", "reason": "bad-text", "text": HOSTILE} for n in range(30)]
-    rejected = folder.source_path("odd") / records.REJECTED
+    rejected = folder.source_path("odd") / rejections.REJECTED
     rejected.write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = json.loads((folder.source_path("odd") / records.PROVENANCE).read_text()) | {"rejected": {"bad-text": 30}}
     (folder.source_path("odd") / records.PROVENANCE).write_text(json.dumps(made))

@@ -142,6 +142,7 @@ def test_the_same_records_give_the_same_bytes(data, tmp_path, form):
 def test_the_manifest_lists_every_file(data, tmp_path, form):
     made = exported(data, tmp_path / "out", form, limit=4)
     assert json.loads((tmp_path / "out" / export.MANIFEST).read_text()) == made
+    assert [source["source"] for source in made["bill_of_materials"]] == ["ones", "pairs"]
     found = contents(tmp_path / "out")
     assert {file["path"]: file["sha256"] for file in made["files"]}.items() <= found.items()
     assert found.keys() - {file["path"] for file in made["files"]} == {export.MANIFEST, card.FILE}
@@ -309,7 +310,7 @@ def test_the_first_configuration_is_the_default_and_holds_all_sources():
 
 def test_a_cell_of_a_card_cannot_break_its_table():
     line = next(line for line in carded(manifest(a={})).splitlines() if line.startswith("| a | 1.0.0"))
-    assert line == "| a | 1.0.0 | MIT | A \\| B C | - | - |"
+    assert line == "| a | 1.0.0 | MIT | commercial | A \\| B C | - | - |"
 
 
 def test_a_provenance_that_lacks_something_is_told():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from m3it_jax import errors
 from m3it_jax.dataset_building import boxes, instructions, pictures, pipeline
 from m3it_jax.dataset_building.specification import Draft, SourceSpec
 
@@ -13,11 +14,18 @@ DRAFT = Draft("skill", "what?", "this", (PICTURE,), "group-1", ("a thing",), {"c
 
 
 def spec(*drafts):
-    return SourceSpec("toys", "vqa", "en", "vqa/question", lambda assets, split, seed: iter(drafts), {"train": 99})
+    return SourceSpec("toys", "vqa", "en", "vqa/question", lambda assets, split, seed: iter(drafts), {"train": 999})
 
 
 def stream(*drafts, **options):
     return pipeline.Stream(spec(*drafts), {}, 0, **options)
+
+
+def left_out(*drafts, **options):
+    """The reasons of the rows that were left out, and the number of records."""
+    reasons = []
+    seen = stream(*drafts, on_rejected=lambda split, row: reasons.append(row.reason), **options)
+    return reasons, len(list(seen.instances("train")))
 
 
 def test_our_png_shows_the_same_pixels():
@@ -74,21 +82,50 @@ def test_ids_come_from_content_not_from_order():
     ],
 )
 def test_an_unsound_draft_is_left_out_and_counted(change, reason):
-    seen = stream(DRAFT, dataclasses.replace(DRAFT, **change))
-    assert len(list(seen.instances("train"))) == 1
-    assert dict(seen.rejected) == {reason: 1}
+    assert left_out(DRAFT, dataclasses.replace(DRAFT, **change)) == ([reason], 1)
+
+
+@pytest.mark.parametrize(("bad", "stops"), [(20, False), (21, True)])
+def test_a_build_of_which_too_much_is_bad_stops(bad, stops):
+    rows = [dataclasses.replace(DRAFT, outputs=str(number)) for number in range(100)]
+    rows += [dataclasses.replace(DRAFT, outputs=" ")] * bad
+    if stops:
+        with pytest.raises(
+            errors.UserError,
+            match="toys, split train: 21 of the first 121 rows are bad .empty-output 21.*--max-bad 0.1",
+        ):
+            left_out(*rows, max_bad=0.1)
+    else:
+        assert left_out(*rows, max_bad=0.1) == (["empty-output"] * 20, 100)
+
+
+def test_duplicates_are_no_reason_to_stop():
+    assert left_out(*[DRAFT] * 50, max_bad=0.1) == (["duplicate-id"] * 49, 1)
+
+
+def test_a_split_without_one_sound_row_stops():
+    with pytest.raises(errors.UserError, match="3 of the first 3 rows are bad"):
+        left_out(*[dataclasses.replace(DRAFT, outputs=" ")] * 3, max_bad=0.5)
+
+
+def test_rows_whose_licence_does_not_allow_it_are_left_out():
+    rows = [dataclasses.replace(DRAFT, licence=text, outputs=text) for text in ("MIT", "Non-commercial", "Unknown")]
+    assert left_out(*rows, allow=("commercial",)) == (["licence", "licence"], 1)
+    assert left_out(*rows, allow=("research",), max_bad=0.1) == (["licence"], 2)
+
+
+def test_slots_of_the_instruction_are_filled_and_tell_records_apart(monkeypatch):
+    monkeypatch.setattr(instructions, "pool", lambda name: ("Does [HYPO] hold?",))
+    rows = [dataclasses.replace(DRAFT, slots={"HYPO": text}) for text in ("rain [X]", "sun")]
+    first, second = stream(*rows).instances("train")
+    assert (first.instruction, second.instruction) == ("Does rain [X] hold?", "Does sun hold?")
+    assert first.id != second.id and first.meta["slots"] == {"HYPO": "rain [X]"}
 
 
 def test_limit_takes_the_first_records():
     drafts = [dataclasses.replace(DRAFT, outputs=str(number)) for number in range(9)]
     every = [record.id for record in stream(*drafts).instances("train")]
     assert [record.id for record in stream(*drafts, limit=4).instances("train")] == every[:4]
-
-
-def test_attribute_values_are_collected():
-    seen = stream(DRAFT, dataclasses.replace(DRAFT, outputs="x", attributes={"colour": "blue"}))
-    list(seen.instances("train"))
-    assert seen.attributes == {"colour": {"red", "blue"}}
 
 
 def test_progress_counts_records():

@@ -56,3 +56,56 @@ def test_problems_name_the_picture():
 def test_broken_fields_are_told_before_pictures_are_opened():
     record = schema.Instance("a-1", "a", "vqa", "en", "", "", "yes", (encoded()[:60],))
     assert [code for code, _ in quality.problems(record)] == ["empty-instruction"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sorry, I cannot tell what this is.",
+        "I'm sorry, but the image descriptions do not say so.",
+        "I am very sorry.",
+        "I cannot see any picture.",
+        "As an AI language model I have no eyes.",
+        "很抱歉,我看不到图片。",
+        "对不起,我不知道。",
+    ],
+)
+def test_an_apology_is_known(text):
+    assert quality.apologises(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["A sign says: sorry, we are closed.", "The dog can't see the ball.", "她在向朋友说对不起。", "An AI robot toy."],
+)
+def test_what_only_looks_like_an_apology_is_none(text):
+    assert not quality.apologises(text)
+
+
+@pytest.mark.parametrize("text", ["café", "naïve Übung", "東京の夜", "“quoted” – dash… €5", "Đặng Thùy", "مرحبا"])
+@pytest.mark.parametrize("codec", ["cp1252", "latin-1"])
+def test_a_wrongly_decoded_text_is_known_and_the_right_one_is_not(text, codec):
+    assert not quality.is_mojibake(text)
+    try:
+        wrong = text.encode().decode(codec)
+    except UnicodeDecodeError:
+        pytest.skip("these bytes have no meaning in this encoding")
+    assert quality.is_mojibake(wrong)
+
+
+def test_lost_characters_are_known():
+    assert quality.is_mojibake("caf\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"meta": {"options": ["cat", "dog"]}}, "answer-not-an-option"),
+        ({"instruction": "Does [HYPO] follow?"}, "broken-slot"),
+        ({"outputs": "Sorry, no."}, "apology"),
+        ({"inputs": "CafÃ©?"}, "mojibake"),
+    ],
+)
+def test_each_text_rule_has_its_reason(change, reason):
+    record = schema.Instance("a-1", "a", "vqa", "en", "Look.", "", "yes", (encoded(),))
+    assert [code for code, _ in quality.problems(dataclasses.replace(record, **change))] == [reason]

@@ -1,5 +1,5 @@
 from m3it_jax import schema
-from m3it_jax.dataset_building import card, statistics
+from m3it_jax.dataset_building import card, mini, statistics
 
 
 def record(number, skill="colour"):
@@ -49,7 +49,7 @@ def test_a_table_has_a_line_for_each_split():
 def test_the_card_begins_with_what_it_is_not():
     about = dict.fromkeys(("licence", "citation", "url", "known_problems"), "x")
     made = {"a": about | {"statistics": {"test": summary()}}}
-    text = card.text(MANIFEST, made)
+    text = card.text(MANIFEST, made, introduction=mini.CARD)
     assert "NOT the 2.4-million-instance M3IT" in text.splitlines()[0]
     assert "| a | 1.0.0 | vqa | en | 4 | 0 | 4 |" in text
     assert "| colour | a | 4 | 2 | 75.0 % |" in text

@@ -160,10 +160,59 @@ def test_rows_that_hosts_cannot_share_are_refused():
 
 def test_towers_put_all_records_into_one_bucket():
     tables = {name: types.SimpleNamespace(num_images=counts) for name, counts in COUNTS.items()}
-    folder = types.SimpleNamespace(sources=COUNTS, table=lambda name, split: tables[name])
+    folder = data_folder(**dict.fromkeys(COUNTS, "MIT"))
+    folder.table = lambda name, split: tables[name]
     data = config.DataConfig(global_batch_size=16, max_images=16)
     assert mixture.make_plan(folder, data, objective="towers", seed=0).rows_per_step() == {1: 16}
     assert mixture.make_plan(folder, data, objective="response", seed=0).rows_per_step() == {1: 16, 2: 8, 8: 2}
+
+
+def data_folder(**licences):
+    sources = {
+        name: types.SimpleNamespace(
+            task="video" if name == "films" else "vqa", licence=licence, splits={"train": len(COUNTS[name])}
+        )
+        for name, licence in licences.items()
+    }
+    tables = {name: types.SimpleNamespace(num_images=COUNTS[name]) for name in sources}
+    return types.SimpleNamespace(sources=sources, table=lambda name, split: tables[name])
+
+
+MIXED_TERMS = {"ones": "MIT", "few": "Non-commercial", "films": "Unknown"}
+
+
+@pytest.mark.parametrize(
+    ("allow", "left"),
+    [
+        ("", ["few", "films", "ones"]),
+        ("commercial", ["ones"]),
+        ("research", ["few", "ones"]),
+        ("research,unknown", ["few", "films", "ones"]),
+    ],
+)
+def test_only_what_the_licences_allow_is_mixed(allow, left):
+    data = config.DataConfig(allow=allow)
+    assert mixture.make_plan(data_folder(**MIXED_TERMS), data, objective="response", seed=0).source_names == left
+
+
+def test_the_loss_is_told_for_each_task():
+    data = config.DataConfig(allow="commercial", mixture={"ones": 1.0, "few": 1.0, "films": 1.0})
+    assert mixture.loss_by_task(data_folder(**MIXED_TERMS), data) == [
+        "data.allow=commercial: video loses 90 of 90 records (films)",
+        "data.allow=commercial: vqa loses 30 of 730 records (few)",
+    ]
+    with pytest.raises(errors.ConfigError, match="no source of data.mixture"):
+        data = config.DataConfig(allow="commercial", mixture={"films": 1.0})
+        mixture.make_plan(data_folder(**MIXED_TERMS), data, objective="response", seed=0)
+
+
+def test_a_source_without_the_split_is_left_out():
+    folder = data_folder(**MIXED_TERMS)
+    folder.sources["few"].splits = {"test": 30}
+    assert mixture.make_plan(folder, config.DataConfig(), objective="response", seed=0).source_names == [
+        "films",
+        "ones",
+    ]
 
 
 def test_mixture_order_gives_the_ids_that_training_reads(folder, make_pipeline):

@@ -2,7 +2,8 @@
 
     OUT/README.md                               the card, with the header that the hub reads
     OUT/<source>/<split>-00000-of-00004.parquet
-    OUT/export.json                             what was exported, and each file's size and SHA-256; written last
+    OUT/export.json                             what was exported, each file's size and SHA-256, what each source was
+                                                made from; written last
 
 Files are made under `OUT/.exporting` and move when all of them are whole. A rerun goes on after the last whole file.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from m3it_jax import errors, file_safety, progress, records, schema
+from m3it_jax.dataset_building import card as data_card
 from m3it_jax.dataset_building.export import card, jsonl, parquet, webdataset
 
 MANIFEST = "export.json"
@@ -224,7 +226,8 @@ def export(order: Order) -> dict[str, Any]:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
             file_safety.write_whole(scratch / _ORDER, json.dumps(order.decided_by()))
-        manifest = order.decided_by() | {"files": _write_files(order)}
+        bill = data_card.bill_of_materials(provenance)
+        manifest = order.decided_by() | {"files": _write_files(order), "bill_of_materials": bill}
         for source in order.sources:
             if (scratch / source).exists():
                 os.replace(scratch / source, order.out / source)

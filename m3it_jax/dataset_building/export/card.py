@@ -5,7 +5,7 @@ from typing import Any
 
 import jinja2
 
-from m3it_jax import errors
+from m3it_jax import errors, licences
 
 FILE = "README.md"
 ALL = "all"  # the configuration that holds every source
@@ -76,6 +76,7 @@ def text(manifest: Mapping[str, Any], made: Mapping[str, Any], provenance: Mappi
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = lambda value: " ".join(str(value).split()).replace("|", "\\|") or "-"
+    environment.filters["terms"] = licences.terms
     try:
         return environment.get_template(_TEMPLATE).render(
             data=made["data"],

@@ -10,7 +10,7 @@ from m3it_jax.dataset_building.specification import SourceSpec
 
 NAME = "m3it-mini"
 
-_CARD = """\
+CARD = """\
 This is m3it-mini, a small stand-in: it is NOT the 2.4-million-instance M3IT (arXiv 2306.04387).
 
 ## How it was made
@@ -109,4 +109,4 @@ VOCAB_SIZE = 2560  # pieces of the vocabulary trained on the edition's training 
 def order(out: pathlib.Path, edition: str, *, seed: int = 0, limit: int | None = None) -> Order:
     """Returns the order that builds an edition, `base` or `full`, into a folder."""
     specs = EDITIONS[edition]
-    return Order(out, NAME, edition, specs, introduction=_CARD, vocab_size=VOCAB_SIZE, seed=seed, limit=limit)
+    return Order(out, NAME, edition, specs, introduction=CARD, vocab_size=VOCAB_SIZE, seed=seed, limit=limit)

@@ -4,7 +4,7 @@ import importlib
 import pathlib
 from collections.abc import Sequence
 
-from m3it_jax import errors
+from m3it_jax import errors, licences
 from m3it_jax.dataset_building import raw, video
 from m3it_jax.dataset_building.edition import Order
 from m3it_jax.dataset_building.specification import FramePick, SourceSpec
@@ -82,6 +82,24 @@ def load(name: str) -> SourceSpec:
     return spec
 
 
+def loss(names: Sequence[str], allow: tuple[str, ...]) -> list[str]:
+    """Returns a line for each task that loses sources to `allow`: how many of the paper's records, and which."""
+    named = [load(name) for name in dict.fromkeys(names or NAMES)]
+    lost = [spec for spec in named if not licences.allowed(spec.licence, allow)]
+    lines = []
+    for task in dict.fromkeys(spec.task for spec in lost):
+        every = sum(_expected(spec) for spec in named if spec.task == task)
+        gone = [spec for spec in lost if spec.task == task]
+        share = f"{sum(map(_expected, gone)):,} of {every:,} records"
+        told = ", ".join(f"{spec.name} ({spec.licence})" for spec in gone)
+        lines.append(f"--allow {' '.join(allow)}: {task} loses {share}: {told}")
+    return lines
+
+
+def _expected(spec: SourceSpec) -> int:
+    return sum(spec.published.counts.values()) if spec.published else 0
+
+
 def order(
     out: pathlib.Path,
     raw_folder: pathlib.Path,
@@ -90,16 +108,23 @@ def order(
     seed: int = 0,
     limit: int | None = None,
     frames: str = "uniform",
+    allow: tuple[str, ...] = (),
     max_bad: float = 0.05,
+    beam_options: tuple[str, ...] | None = None,
 ) -> Order:
     """Returns the order that builds the named sources, all 40 if none is named, from `raw_folder/<source>/`.
 
-    `frames` is a key of `video.PICKS`; `max_bad` the share of a split's rows (0..1) that may be bad.
+    Sources whose licence does not allow what `allow` asks for are left out; `loss` tells which.
+    `frames` is a key of `video.PICKS`; `max_bad` the share of a split's rows (0..1) that may be bad;
+    `beam_options` is Beam's own command line, None takes processes.
 
     Raises:
       UserError: there is no such source, or a raw file that one cannot do without is missing.
     """
-    specs = tuple(load(name) for name in dict.fromkeys(names or NAMES))
+    named = tuple(load(name) for name in dict.fromkeys(names or NAMES))
+    specs = tuple(spec for spec in named if licences.allowed(spec.licence, allow))
+    if not specs:
+        raise errors.UserError(f"--allow {' '.join(allow)}: no source that was named is under such a licence")
     folders = {name: raw_folder / name for name in NAMES if (raw_folder / name).is_dir()}
     lacking = [path for spec in specs for path in raw.missing(spec, folders)]
     if lacking:
@@ -116,6 +141,8 @@ def order(
         seed=seed,
         limit=limit,
         pick=pick,
+        allow=allow,
         max_bad=max_bad,
+        beam_options=beam_options,
         settings={"frames": frames},
     )

@@ -58,6 +58,14 @@ def write_folder(path, sources) -> records.DataFolder:
             texts += record.meta.get("captions", [])
         facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
         splits = {"train": len(instances), "validation": len(instances)}
+        languages = {instance.language: 0 for instance in instances} | {"en": len(instances)}
+        made = {
+            "licence": "",
+            "rejected": {},
+            "known_problems": "",
+            "statistics": {s: {"languages": languages} for s in splits},
+        }
+        (path / name / "1.0.0" / "provenance.json").write_text(json.dumps(made))
         manifest["sources"][name] = facts | {
             "version": "1.0.0",
             "splits": splits,

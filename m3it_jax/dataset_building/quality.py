@@ -25,6 +25,8 @@ def picture_problem(data: bytes) -> tuple[str, str] | None:
             picture.load()
     except Image.DecompressionBombError as error:
         return "picture-too-large", str(error)
+    except Image.UnidentifiedImageError:  # its own text names an address in memory, another one in each run
+        return "picture-unreadable", "cannot be decoded: is no PNG or JPEG, or its header is damaged"
     except Exception as error:  # Pillow's decoders raise whatever they meet: OSError, SyntaxError, struct.error, ...
         return "picture-unreadable", f"cannot be decoded: {error}"
     return None

@@ -20,6 +20,7 @@ from m3it_jax import errors
 # options that it does not know, such as --optimizer.learning_rate=0.1, in `args.overrides`.
 VERBS: dict[str, tuple[str, str]] = {
     "mini": ("m3it_jax.cli.mini", "build the small edition m3it-mini from data inside packages"),
+    "import": ("m3it_jax.cli.import_data", "take rows that others have made into a data folder"),
     "sources": ("m3it_jax.cli.sources", "tell what the 40 sources of M3IT are and what to fetch for each"),
     "build": ("m3it_jax.cli.build", "build sources of M3IT from their publishers' own files"),
     "export": (

@@ -155,12 +155,12 @@ def _reviewed(
     for instance in copying.stored(data, source, split):
         problem = next((each for each in _problems(instance, split, found) if each[0] == TWO_SPLITS), None)
         yield Rejected(instance.meta.get("origin", "") or instance.id, *problem, instance) if problem else instance
-    for line, instance in rejections.read(folder.source_path(source)):
+    for line, held in rejections.read(folder.source_path(source)):
         if line["split"] != split:
             continue
-        if instance is None or instance.id not in review:
-            yield Rejected(line["place"], line["reason"], line["text"], instance)
+        if held is None or held.id not in review:
+            yield Rejected(line["place"], line["reason"], line["text"], held)
             continue
-        admitted = [*instance.meta.get("admitted", ()), line["reason"]]
-        meta = {**instance.meta, "admitted": admitted}
-        yield dataclasses.replace(instance, meta=meta, **review[instance.id])
+        meta = {**held.meta, "admitted": [*held.meta.get("admitted", ()), line["reason"]]}
+        changes: dict[str, Any] = {**review[held.id], "meta": meta}
+        yield dataclasses.replace(held, **changes)

@@ -24,9 +24,9 @@ def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
     """Yields one turn of each drawn dialogue, with the turns before it."""
     folder = raw.RawFolder(SPEC, assets)
     questions, answers = (
-        [text for _, text in folder.json_elements(_FILES[split], f"data.{key}")] for key in ("questions", "answers")
+        [text for _, text in folder.json_elements(_FILES[split], key)] for key in ("questions", "answers")
     )
-    dialogues = ((place, _slim(row)) for place, row in folder.json_elements(_FILES[split], "data.dialogs"))
+    dialogues = ((place, _slim(row)) for place, row in folder.json_elements(_FILES[split], "dialogs"))
     drawn = adapters.drawn(dialogues, SPEC, split, seed=seed, key=adapters.publisher_id("image_id"))
 
     def draft(row: Any) -> Draft:

@@ -53,10 +53,10 @@ def test_damaged_dialogues_are_named(drafts, raw, tmp_path) -> None:
     file.write_text(json.dumps(content))
     *rejected, kept = drafts("visual-dialog", "test", raw=tmp_path)
     assert [(row.place, row.reason) for row in rejected] == [
-        ("visdial_1.0_test.json: data.dialogs[0]", "answer-withheld"),
-        ("visdial_1.0_test.json: data.dialogs[1]", "unknown-id"),
-        ("visdial_1.0_test.json: data.dialogs[2]", "wrong-type"),
-        ("visdial_1.0_test.json: data.dialogs[3]", "wrong-type"),
-        ("visdial_1.0_test.json: data.dialogs[4]", "wrong-type"),
+        ("visdial_1.0_test.json: dialogs[0]", "answer-withheld"),
+        ("visdial_1.0_test.json: dialogs[1]", "unknown-id"),
+        ("visdial_1.0_test.json: dialogs[2]", "wrong-type"),
+        ("visdial_1.0_test.json: dialogs[3]", "wrong-type"),
+        ("visdial_1.0_test.json: dialogs[4]", "wrong-type"),
     ]
     assert kept.origin.startswith("1022/")

@@ -20,6 +20,7 @@ from m3it_jax import errors
 # options that it does not know, such as --optimizer.learning_rate=0.1, in `args.overrides`.
 VERBS: dict[str, tuple[str, str]] = {
     "mini": ("m3it_jax.cli.mini", "build the small edition m3it-mini from data inside packages"),
+    "import": ("m3it_jax.cli.import_data", "take rows that others have made into a data folder"),
     "sources": ("m3it_jax.cli.sources", "tell what the 40 sources of M3IT are and what to fetch for each"),
     "build": ("m3it_jax.cli.build", "build sources of M3IT from their publishers' own files"),
     "export": (
@@ -30,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "repair": ("m3it_jax.cli.repair", "copy every sound record of a damaged data folder and list the lost ones"),
     "quality": ("m3it_jax.cli.quality", "report faulty records, set them aside, take reviewed ones back"),
     "stats": ("m3it_jax.cli.stats", "count what is in a data folder"),
+    "paraphrase": ("m3it_jax.cli.paraphrase", "turn short answers into full sentences by a text model"),
     "browse": ("m3it_jax.cli.browse", "write pages that show a data folder: records, pictures, tokens, plots"),
     "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),

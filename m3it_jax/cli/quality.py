@@ -64,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}: left out when built: {counts}; {len(source['quarantine'])} of them in quarantine")
     for overlap in told["overlaps"]:
         print(f"{overlap['pictures']} train pictures of {overlap['train']} are held out in {overlap['held_out']}")
-    faults = sum(
-        number for source in told["sources"].values() for c in source["faults"].values() for number in c.values()
-    )
+    splits = [counts for source in told["sources"].values() for counts in source["faults"].values()]
+    faults = sum(sum(counts.values()) for counts in splits)
     print(f"{args.data}: {faults} faults in {total} records", file=sys.stderr)
     return 1 if faults else 0

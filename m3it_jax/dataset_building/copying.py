@@ -34,7 +34,7 @@ _DATA = "data"  # the name by which a source finds the old folder among its asse
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def stored(data: pathlib.Path, source: str, split: str) -> Iterator[schema.Instance | Rejected]:
+def stored(data: pathlib.Path, source: str, split: str) -> Iterator[schema.Instance]:
     """Yields the records of a split as they lie in the data folder; none if it has no such split.
 
     Raises:

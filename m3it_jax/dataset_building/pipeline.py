@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -190,7 +191,7 @@ def instance_of(
     """Returns the record of a draft. Its id comes from skill, texts and pictures, so a rebuild gives the same.
 
     Raises:
-      RowError: a slot of the instruction has no text, or a text is no UTF-8.
+      RowError: a slot of the instruction has no text, a text is no UTF-8, or `meta` is no JSON.
     """
     slots = [part for name, text in sorted(draft.slots.items()) for part in (name, text)]
     for text in (draft.skill, draft.inputs, draft.outputs, draft.instruction, *slots):
@@ -208,6 +209,12 @@ def instance_of(
     meta["version"] = spec.version
     if made := [*meta.get("changes", ()), *changes]:
         meta["changes"] = made
+    try:
+        told = json.dumps(meta, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RowError("bad-meta", f"meta is no JSON object: {error}") from error
+    if not schema.encodable(told):
+        raise RowError("bad-text", "meta holds a lone surrogate and cannot be written as UTF-8")
     return schema.Instance(
         id=record_id,
         source=spec.name,

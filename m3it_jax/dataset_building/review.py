@@ -129,9 +129,8 @@ def order(folder: records.DataFolder, out: pathlib.Path, review: Mapping[str, Ma
         if instance is not None
     }
     if missing := sorted(set(review) - held):
-        raise errors.UserError(
-            f"--admit: {missing[0]} is not in quarantine (nor {len(missing) - 1} more); see the report"
-        )
+        more = f", nor are {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise errors.UserError(f"--admit: {missing[0]} is not in quarantine{more}; `m3it quality DATA --json` lists it")
     return copying.order(
         folder,
         out,
@@ -150,18 +149,18 @@ def _same(instance: schema.Instance) -> schema.Instance:
 def _reviewed(
     review: Mapping[str, Mapping[str, str]], data: pathlib.Path, source: str, split: str
 ) -> Iterator[schema.Instance | Rejected]:
-    """Yields the records of a split, then those of its quarantine: admitted ones as records, the others as they were."""
+    """Yields the records of a split, then its quarantine: admitted ones as records, the others as they were."""
     folder = records.DataFolder.open(data)
     found = places(folder, source, lambda: None)
     for instance in copying.stored(data, source, split):
         problem = next((each for each in _problems(instance, split, found) if each[0] == TWO_SPLITS), None)
         yield Rejected(instance.meta.get("origin", "") or instance.id, *problem, instance) if problem else instance
-    for line, instance in rejections.read(folder.source_path(source)):
+    for line, held in rejections.read(folder.source_path(source)):
         if line["split"] != split:
             continue
-        if instance is None or instance.id not in review:
-            yield Rejected(line["place"], line["reason"], line["text"], instance)
+        if held is None or held.id not in review:
+            yield Rejected(line["place"], line["reason"], line["text"], held)
             continue
-        admitted = [*instance.meta.get("admitted", ()), line["reason"]]
-        meta = {**instance.meta, "admitted": admitted}
-        yield dataclasses.replace(instance, meta=meta, **review[instance.id])
+        meta = {**held.meta, "admitted": [*held.meta.get("admitted", ()), line["reason"]]}
+        changes: dict[str, Any] = {**review[held.id], "meta": meta}
+        yield dataclasses.replace(held, **changes)

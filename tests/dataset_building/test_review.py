@@ -14,20 +14,13 @@ SHARED = built_folder.picture(99)
 @pytest.fixture(scope="module")
 def folder(build_folder, tmp_path_factory) -> records.DataFolder:
     row = built_folder.row
-    own = [
-        row("toys", "q" * number, f"answer {number}", images=(built_folder.picture(number),)) for number in range(1, 5)
-    ]
-    train = [
-        *own,
-        row("toys", "sorry?", "Sorry, I cannot tell."),
-        row("toys", "which?", "lamp", meta={"options": ["cat"]}),
-    ]
+    pictures = [(built_folder.picture(number),) for number in range(8)]
+    train = [row("toys", "q" * number, f"answer {number}", images=pictures[number]) for number in range(1, 5)]
+    train.append(row("toys", "sorry?", "Sorry, I cannot tell."))
+    train.append(row("toys", "which?", "lamp", meta={"options": ["cat"]}))
     train.append(row("toys", "same picture", "yes", images=(SHARED,)))
     test = [row("toys", "held out", "no", images=(SHARED,))]
-    other = [
-        row("more", "elsewhere", "two", images=(SHARED,)),
-        row("more", "else", "one", images=(built_folder.picture(7),)),
-    ]
+    other = [row("more", "elsewhere", "two", images=(SHARED,)), row("more", "else", "one", images=pictures[7])]
     out = build_folder(
         tmp_path_factory.mktemp("review") / "data",
         {"toys": {"train": train, "test": test}, "more": {"train": other}},

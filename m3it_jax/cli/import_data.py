@@ -1,0 +1,81 @@
+"""`m3it import`: take rows that others have made into a data folder."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+from m3it_jax import schema
+from m3it_jax.cli import options
+
+EXAMPLE = """m3it import m3it downloads/M3IT/data --out data/m3it
+  m3it import llava llava_instruct_150k.json --images coco/train2017 --out data/llava"""
+
+# Kept here beside the table in `interchange`, which takes Pillow and numpy to import; a test holds them together.
+FORMATS = ("m3it", "m3it-80", "llava", "messages", "minigpt4", "multiinstruct", "image-text", "parquet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the verb."""
+    parser.add_argument("format", choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
+    parser.add_argument("paths", nargs="+", type=pathlib.Path, metavar="PATH", help="files or folders of that format")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data; finished sources are kept")
+    parser.add_argument(
+        "--source", default="", metavar="NAME", help="name of the source, where the files do not tell it"
+    )
+    parser.add_argument(
+        "--split", choices=schema.SPLITS, default="", help="split of all files (default: by their names)"
+    )
+    parser.add_argument("--task", choices=schema.TASKS, default="", help="task of the source (default: by the format)")
+    parser.add_argument(
+        "--language", default="", metavar="TAG", help="language of the texts (default: en, or the source's)"
+    )
+    parser.add_argument(
+        "--images", type=pathlib.Path, metavar="FOLDER", help="where pictures that rows name are looked up"
+    )
+    parser.add_argument(
+        "--licence", default="", metavar="TEXT", help="terms of the rows (default: the source's, or unknown)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides instructions and drawn options (default: 0)")
+    parser.add_argument(
+        "--max-bad",
+        type=options.share,
+        default=0.05,
+        metavar="SHARE",
+        help="share of a split's rows that may be bad before the import stops (default: 0.05)",
+    )
+    parser.add_argument("--jobs", type=options.positive, help="worker processes, one source each (default: all cores)")
+    options.add_limit(parser)
+    options.add_json(parser)
+    options.add_dry_run(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Imports the files, prints what came of them and returns the exit code.
+
+    Raises:
+      UserError: a path is missing or is not of the format, the folder is in use or holds something else, or too many
+        rows are bad.
+    """
+    from m3it_jax.dataset_building import edition, interchange
+
+    given = ("source", "split", "task", "language", "images", "licence")
+    asked = interchange.Request(tuple(args.paths), **{name: getattr(args, name) for name in given})
+    order = interchange.order(args.format, asked, args.out, seed=args.seed, limit=args.limit, max_bad=args.max_bad)
+    for spec in order.specs:
+        if spec.known_problems:
+            print(f"m3it: {spec.name}: {spec.known_problems}", file=sys.stderr)
+    if args.dry_run:
+        for spec in order.specs:
+            for name, size, split in spec.settings["imported"]["files"]:
+                print(f"{spec.name} ({spec.task}, {spec.language}): {split} from {name}, {size:,} bytes")
+        print(f"nothing was written to {args.out}", file=sys.stderr)
+        return 0
+    options.check_folder(args.out, option="--out")
+    if args.json:
+        options.check_file(args.json, option="--json")
+    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
+    if args.json:
+        options.write_json(args.json, manifest)
+    options.print_manifest(manifest, args.out)
+    return 0

@@ -1,0 +1,91 @@
+"""Import: rows that others have made -> records. One module for each family of formats; `FORMATS` names them."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+from m3it_jax import errors
+from m3it_jax.dataset_building.edition import Order
+from m3it_jax.dataset_building.interchange import (
+    conversations,
+    image_text,
+    m3it,
+    m3it_80,
+    minigpt4,
+    multiinstruct,
+    parquet,
+    request,
+)
+from m3it_jax.dataset_building.interchange.request import Request
+from m3it_jax.dataset_building.specification import SourceSpec
+
+NAME = "imported"
+EDITION = "imported"
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One form that rows come in.
+
+    Attributes:
+      specs: The sources that a request's paths hold.
+      what: What the paths are, for `--help`.
+    """
+
+    specs: Callable[[Request], list[SourceSpec]]
+    what: str
+
+
+FORMATS: dict[str, Format] = {
+    "m3it": Format(m3it.specs, "the released JSONL: files, task folders or the whole data/; also what we export"),
+    "m3it-80": Format(m3it_80.specs, "the released translations: data/ or its task folders"),
+    "llava": Format(conversations.llava_specs, "JSON with `conversations`; needs --images"),
+    "messages": Format(conversations.messages_specs, "JSONL with `messages` as chat APIs take them"),
+    "minigpt4": Format(minigpt4.specs, "the folder cc_sbu_align"),
+    "multiinstruct": Format(multiinstruct.specs, "train.jsonl and test.jsonl; needs --images"),
+    "image-text": Format(image_text.specs, "WebDataset tars, TSV files (with --images) or folders with .txt captions"),
+    "parquet": Format(parquet.specs, "files with the hub's Image feature; also what we export"),
+}
+
+_CARD = """\
+Rows that others have made, imported by m3it_jax; no text or picture was changed but as `meta.changes` says.
+
+## How it was made
+
+`provenance.json` of each source names the files; `meta.origin` names file and line of each record, so that it can be
+found again, and `meta.group` its pictures: the publisher's id of them, or else a hash of their content. Rows that could
+not be used stand in `rejected.jsonl` beside the shards, each with its place and reason.
+
+Read it with `tfds.builder_from_directory("<this folder>/<source>/<version>")`; `m3it check` verifies every byte of it.
+"""
+
+
+def order(
+    form: str,
+    asked: Request,
+    out: pathlib.Path,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    max_bad: float = 0.05,
+) -> Order:
+    """Returns the order that imports the request's paths; `form` is a key of `FORMATS`.
+
+    Raises:
+      UserError: a path or what belongs to it is missing, or source or split of a file are not known.
+    """
+    request.check_task(asked.task)
+    if asked.images is not None and not asked.images.is_dir():
+        raise errors.UserError(f"--images {asked.images}: there is no such folder")
+    specs = tuple(FORMATS[form].specs(asked))
+    return Order(
+        out,
+        NAME,
+        EDITION,
+        specs,
+        introduction=_CARD,
+        seed=seed,
+        limit=limit,
+        max_bad=max_bad,
+        settings={"format": form},
+    )

@@ -1,5 +1,6 @@
 """A data folder of a few records, written without TFDS: two sources with one picture, one with two, one with eight."""
 
+import collections
 import io
 import json
 import types
@@ -58,7 +59,7 @@ def write_folder(path, sources) -> records.DataFolder:
             texts += record.meta.get("captions", [])
         facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
         splits = {"train": len(instances), "validation": len(instances)}
-        languages = {instance.language: 0 for instance in instances} | {"en": len(instances)}
+        languages = collections.Counter(record.language for record in instances)
         made = {
             "licence": "",
             "rejected": {},

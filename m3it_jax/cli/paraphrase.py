@@ -105,7 +105,9 @@ def run(args: argparse.Namespace) -> int:
     client = llm_client.Client(args.endpoint, llm_client.Cache(paraphraser.cache), _limits(args, llm_client))
     changed = [spec for spec in order.specs if spec.name in names]
     if args.dry_run:
-        return _tell(args, folder, paraphraser, {spec.name: order.rows(spec) for spec in changed})
+        _tell(folder, paraphraser, {spec.name: order.rows(spec) for spec in changed})
+        print(f"nothing was asked, and nothing was written to {args.out}", file=sys.stderr)
+        return 0
     for option, place in (("--out", args.out), ("--cache", paraphraser.cache)):
         options.check_folder(place, option=option)
     if args.json:
@@ -147,7 +149,7 @@ def _limits(args: argparse.Namespace, llm_client) -> Any:
     )
 
 
-def _tell(args: argparse.Namespace, folder, paraphraser, rows: dict[str, int]) -> int:
+def _tell(folder, paraphraser, rows: dict[str, int]) -> None:
     """Prints what would be asked, with the prompt of each source's first record."""
     from m3it_jax.dataset_building import copying
 
@@ -156,8 +158,6 @@ def _tell(args: argparse.Namespace, folder, paraphraser, rows: dict[str, int]) -
         first = next(copying.stored(folder.path, name, next(iter(folder.sources[name].splits))))
         for line in paraphraser.request(first).messages[0][1].splitlines():
             print(f"  | {line}")
-    print(f"nothing was asked, and nothing was written to {args.out}", file=sys.stderr)
-    return 0
 
 
 def _report(args: argparse.Namespace, client, counts) -> dict[str, Any]:

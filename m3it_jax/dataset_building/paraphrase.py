@@ -54,9 +54,9 @@ _ENGLISH = Wording(
         "You are an assistant who talks with people about pictures. You are given a question about a picture and its "
         "short correct answer, and perhaps a description of the picture or the text that was read off it. Turn the "
         "short answer into the reply that a helpful person would give: one natural and convincing sentence that "
-        "answers the question. Stay true to the short answer: keep its words, names and numbers, and add nothing that "
-        "you were not told. Do not repeat the question, do not apologise, and do not mention the description or the "
-        "short answer. Use the language of the question. Write the sentence alone."
+        "answers the question, or a few where the answer gives reasons. Stay true to the short answer: keep its words, "
+        "names and numbers, and add nothing that you were not told. Do not repeat the question, do not apologise, and "
+        "do not mention the description or the short answer. Use the language of the question. Write the reply alone."
     ),
     example=(
         "What is the man in the yellow raincoat holding?",
@@ -173,10 +173,11 @@ class Paraphraser:
         about = self.plans[instance.source]
         if answer is None:
             return Outcome(_template(instance, about), NO_ANSWER)
-        said = _sentence(answer.text)
+        said, kernel = _sentence(answer.text), instance.meta.get("answer", "")
         candidate = paraphrase_rules.Candidate(
             question=instance.inputs or instance.instruction,
             answer=instance.outputs,
+            kernel=kernel if isinstance(kernel, str) else "",
             language=instance.language,
             text=said,
             finish=answer.finish,
@@ -300,7 +301,7 @@ def ask(
     *,
     limit: int | None,
     on_record: Callable[[], None],
-    on_rejected: Callable[[dict[str, Any]], None],
+    on_rejected: Callable[[dict[str, Any]], object],
 ) -> dict[str, Counts]:
     """Asks for every record of the plan's sources and returns what comes of it, by source.
 

@@ -16,7 +16,8 @@ class Candidate:
 
     Attributes:
       question: What is asked about the picture.
-      answer: The short answer.
+      answer: The short answer; with reasons around it in some sources.
+      kernel: The short answer within one that has reasons; empty for others.
       language: BCP-47 tag of both.
       text: The sentence, white space made single.
       finish: Why the model ended, as in `llm_client.Answer`.
@@ -29,6 +30,7 @@ class Candidate:
     answer: str
     language: str
     text: str
+    kernel: str = ""
     finish: str = "stop"
     options: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
@@ -181,6 +183,8 @@ def _too_long(candidate: Candidate) -> bool:
 
 def _lost_answer(candidate: Candidate) -> bool:
     if candidate.options and not any(option in candidate.text for option in candidate.options):
+        return True
+    if candidate.kernel and _lost_answer(dataclasses.replace(candidate, answer=candidate.kernel, kernel="")):
         return True
     answer, text = words(candidate.answer), words(_NO_NEGATIONS.sub(" ", candidate.text))
     bare = plain(candidate.answer).strip(" .!?。！？,，")

@@ -10,6 +10,7 @@ from m3it_jax import errors, llm_client, records, schema
 from m3it_jax.dataset_building import paraphrase, quality, sources
 from m3it_jax.dataset_building.specification import Published
 
+LOAD = sources.load
 SAMPLING = {"max_tokens": 20}
 DOG = row("okvqa", "What colour is the dog?", "brown")
 PLANS = {
@@ -122,6 +123,14 @@ def test_plans_follow_what_is_published():
     assert paraphrase.plan("coco") == paraphrase.Plan("question", "The answer is {}.", ())  # asked for by name
     assert paraphrase.plan("my-own") == paraphrase.Plan("question", "", ())
     assert paraphrase.paraphrased_by_the_paper(["coco", "my-own", "okvqa", "vqa-v2"]) == ["okvqa", "vqa-v2"]
+
+
+def test_the_sources_own_files_say_what_the_paper_and_its_loader_say(monkeypatch):
+    monkeypatch.setattr(sources, "load", LOAD)
+    names = ["vqa-v2", "okvqa", "a-okvqa", "viquae", "fm-iqa"]
+    assert paraphrase.paraphrased_by_the_paper([*names, "coco", "imagenet", "clevr"]) == names
+    assert paraphrase.plan("vqa-v2") == PLANS["vqa-v2"] and paraphrase.plan("okvqa") == PLANS["okvqa"]
+    assert paraphrase.plan("fm-iqa").fallback == "答案是{}。"
 
 
 @pytest.mark.parametrize("name", ["model", "messages", "stream", "n"])

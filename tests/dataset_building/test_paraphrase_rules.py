@@ -116,6 +116,15 @@ def test_the_worked_example_said_over_is_a_leak():
     assert reason(*DOG, "The man is holding an umbrella.", example=example) == "prompt-leak"
 
 
+def test_an_answer_with_reasons_keeps_the_answer_itself():
+    reasons = "A bus has very many seats for tall and short people. So the answer is many."
+    text = "A bus has very many seats for tall and short people, so the answer is clear."
+    assert reason("Which?", reasons, text) == ""
+    assert reason("Which?", reasons, text, kernel="many") == ""
+    assert reason("Which?", reasons, text.replace("many ", ""), kernel="many") == "lost-answer"
+    assert reason("Which?", reasons, text.replace("many ", "")) == ""
+
+
 def test_an_option_has_to_stay_word_for_word():
     options = ("(A) brown", "(B) black")
     assert reason("Which?", "(A) brown", "It is (A) brown.", options=options) == ""

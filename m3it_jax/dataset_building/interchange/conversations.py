@@ -1,8 +1,8 @@
 """Conversations about pictures: LLaVA's `conversations` and OpenAI's `messages`.
 
 Each answer of the assistant becomes one record, since a record has one answer: the user's text before it is the
-instruction, and the turns before that stand in `inputs` as lines `Human: ...` and `Assistant: ...`, with a `System: ...`
-line first if there is one. A record shows the pictures that had been shown by then, so every record of a conversation
+instruction, and the turns before that stand in `inputs` as lines `Human: ...` and `Assistant: ...`, with a line
+`System: ...` first if there is one. A record shows the pictures that had been shown by then, so every record of a conversation
 is of one split (`meta.group`).
 
 The word <image> in a text says where a picture goes; it is taken out, and there must be as many as pictures.

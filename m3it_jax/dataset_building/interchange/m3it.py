@@ -76,7 +76,7 @@ def _spec(asked: request.Request, name: str, files: list[request.File], left_out
     texts = pool or (instructions.pool(ledger.pool) if ledger else ())
     if not texts:
         raise errors.UserError(
-            f"{files[0].path.parent}: has no {_POOL_FILES[0]}, and no instructions are known for {name!r}; put one there"
+            f"{files[0].path.parent}: has no {_POOL_FILES[0]}, and none is known for {name!r}; put one there"
         )
     texts = tuple(each + (released.suffix if released else "") for each in texts)
     rows = Rows(name, tuple(files), _labels(files[0].path.parent), texts)

@@ -81,9 +81,8 @@ def run(args: argparse.Namespace) -> int:
     folder = records.DataFolder.open(args.data)
     names = args.sources or paraphrase.paraphrased_by_the_paper(folder.sources)
     if not names:
-        listed = ", ".join(folder.sources)
         raise errors.ConfigError(
-            f"--sources: the paper paraphrased none of those in {args.data}; name some of {listed}"
+            f"--sources: the paper paraphrased none in {args.data}; name some of {', '.join(folder.sources)}"
         )
     paraphraser = paraphrase.Paraphraser(
         args.model,

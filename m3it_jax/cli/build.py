@@ -2,12 +2,11 @@
 
 import argparse
 import importlib.util
-import os
 import pathlib
 import sys
 
 from m3it_jax import errors
-from m3it_jax.cli import options
+from m3it_jax.cli import building, options
 
 EXAMPLE = """m3it build coco vqa-v2 --raw raw --out data/m3it
   m3it build --raw raw --out data/m3it --runner beam -- --direct_num_workers=4 --direct_running_mode=multi_processing"""
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
       UserError: a source or a raw file is missing, the folder is in use or holds something else, or too many rows of a
         source are bad.
     """
-    from m3it_jax.dataset_building import edition, sources
+    from m3it_jax.dataset_building import sources
 
     beam_options = tuple(word for word in args.overrides if word != "--")
     if beam_options and args.runner != "beam":
@@ -88,11 +87,5 @@ def run(args: argparse.Namespace) -> int:
             print(f"{spec.name}: about {order.rows(spec)} records ({spec.task}, {spec.language})")
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
-    options.check_folder(args.out, option="--out")
-    if args.json:
-        options.check_file(args.json, option="--json")
-    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
-    if args.json:
-        options.write_json(args.json, manifest)
-    options.print_manifest(manifest, args.out)
+    building.carry_out(order, args)
     return 0

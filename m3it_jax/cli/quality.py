@@ -1,11 +1,10 @@
 """`m3it quality`: report the faults of a data folder, set them aside, take reviewed records back."""
 
 import argparse
-import os
 import pathlib
 import sys
 
-from m3it_jax.cli import options
+from m3it_jax.cli import building, options
 
 EXAMPLE = """m3it quality data/m3it --json quality.json
   m3it quality data/m3it --out data/m3it-clean --admit reviewed.jsonl"""
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
       UserError: the data folder or the review cannot be read, or OUT cannot be written.
     """
     from m3it_jax import errors, progress, records
-    from m3it_jax.dataset_building import edition, review
+    from m3it_jax.dataset_building import review
 
     folder = records.DataFolder.open(args.data)
     if args.json:
@@ -45,11 +44,7 @@ def run(args: argparse.Namespace) -> int:
         if args.dry_run:
             print(f"{len(order.specs)} sources would be copied; nothing was written to {args.out}", file=sys.stderr)
             return 0
-        options.check_folder(args.out, option="--out")
-        manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
-        if args.json:
-            options.write_json(args.json, manifest)
-        options.print_manifest(manifest, args.out)
+        building.carry_out(order, args)
         return 0
     total = sum(sum(source.splits.values()) for source in folder.sources.values())
     with progress.Progress(total, "records") as shown:

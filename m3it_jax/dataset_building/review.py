@@ -138,7 +138,7 @@ def order(folder: records.DataFolder, out: pathlib.Path, review: Mapping[str, Ma
         step="quality",
         about=f"faulty records were set aside, {len(review)} reviewed ones taken back",
         settings={"admitted": {key: dict(texts) for key, texts in sorted(review.items())}},
-        rows=functools.partial(_reviewed, review),
+        rows=functools.partial(_reviewed, review=review),
     )
 
 
@@ -147,7 +147,7 @@ def _same(instance: schema.Instance) -> schema.Instance:
 
 
 def _reviewed(
-    review: Mapping[str, Mapping[str, str]], data: pathlib.Path, source: str, split: str
+    data: pathlib.Path, source: str, split: str, *, review: Mapping[str, Mapping[str, str]]
 ) -> Iterator[schema.Instance | Rejected]:
     """Yields the records of a split, then its quarantine: admitted ones as records, the others as they were."""
     folder = records.DataFolder.open(data)

@@ -86,8 +86,8 @@ def in_process(monkeypatch):
         def run(self, task, orders, shown):
             return [task(order) for order in orders]
 
-    monkeypatch.setattr(edition, "_Workers", Workers)
-    monkeypatch.setattr(edition, "_count", lambda: None)
+    monkeypatch.setattr(edition, "Workers", Workers)
+    monkeypatch.setattr(edition, "count", lambda: None)
 
 
 def test_short_answers_become_sentences_and_all_else_stays(arguments, endpoint, data, tmp_path, in_process, capfd):

@@ -7,7 +7,7 @@ from m3it_jax.dataset_building import adapters, raw, video_questions
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
-_URL = "https://github.com/MILVLG/activitynet-qa/tree/master/dataset"
+_URL = "https://github.com/MILVLG/activitynet-qa/raw/master"
 
 
 def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
@@ -53,10 +53,13 @@ SPEC = SourceSpec(
         counts={"train": 3_200, "validation": 1_800, "test": 800},
         raw=(
             *(
-                RawFile(f"dataset/{name}_q.json", "[{video_name, question, question_id}]", _URL)
-                for name in _SPLITS.values()
+                RawFile(path, what, url=f"{_URL}/{path}")
+                for kind, what in (
+                    ("q", "[{video_name, question, question_id}]"),
+                    ("a", "[{answer, type, question_id}]"),
+                )
+                for path in (f"dataset/{name}_{kind}.json" for name in _SPLITS.values())
             ),
-            *(RawFile(f"dataset/{name}_a.json", "[{answer, type, question_id}]", _URL) for name in _SPLITS.values()),
             RawFile("videos/", "ActivityNet's videos v_<video_name>.mp4, .mkv or .webm, all in one folder"),
         ),
         selection="One of a video's ten questions at random.",

@@ -46,5 +46,7 @@ def write_whole(path: pathlib.Path, data: str | bytes) -> None:
     try:
         partial.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
         os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
     finally:
         partial.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from m3it_jax import errors, framing, schema
 
 INDEX_SUFFIX = ".index.npz"
 MANIFEST = "m3it.json"
+PROVENANCE = "provenance.json"
 
 
 @functools.cache
@@ -234,6 +235,7 @@ class RecordTable:
     Attributes:
       ids: array of text, the records' ids.
       num_images: int32 array, pictures of each record.
+      lengths: int64 array, bytes of each serialized record.
     """
 
     def __init__(self, shards: list[pathlib.Path]):
@@ -247,7 +249,7 @@ class RecordTable:
         self.ids = np.concatenate([index.ids for index in indices])
         self.num_images = np.concatenate([index.num_images for index in indices])
         self._offsets = np.concatenate([index.offsets for index in indices])
-        self._lengths = np.concatenate([index.lengths for index in indices])
+        self.lengths = np.concatenate([index.lengths for index in indices])
         counts = [len(index.ids) for index in indices]
         self._shard_of = np.repeat(np.arange(len(shards)), counts)
         self._first = np.concatenate([[0], np.cumsum(counts)])
@@ -273,7 +275,7 @@ class RecordTable:
           BrokenRecordError: they did not.
         """
         shard = int(self._shard_of[number])
-        offset, length = int(self._offsets[number]), int(self._lengths[number])
+        offset, length = int(self._offsets[number]), int(self.lengths[number])
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = open(self._shards[shard], "rb")
@@ -392,6 +394,21 @@ class DataFolder:
         if source not in self.sources:
             raise errors.UserError(f"{self.path}: has no source {source!r}; it has {', '.join(self.sources)}")
         return self.path / source / self.sources[source].version
+
+    def provenance(self, source: str) -> dict[str, Any]:
+        """Returns what the builder noted about a source: counts, rejected rows by reason, statistics, settings.
+
+        Raises:
+          UserError: the data folder has no such source, or the file is missing or damaged.
+        """
+        file = self.source_path(source) / PROVENANCE
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise errors.UserError(f"{file}: cannot be read ({error}); build the source again") from error
+        if not isinstance(found, dict):
+            raise errors.UserError(f"{file}: holds no JSON object; build the source again")
+        return found
 
     def table(self, source: str, split: str) -> RecordTable:
         """Returns the records of one split of a source.

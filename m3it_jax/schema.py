@@ -55,7 +55,7 @@ class Instance:
         `options`, `references` (all right answers), `captions` (one for each picture), `attributes`, `boxes`,
         `box_colours`, `slots` (texts put into the instruction), and its passport: `licence`, `version` (of the
         source), `origin` and `origin_split` (the publisher's own id and split), `changes` (made to texts and
-        pictures, in order).
+        pictures, in order), `admitted` (reasons that a reviewer set aside).
     """
 
     id: str
@@ -140,7 +140,7 @@ def _labels(value: Any) -> bool:
 _META: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("captions", "references", "options"), _texts, "a list of texts"),
     (("attributes", "slots"), _labels, "an object of texts or whole numbers"),
-    (("changes", "box_colours"), _texts, "a list of texts"),
+    (("changes", "box_colours", "admitted"), _texts, "a list of texts"),
     (("skill", "group", "origin", "origin_split", "licence", "version"), _text, "text"),
 )
 

@@ -1,5 +1,6 @@
 """A data folder of a few records, written without TFDS: two sources with one picture, one with two, one with eight."""
 
+import collections
 import io
 import json
 import types
@@ -58,6 +59,14 @@ def write_folder(path, sources) -> records.DataFolder:
             texts += record.meta.get("captions", [])
         facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
         splits = {"train": len(instances), "validation": len(instances)}
+        languages = collections.Counter(record.language for record in instances)
+        made = {
+            "licence": "",
+            "rejected": {},
+            "known_problems": "",
+            "statistics": {s: {"languages": languages} for s in splits},
+        }
+        (path / name / "1.0.0" / "provenance.json").write_text(json.dumps(made))
         manifest["sources"][name] = facts | {
             "version": "1.0.0",
             "splits": splits,

@@ -70,6 +70,16 @@ def test_import_contracts_hold():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_addresses_are_opened_by_the_client_alone():
+    for path in _files("m3it_jax"):
+        for node in ast.walk(_tree(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+            opens = any(name.startswith("urllib.request") for name in names)
+            assert not opens or "llm_client" in path.parts, f"{_name(path)}: only llm_client opens addresses"
+
+
 def _imported() -> dict[str, set[str]]:
     """Returns each outside package that the library imports, with the files that do."""
     imported: dict[str, set[str]] = collections.defaultdict(set)

@@ -1,4 +1,4 @@
-"""Numbers -> the geometry of a line chart; the page draws it. Coordinates are pixels of the chart, y downwards."""
+"""Numbers -> the geometry of a chart; the page draws it. Coordinates are pixels of the chart, y downwards."""
 
 import dataclasses
 import math
@@ -8,6 +8,7 @@ WIDTH, HEIGHT = 520, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44  # margins: left and bottom hold the axes' labels
 
 _MOST_POINTS = 240  # more cannot be told apart at this width
+_MOST_BINS = 40
 _LOG_FROM = 8  # ratio of largest to smallest value from which a logarithmic axis shows more
 
 
@@ -60,6 +61,66 @@ def line(points: Sequence[tuple[float, float]]) -> Chart | None:
         x_ticks=[Tick(round(x_scale(x), 1), f"{x:,.10g}") for x in _even_ticks(xs[0], xs[-1])],
         y_ticks=[Tick(round(y_scale(measure(y)), 1), f"{y:.6g}") for y in y_values],
         logarithmic=logarithmic,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A bar of a histogram; `label` says in words what it stands for."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """How often whole numbers occur: bars from left to right, and the marks of both axes."""
+
+    bars: list[Bar]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+
+
+def histogram(values: Sequence[int]) -> Histogram | None:
+    """Returns the histogram of whole numbers from 0 on, or None if there are none.
+
+    Bins are equally wide. The last one holds everything above the 99th percentile too, so that one long text does not
+    press all others into the first bin.
+    """
+    if not values:
+        return None
+    ordered = sorted(values)
+    top = ordered[min(len(ordered) - 1, math.ceil(0.99 * len(ordered)) - 1)] + 1
+    width = next(w for power in range(12) for w in (10**power, 2 * 10**power, 5 * 10**power) if top / w <= _MOST_BINS)
+    number = math.ceil(top / width)
+    counts = [0] * number
+    for value in values:
+        counts[min(value // width, number - 1)] += 1
+    x_scale = _scale(0, number * width, (LEFT, WIDTH - RIGHT))
+    y_scale = _scale(0, max(counts), (HEIGHT - BOTTOM, TOP))
+    bars = []
+    for place, count in enumerate(counts):
+        first, last = place * width, (place + 1) * width - 1
+        span = f"{first:,}" if width == 1 else f"{first:,} to {last:,}"
+        if place == number - 1 and ordered[-1] > last:
+            span = f"{first:,} or more"
+        x, y = x_scale(first), y_scale(count)
+        bars.append(
+            Bar(
+                x=round(x, 1),
+                y=round(y, 1),
+                width=round(x_scale(first + width) - x, 1),
+                height=round(HEIGHT - BOTTOM - y, 1),
+                label=f"{span}: {count:,}",
+            )
+        )
+    return Histogram(
+        bars=bars,
+        x_ticks=[Tick(round(x_scale(x), 1), f"{x:,.10g}") for x in _even_ticks(0, number * width)],
+        y_ticks=[Tick(round(y_scale(y), 1), f"{y:,.10g}") for y in _even_ticks(0, max(counts)) if y == int(y)],
     )
 
 

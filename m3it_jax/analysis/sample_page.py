@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from m3it_jax.analysis import token_view
 from m3it_jax.tokenizer import Tokenizer
 from m3it_jax.training.setup import Setup
 
@@ -19,7 +20,7 @@ body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;paddin
 img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}
 article{{border-top:1px solid #8886;padding:1rem 0}}
 code span{{padding:.1rem .15rem;margin:.05rem;border-radius:.2rem;background:#8882;display:inline-block}}
-code .loss{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style>
+code .learned{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style>
 <h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>{rows}</html>
 """
 
@@ -47,15 +48,9 @@ def _row(batch: dict[str, np.ndarray], number: int, *, record_id: str, tokenizer
 
 
 def _tokens(batch: dict[str, np.ndarray], number: int, tokenizer: Tokenizer) -> str:
-    spans = []
-    for place in np.flatnonzero(batch["segment_ids"][number]):
-        if batch["image_token_index"][number, place] >= 0:
-            kind, text = "picture", "▦"
-        else:
-            kind = "loss" if batch["loss_mask"][number, place] else ""
-            text = tokenizer.piece(int(batch["token_ids"][number, place]))
-        spans.append(f'<span class="{kind}">{html.escape(text)}</span>')
-    return "".join(spans)
+    row = {name: batch[name][number] for name in ("token_ids", "image_token_index", "segment_ids", "loss_mask")}
+    shown = token_view.tokens(row, tokenizer)
+    return "".join(f'<span class="{kind}">{html.escape(text)}</span>' for kind, text in shown)
 
 
 def _picture(pixels: np.ndarray) -> str:

@@ -2,14 +2,14 @@
 
 import argparse
 import importlib.util
-import os
 import pathlib
 import sys
 
 from m3it_jax import errors
-from m3it_jax.cli import options
+from m3it_jax.cli import building, options
 
 EXAMPLE = """m3it build coco vqa-v2 --raw raw --out data/m3it
+  m3it build flickr8k-cn science-qa --raw raw --out data/m3it --download
   m3it build --raw raw --out data/m3it --runner beam -- --direct_num_workers=4 --direct_running_mode=multi_processing"""
 
 
@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="sources to build (default: all 40)")
     parser.add_argument(
         "--raw", type=pathlib.Path, required=True, help="folder with the original files, in RAW/<source>/"
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="first fetch what is missing in RAW and needs no login (may be large)"
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data; finished sources are kept")
     parser.add_argument("--seed", type=int, default=0, help="decides samples, options and instructions (default: 0)")
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
       UserError: a source or a raw file is missing, the folder is in use or holds something else, or too many rows of a
         source are bad.
     """
-    from m3it_jax.dataset_building import edition, sources
+    from m3it_jax.dataset_building import sources
 
     beam_options = tuple(word for word in args.overrides if word != "--")
     if beam_options and args.runner != "beam":
@@ -72,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         raise errors.UserError("--runner beam: package apache-beam is needed: pip install 'm3it_jax[beam]'")
     for line in sources.loss(args.sources, tuple(args.allow)):
         print(line, file=sys.stderr)
+    if args.download and not _download(args):
+        return 0
     order = sources.order(
         args.out,
         args.raw,
@@ -88,11 +93,23 @@ def run(args: argparse.Namespace) -> int:
             print(f"{spec.name}: about {order.rows(spec)} records ({spec.task}, {spec.language})")
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
-    options.check_folder(args.out, option="--out")
-    if args.json:
-        options.check_file(args.json, option="--json")
-    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
-    if args.json:
-        options.write_json(args.json, manifest)
-    options.print_manifest(manifest, args.out)
+    building.carry_out(order, args)
     return 0
+
+
+def _download(args: argparse.Namespace) -> bool:
+    """Fetches what is missing and tells what could not be; returns whether to go on and build."""
+    from m3it_jax.dataset_building import download, sources
+
+    wanted, by_hand = download.plan(sources.chosen(args.sources, tuple(args.allow)), args.raw)
+    for line in by_hand:
+        print(line, file=sys.stderr)
+    for each in wanted:
+        places = ", ".join(str(place) for _, place in each.files)
+        print(f"{'would fetch' if args.dry_run else 'fetching'} {each.url} for {places}", file=sys.stderr)
+    if args.dry_run and wanted:
+        print(f"nothing was fetched, nothing was written to {args.out}", file=sys.stderr)
+        return False
+    for line in download.fetch(wanted, args.raw):
+        print(line, file=sys.stderr)
+    return True

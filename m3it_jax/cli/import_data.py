@@ -1,12 +1,11 @@
 """`m3it import`: take rows that others have made into a data folder."""
 
 import argparse
-import os
 import pathlib
 import sys
 
 from m3it_jax import schema
-from m3it_jax.cli import options
+from m3it_jax.cli import building, options
 
 EXAMPLE = """m3it import m3it downloads/M3IT/data --out data/m3it
   m3it import llava llava_instruct_150k.json --images coco/train2017 --out data/llava"""
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
       UserError: a path is missing or is not of the format, the folder is in use or holds something else, or too many
         rows are bad.
     """
-    from m3it_jax.dataset_building import edition, interchange
+    from m3it_jax.dataset_building import interchange
 
     given = ("source", "split", "task", "language", "images", "licence")
     asked = interchange.Request(tuple(args.paths), **{name: getattr(args, name) for name in given})
@@ -71,11 +70,5 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{spec.name} ({spec.task}, {spec.language}): {split} from {name}, {size:,} bytes")
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
-    options.check_folder(args.out, option="--out")
-    if args.json:
-        options.check_file(args.json, option="--json")
-    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
-    if args.json:
-        options.write_json(args.json, manifest)
-    options.print_manifest(manifest, args.out)
+    building.carry_out(order, args)
     return 0

@@ -1,11 +1,10 @@
 """`m3it mini`: build the small edition m3it-mini from data inside packages."""
 
 import argparse
-import os
 import pathlib
 import sys
 
-from m3it_jax.cli import options
+from m3it_jax.cli import building, options
 
 EXAMPLE = "m3it mini data/m3it-mini --edition full"
 
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: the folder is in use or holds something else, or npm is needed and missing.
     """
-    from m3it_jax.dataset_building import edition, mini
+    from m3it_jax.dataset_building import mini
 
     order = mini.order(args.out, args.edition, seed=args.seed, limit=args.limit)
     if args.dry_run:
@@ -41,11 +40,5 @@ def run(args: argparse.Namespace) -> int:
             print(f"{spec.name}: about {order.rows(spec)} records ({spec.task}, {spec.language}){needs}")
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
-    options.check_folder(args.out, option="OUT")
-    if args.json:
-        options.check_file(args.json, option="--json")
-    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
-    if args.json:
-        options.write_json(args.json, manifest)
-    options.print_manifest(manifest, args.out)
+    building.carry_out(order, args)
     return 0

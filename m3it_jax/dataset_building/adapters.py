@@ -111,3 +111,34 @@ def converted(rows: Iterable[Placed], convert: Callable[[Any], Draft]) -> Iterat
             yield convert(row[1])
         except RowError as error:
             yield Rejected(row[0], error.reason, str(error))
+
+
+def usable(
+    rows: Iterable[Placed],
+    convert: Callable[[Any], Draft],
+    spec: SourceSpec,
+    *,
+    split: str,
+    seed: int,
+    key: Callable[[Placed], str],
+) -> Iterator[Draft | Rejected]:
+    """Yields drafts of as many rows as the paper's Table 7 has in the split, in an order drawn by seed and `key`.
+
+    For sources whose pictures or videos each user fetches, and of which some are gone: unlike with `drawn`, a row that
+    `convert` refuses is named and the next one takes its place. All rows are in memory.
+    """
+    left = spec.published.counts[split] if spec.published else 0
+    name = f"{spec.name}/{split}"
+    ranked = sorted(rows, key=lambda row: rng.fold(seed, "sample", name, key(row))) if left else []
+    for draft in converted(ranked, convert):
+        yield draft
+        left -= isinstance(draft, Draft)
+        if not left:
+            return
+
+
+def among_others(right: str, names: Iterable[str], number: int, *, seed: int, name: str, key: str) -> tuple[str, ...]:
+    """Returns `number` different names in an order by seed and key: the right one, and others drawn from `names`."""
+    others = sorted({*names} - {right})
+    drawn = rng.generator(seed, "distractors", name, key).choice(len(others), number - 1, replace=False)
+    return shuffled([right, *(others[place] for place in drawn)], seed=seed, name=name, key=key)

@@ -34,7 +34,7 @@ _DATA = "data"  # the name by which a source finds the old folder among its asse
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def stored(data: pathlib.Path, source: str, split: str) -> Iterator[schema.Instance | Rejected]:
+def stored(data: pathlib.Path, source: str, split: str) -> Iterator[schema.Instance]:
     """Yields the records of a split as they lie in the data folder; none if it has no such split.
 
     Raises:
@@ -77,7 +77,7 @@ def order(
     changed = [name for name in folder.sources if sources is None or name in sources]
     specs = []
     for name in folder.sources if limit is not None else changed:
-        drafts = functools.partial(_drafts, rows, change if name in changed else _unchanged, name)
+        drafts = functools.partial(_drafts, rows=rows, change=change if name in changed else _unchanged, source=name)
         specs.append(_spec(folder, name, drafts, entry={"step": step, **(settings or {})}, bounded=rows is stored))
     vocabulary = folder.tokenizer_path
     if vocabulary is not None and not vocabulary.is_file():
@@ -96,7 +96,7 @@ def order(
 
 
 def _drafts(
-    rows: Rows, change: Change, source: str, /, assets: Assets, split: str, seed: int
+    assets: Assets, split: str, seed: int, *, rows: Rows, change: Change, source: str
 ) -> Iterator[schema.Instance | Rejected]:
     """Yields the changed records of a split: what `SourceSpec.drafts` is for a source that is copied."""
     del seed

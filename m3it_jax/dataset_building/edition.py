@@ -101,7 +101,7 @@ def build(order: Order, jobs: int) -> dict[str, Any]:
         if order.vocab_size is not None:
             # Finished sources come with nothing to build: their texts are read for the vocabulary all the same.
             tasks.append((order, tuple(spec.name for spec in order.specs if spec not in todo), assets))
-        with _Workers(jobs) as workers, progress.Progress(sum(map(order.rows, todo)), "records") as shown:
+        with Workers(jobs) as workers, progress.Progress(sum(map(order.rows, todo)), "records") as shown:
             texts = workers.run(_build_sources, tasks, shown)
         if order.vocab_size is not None:
             _train_tokenizer(order, {name: lines for part in texts for name, lines in part.items()})
@@ -197,7 +197,7 @@ def _start_worker(counter: Any, parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class _Workers:
+class Workers:
     """Worker processes; leaving by an error ends them at once."""
 
     def __init__(self, jobs: int):
@@ -207,7 +207,7 @@ class _Workers:
             jobs, mp_context=context, initializer=_start_worker, initargs=(self._counter, os.getpid())
         )
 
-    def __enter__(self) -> "_Workers":
+    def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
@@ -217,7 +217,7 @@ class _Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def run(self, task: Callable, orders: list[Any], shown: progress.Progress) -> list[Any]:
-        """Returns task(order) of every order, and meanwhile reports the records that the workers count."""
+        """Returns task(order) of every order, and meanwhile reports what the workers count."""
         futures = [self._pool.submit(task, order) for order in orders]
         pending = set(futures)
         while pending:
@@ -233,9 +233,10 @@ class _Workers:
         return [future.result() for future in futures]
 
 
-def _count() -> None:
+def count(number: int = 1) -> None:
+    """Adds to what the workers have done; only a worker calls it."""
     with _reported.get_lock():
-        _reported.value += 1
+        _reported.value += number
 
 
 def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dict[str, int]]:
@@ -264,7 +265,7 @@ def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dic
                     pick=order.pick,
                     allow=order.allow,
                     max_bad=order.max_bad,
-                    on_record=_count,
+                    on_record=count,
                 )
                 builder.build(
                     stream,

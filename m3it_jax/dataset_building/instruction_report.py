@@ -79,11 +79,10 @@ def nearly_alike(pool: Sequence[str]) -> list[tuple[str, str]]:
 def problems(pool: Sequence[str]) -> list[str]:
     """Returns what a reviewer would send back, one sentence each; nothing if the pool is sound."""
     found = [f"{a!r} and {b!r} are nearly alike" for a, b in nearly_alike(pool)]
-    slots = [frozenset(prompts.SLOT.findall(text)) for text in pool]
-    common = collections.Counter(slots).most_common(1)[0][0]
+    slots = [prompts.SLOT.findall(text) for text in pool]
     for text, named in zip(pool, slots, strict=True):
-        if named != common:
-            found.append(f"{text!r} has the slots {sorted(named)}, the others {sorted(common)}")
+        if any(slots) and not named:
+            found.append(f"{text!r} has no slot, others of its pool have")
         if text != text.strip() or "\n" in text:
             found.append(f"{text!r} must be one line without blanks around it")
     return found

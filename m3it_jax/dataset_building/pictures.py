@@ -85,6 +85,11 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
+def extension(data: bytes) -> str:
+    """Returns `png` or `jpg` for a stored picture, by its first bytes."""
+    return "png" if data.startswith(schema.PICTURE_BEGINS[0]) else "jpg"
+
+
 def pixels(data: bytes) -> np.ndarray:
     """Returns a stored picture as uint8 [h, w, 3].
 

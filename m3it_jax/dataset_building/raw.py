@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from m3it_jax import errors, schema
-from m3it_jax.dataset_building.specification import Assets, FramePick, Rejected, RowError, SourceSpec
+from m3it_jax.dataset_building.specification import Assets, FramePick, RawFile, Rejected, RowError, SourceSpec
 
 # CHOICE: no single picture of the 40 sources comes near; a file that says it is one and is larger is not read.
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
@@ -241,13 +241,30 @@ def _bounded(file: Any) -> Iterator[bytes]:
             line = file.readline(MAX_LINE_BYTES)  # the rest of a line that is too long
 
 
-def missing(spec: SourceSpec, assets: Assets) -> list[str]:
-    """Returns the paths of the raw files that a source cannot do without and that are not there."""
-    if spec.published is None:
-        return []
+def absent(spec: SourceSpec, assets: Assets) -> list[RawFile]:
+    """Returns the raw files of a source that are not there.
+
+    Raises:
+      UserError: one is a link that leads out of the raw folder.
+    """
     roots = RawFolder(spec, assets).roots
-    wanted = [file.path for file in spec.published.raw if not file.optional]
-    return [f"{spec.name}/{path}" for path in wanted if find(roots, path.rstrip("/")) is None]
+    try:
+        return [file for file in _published(spec) if find(roots, file.path.rstrip("/")) is None]
+    except RowError as error:
+        raise errors.UserError(f"{spec.name}: {error}; put the files themselves there, not a link") from error
+
+
+def missing(spec: SourceSpec, assets: Assets) -> list[str]:
+    """Returns the paths of the raw files that a source cannot do without and that are not there.
+
+    Raises:
+      UserError: one is a link that leads out of the raw folder.
+    """
+    return [f"{spec.name}/{file.path}" for file in absent(spec, assets) if not file.optional]
+
+
+def _published(spec: SourceSpec) -> tuple[RawFile, ...]:
+    return spec.published.raw if spec.published else ()
 
 
 def inventory(spec: SourceSpec, assets: Assets) -> list[dict[str, Any]]:
@@ -255,11 +272,9 @@ def inventory(spec: SourceSpec, assets: Assets) -> list[dict[str, Any]]:
 
     A file's hash is of its content; a folder's is of the names and sizes in it, since pictures are many and large.
     """
-    if spec.published is None:
-        return []
     roots = RawFolder(spec, assets).roots
     found = []
-    for file in spec.published.raw:
+    for file in _published(spec):
         path = find(roots, file.path.rstrip("/"))
         if path is not None:
             found.append({"path": f"{spec.name}/{file.path}"} | (_folder(path) if path.is_dir() else _file(path)))

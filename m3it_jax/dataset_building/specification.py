@@ -127,7 +127,9 @@ class Draft:
 # Folders with what a source is made from, by name: npm packages, or the raw folders of the 40 sources.
 Assets = Mapping[str, pathlib.Path]
 
-Drafts = Callable[[Assets, str, int], Iterator[Draft | schema.Instance | Rejected]]
+Rows = Iterator[Draft | schema.Instance | Rejected]
+
+Drafts = Callable[[Assets, str, int], Rows]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,18 @@ def check_folder(path: pathlib.Path, *, limit: int | None = None, on_record: Cal
     return found
 
 
+def shard_problems(path: pathlib.Path, source: str, split: str) -> list[Problem]:
+    """Returns what is broken in the shards of one split of a source, as `check_folder` does; hashes are not compared.
+
+    Raises:
+      UserError: the folder's manifest cannot be read, or a shard is missing.
+    """
+    folder = records.DataFolder.open(path)
+    checked = _Source(folder, source, limit=None, on_record=lambda: None)
+    shards = records.shard_paths(folder.source_path(source), split)
+    return [problem for shard in shards for problem in checked.check_shard(shard) if problem is not None]
+
+
 def _problem(
     file: pathlib.Path, reason: str, *, root: pathlib.Path, record: int | None = None, offset: int | None = None
 ) -> Problem:
@@ -135,7 +147,7 @@ class _Source:
         for position, shard in enumerate(shards):
             found: list[Problem] = []
             read = 0
-            for problem in self._check_shard(shard):
+            for problem in self.check_shard(shard):
                 if problem is None:
                     read += 1
                 else:
@@ -152,7 +164,7 @@ class _Source:
         if self._limit is None and total != count:
             yield self._tell(self._path, f"count: split {split} has {total} records, {records.MANIFEST} says {count}")
 
-    def _check_shard(self, shard: pathlib.Path) -> Iterator[Problem | None]:
+    def check_shard(self, shard: pathlib.Path) -> Iterator[Problem | None]:
         """Yields None for each sound record and every problem otherwise."""
         try:
             index = records.load_index(shard)

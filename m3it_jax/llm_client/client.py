@@ -75,6 +75,11 @@ class Client:
         """Tokens used so far, for answers and for requests that may have been billed without one."""
         return self._budget.spent
 
+    @property
+    def cost(self) -> float:
+        """What these tokens cost by `Limits.prices`."""
+        return self._limits.cost(self.spent)
+
     def answers(self, requests: Iterable[tuple[Tag, Request]]) -> Iterator[tuple[Tag, Answer | Failure]]:
         """Yields the answer to each request, or why there is none, in the order of the requests.
 

@@ -69,3 +69,31 @@ def test_nothing_to_draw() -> None:
     assert charts.line([(1, 2.0)]) is None
     assert charts.line([(1, 2.0), (2, math.nan), (3, math.inf)]) is None
     assert charts.line([(1, 2.0), (2, 2.0)]) is not None
+
+
+def test_a_histogram_counts_every_value_once() -> None:
+    made = charts.histogram([0, 1, 1, 3, 7])
+    assert made is not None
+    assert [int(bar.label.split(": ")[1]) for bar in made.bars] == [1, 2, 0, 1, 0, 0, 0, 1]
+    assert made.bars[1].height == 2 * made.bars[0].height == charts.HEIGHT - charts.TOP - charts.BOTTOM
+    ends = [(bar.x, bar.x + bar.width, bar.y + bar.height) for bar in made.bars]
+    assert ends[0][0] == charts.LEFT and ends[-1][1] == pytest.approx(charts.WIDTH - charts.RIGHT, abs=0.2)
+    assert {round(bottom, 1) for _, _, bottom in ends} == {charts.HEIGHT - charts.BOTTOM}
+
+
+def test_one_long_text_does_not_press_the_others_together() -> None:
+    made = charts.histogram([*range(40)] * 10 + [100_000])
+    assert made is not None and len(made.bars) == 40
+    assert made.bars[-1].label == "39 or more: 11" and made.bars[0].label == "0: 10"
+
+
+def test_wide_ranges_get_few_bins_of_round_width() -> None:
+    made = charts.histogram([*range(1000)])
+    assert made is not None and len(made.bars) <= charts._MOST_BINS
+    assert made.bars[1].label == "50 to 99: 50"
+
+
+def test_no_values_give_no_histogram_and_one_value_gives_one() -> None:
+    assert charts.histogram([]) is None
+    made = charts.histogram([0, 0])
+    assert made is not None and [bar.label for bar in made.bars] == ["0: 2"]

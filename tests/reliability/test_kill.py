@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from m3it_jax import checkpointing, parameter_paths
+from m3it_jax import checkpointing, file_safety, parameter_paths
 from m3it_jax.config import CheckpointConfig, DataConfig, Experiment, LogConfig, ModelConfig, OptimizerConfig
 
 NUM_KILLS = 10
@@ -46,7 +46,7 @@ def train(data: str, run_dir: str, cache: str) -> None:
 
     experiment, folder = config(data), pathlib.Path(run_dir)
     prepared = setup.prepare(experiment)
-    with run_folder.claim(folder):
+    with file_safety.held(folder, doing="training", instead="--run-dir"):
         run_folder.write_config(experiment, folder)
         run_folder.write_env(folder, prepared.tokenizer_path)
         loop.run(experiment, prepared, folder, on_first_batch=lambda *_: None)

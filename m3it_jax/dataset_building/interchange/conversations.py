@@ -2,8 +2,8 @@
 
 Each answer of the assistant becomes one record, since a record has one answer: the user's text before it is the
 instruction, and the turns before that stand in `inputs` as lines `Human: ...` and `Assistant: ...`, after a line
-`System: ...` if there is one. A record shows the pictures that had been shown by then, so every record of a conversation
-is of one split (`meta.group`).
+`System: ...` if there is one. A record shows the pictures that had been shown by then, so every record of a
+conversation is of one split (`meta.group`).
 
 The word <image> in a text says where a picture goes; it is taken out, and there must be as many as pictures.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from m3it_jax import errors
 from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import request
-from m3it_jax.dataset_building.specification import Assets, Draft, PictureSource, Rejected, RowError, SourceSpec
+from m3it_jax.dataset_building.specification import Assets, Draft, PictureSource, RowError, Rows, SourceSpec
 
 PLACEHOLDER = "<image>"  # LLaVA, llava/constants.py: DEFAULT_IMAGE_TOKEN
 
@@ -68,9 +68,7 @@ def _specs(asked: request.Request, read: Any) -> list[SourceSpec]:
     return [request.spec(asked, files, make, task="generation")]
 
 
-def drafts(
-    assets: Assets, split: str, seed: int, *, files: tuple[request.File, ...], read: Any, folder: Any
-) -> Iterator[Draft | Rejected]:
+def drafts(assets: Assets, split: str, seed: int, *, files: tuple[request.File, ...], read: Any, folder: Any) -> Rows:
     """Yields the drafts of a split; `read(row)` returns the turns of a row and its pictures outside of them."""
     del assets, seed
     convert = functools.partial(_drafts, read=read, folder=folder, split=split)

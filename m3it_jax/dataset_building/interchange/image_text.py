@@ -43,13 +43,14 @@ def specs(asked: request.Request) -> list[SourceSpec]:
     if len(kinds) > 1:
         raise errors.UserError(f"{asked.paths[0]}: give tars, TSV files or folders of pictures, one kind at a time")
     kind = kinds.pop()
-    if kind == ".tsv" and asked.images is None:
+    named = asked.images
+    if kind == ".tsv" and named is None:
         raise errors.UserError("format image-text: a TSV names pictures; give --images FOLDER with the downloaded ones")
     if kind:
         files = request.files(asked, suffixes=(kind,), default_split="train")
     else:
         files = [request.File(path, request.split_of(path, asked.split, default="train")) for path in asked.paths]
-    read = {".tar": _tar, ".tsv": functools.partial(_table, folder=asked.images), "": _folder}[kind]
+    read = {".tar": _tar, ".tsv": functools.partial(_table, folder=named or pathlib.Path()), "": _folder}[kind]
     make = functools.partial(drafts, files=tuple(files), read=read)
     return [request.spec(asked, files, make, task="captioning", pool=POOL)]
 
@@ -88,7 +89,8 @@ def _draft(
 def _tar(path: pathlib.Path, split: str) -> Iterator[Draft | Rejected]:
     """Yields the pairs of one tar. Nothing is unpacked: members are read in passing, and only ordinary files are."""
     name = json_rows.name_of(path)
-    key, parts = "", {}
+    key: tuple[str, str] = ("", "")
+    parts: dict[str, bytes | None] = {}
     try:
         with tarfile.open(path, "r|") as tar:
             for member in tar:

@@ -62,21 +62,23 @@ def specs(asked: request.Request) -> list[SourceSpec]:
             kept = paper_edition(inside) if path.is_dir() else inside
             found.setdefault(name, []).extend(kept)
             left.setdefault(name, []).extend(file.path.name for file in inside if file not in kept)
-    return [_spec(asked, name, list(dict.fromkeys(files)), left[name]) for name, files in found.items()]
+    return [_spec(asked, name, list(dict.fromkeys(files)), left_out=left[name]) for name, files in found.items()]
 
 
-def _spec(asked: request.Request, name: str, files: list[request.File], left_out: list[str]) -> SourceSpec:
+def _spec(asked: request.Request, name: str, files: list[request.File], *, left_out: list[str]) -> SourceSpec:
     for file in files:
         request.split_of(file.path, asked.split)  # refuses a file whose split nobody tells
     if first := _first_own(files[0].path):
-        return request.own_spec(asked, files, functools.partial(drafts, rows=Rows(name, tuple(files), {}, ())), first)
+        return request.own_spec(
+            asked, files, functools.partial(drafts, rows=Rows(name, tuple(files), {}, ())), row=first
+        )
     released = RELEASED.get(name)
     ledger = sources.load(released.kin or name) if released else None
     pool = _pool(files[0].path.parent)
     texts = pool or (instructions.pool(ledger.pool) if ledger else ())
     if not texts:
         raise errors.UserError(
-            f"{files[0].path.parent}: has no {_POOL_FILES[0]}, and none are known for {name!r}; put one there"
+            f"{files[0].path.parent}: has no {_POOL_FILES[0]}, and none is known for {name!r}; put one there"
         )
     texts = tuple(each + (released.suffix if released else "") for each in texts)
     rows = Rows(name, tuple(files), _labels(files[0].path.parent), texts)

@@ -13,7 +13,7 @@ from typing import Any
 from m3it_jax import errors
 from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import request
-from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, SourceSpec
+from m3it_jax.dataset_building.specification import Assets, Draft, Rows, SourceSpec
 
 _KEPT = ("unique_id", "image_source", "region")
 _OPTIONS = "[Options]:"  # instruction_templates.py: options_token
@@ -37,9 +37,7 @@ _CITATION = "Xu et al., MultiInstruct, ACL 2023, arXiv 2212.10773"
 _URL = "https://github.com/VT-NLP/MultiInstruct"
 
 
-def drafts(
-    assets: Assets, split: str, seed: int, *, files: tuple[request.File, ...], folder: pathlib.Path
-) -> Iterator[Draft | Rejected]:
+def drafts(assets: Assets, split: str, seed: int, *, files: tuple[request.File, ...], folder: pathlib.Path) -> Rows:
     """Yields the drafts of a split, in the files' order."""
     del assets, seed
     return request.converted(files, split, functools.partial(_drafts, folder=folder, split=split))

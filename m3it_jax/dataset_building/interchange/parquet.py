@@ -40,7 +40,7 @@ def specs(asked: request.Request) -> list[SourceSpec]:
         else:
             others.append(file)
     found = [
-        request.own_spec(asked, inside, functools.partial(drafts, files=tuple(inside), source=name), first[name])
+        request.own_spec(asked, inside, functools.partial(drafts, files=tuple(inside), source=name), row=first[name])
         for name, inside in mine.items()
     ]
     if others:

@@ -132,7 +132,7 @@ def spec(
     )
 
 
-def own_spec(request: Request, inputs: Iterable[File], drafts: Drafts, row: Mapping[str, Any]) -> SourceSpec:
+def own_spec(request: Request, inputs: Iterable[File], drafts: Drafts, *, row: Mapping[str, Any]) -> SourceSpec:
     """Returns the source of rows that this program exported, of which `row` is the first.
 
     Raises:

@@ -100,6 +100,24 @@ def _expected(spec: SourceSpec) -> int:
     return sum(spec.published.counts.values()) if spec.published else 0
 
 
+def chosen(names: Sequence[str], allow: tuple[str, ...]) -> tuple[SourceSpec, ...]:
+    """Returns the named sources, all 40 if none is named, whose licence allows what is asked for.
+
+    Raises:
+      UserError: there is no such source, or none is allowed.
+    """
+    named = tuple(load(name) for name in dict.fromkeys(names or NAMES))
+    specs = tuple(spec for spec in named if licences.allowed(spec.licence, allow))
+    if not specs:
+        raise errors.UserError(f"--allow {' '.join(allow)}: no source that was named is under such a licence")
+    return specs
+
+
+def folders(raw_folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns the raw folders that are there, by source."""
+    return {name: raw_folder / name for name in NAMES if (raw_folder / name).is_dir()}
+
+
 def order(
     out: pathlib.Path,
     raw_folder: pathlib.Path,
@@ -121,12 +139,9 @@ def order(
     Raises:
       UserError: there is no such source, or a raw file that one cannot do without is missing.
     """
-    named = tuple(load(name) for name in dict.fromkeys(names or NAMES))
-    specs = tuple(spec for spec in named if licences.allowed(spec.licence, allow))
-    if not specs:
-        raise errors.UserError(f"--allow {' '.join(allow)}: no source that was named is under such a licence")
-    folders = {name: raw_folder / name for name in NAMES if (raw_folder / name).is_dir()}
-    lacking = [path for spec in specs for path in raw.missing(spec, folders)]
+    specs = chosen(names, allow)
+    found = folders(raw_folder)
+    lacking = [path for spec in specs for path in raw.missing(spec, found)]
     if lacking:
         listed = ", ".join(lacking[:6]) + (f" and {len(lacking) - 6} more" if len(lacking) > 6 else "")
         raise errors.UserError(f"{raw_folder}: lacks {listed}; `m3it sources NAME` says where to get them")
@@ -137,7 +152,7 @@ def order(
         EDITION,
         specs,
         introduction=_CARD,
-        folders=folders,
+        folders=found,
         seed=seed,
         limit=limit,
         pick=pick,

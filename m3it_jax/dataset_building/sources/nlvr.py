@@ -8,6 +8,8 @@ from m3it_jax.dataset_building.specification import Assets, Draft, Published, Ra
 
 FOLDERS = {"train": "train", "validation": "dev"}
 NUM_PERMUTATIONS = 6  # the publisher drew each example in every order of its three boxes
+# The repository as a whole: it holds the 74,460 and 5,934 drawings beside the two files.
+_ARCHIVE = "https://github.com/lil-lab/nlvr/archive/refs/heads/master.zip"
 
 
 def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
@@ -70,9 +72,9 @@ SPEC = SourceSpec(
                 RawFile(
                     f"{name}/{name}.json",
                     f"{examples} lines {{sentence, identifier, directory, label}}",
-                    url="https://github.com/lil-lab/nlvr/tree/master/nlvr",
+                    url=_ARCHIVE,
                 ),
-                RawFile(f"{name}/images/", "PNGs `<directory>/<split>-<identifier>-<0 to 5>.png`"),
+                RawFile(f"{name}/images/", "PNGs `<directory>/<split>-<identifier>-<0 to 5>.png`", url=_ARCHIVE),
             )
         ),
         selection="29,372 of the 74,460 drawings of train and 2,000 of dev, drawn at random; the label becomes a "

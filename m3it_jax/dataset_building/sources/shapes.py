@@ -11,7 +11,7 @@ from m3it_jax.dataset_building.specification import Assets, Draft, Published, Ra
 FILES = {"train": "train.large", "validation": "val", "test": "test"}
 ANSWERS = ("true", "false")
 _SIDE = 30  # pixels of a drawing
-_URL = "https://github.com/ronghanghu/n2nmn/tree/master/exp_shapes/shapes_dataset"
+_URL = "https://github.com/ronghanghu/n2nmn/raw/master/exp_shapes/shapes_dataset"
 
 
 def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
@@ -86,9 +86,13 @@ SPEC = SourceSpec(
             file
             for name in FILES.values()
             for file in (
-                RawFile(f"{name}.input.npy", "drawings: uint8 [number, 30, 30, 3], blue first", url=_URL),
-                RawFile(f"{name}.query_str.txt", "a question on each line", url=_URL),
-                RawFile(f"{name}.output", "`true` or `false` on each line", url=_URL),
+                RawFile(
+                    f"{name}.input.npy",
+                    "drawings: uint8 [number, 30, 30, 3], blue first",
+                    url=f"{_URL}/{name}.input.npy",
+                ),
+                RawFile(f"{name}.query_str.txt", "a question on each line", url=f"{_URL}/{name}.query_str.txt"),
+                RawFile(f"{name}.output", "`true` or `false` on each line", url=f"{_URL}/{name}.output"),
             )
         ),
         selection="All of train.large, val and test: 64 drawings for each of 212, 16 and 16 questions.",

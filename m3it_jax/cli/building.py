@@ -1,0 +1,28 @@
+"""What every verb that writes a data folder does at its end: check the places, build, tell what came of it."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from m3it_jax.cli import options
+
+if TYPE_CHECKING:
+    from m3it_jax.dataset_building.edition import Order
+
+
+def carry_out(order: "Order", args: argparse.Namespace) -> dict[str, Any]:
+    """Builds what is ordered with `args.jobs` workers, writes `args.json`, prints what is there; returns the manifest.
+
+    Raises:
+      UserError: a place cannot be written, the folder is in use or holds something else, or too many rows are bad.
+    """
+    from m3it_jax.dataset_building import edition
+
+    options.check_folder(order.out, option="OUT")
+    if args.json:
+        options.check_file(args.json, option="--json")
+    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
+    if args.json:
+        options.write_json(args.json, manifest)
+    options.print_manifest(manifest, order.out)
+    return manifest

@@ -1,0 +1,17 @@
+import numpy as np
+
+from m3it_jax.analysis import token_view
+from m3it_jax.input_pipeline import transforms
+
+TURN = {"instruction": "What is this?", "inputs": "hint 3", "outputs": "a picture with number 3"}
+
+
+def test_what_the_loss_counts_is_learned_and_padding_is_not_shown(words, layout):
+    row = transforms.training_row(layout, words, num_images=2, **TURN)
+    shown = token_view.tokens(row, words)
+    text = transforms.fit_text(layout, words, **TURN)
+    learned = [spelling for kind, spelling in shown if kind == token_view.LEARNED]
+    assert len(learned) == len(text.response_ids) == int(np.sum(row["loss_mask"]))
+    assert "".join(learned).replace("\u2581", " ") == "a picture with number 3⏎</s>"
+    assert [kind for kind, _ in shown].count(token_view.PICTURE) == 2 * layout.num_queries
+    assert len(shown) == int(np.sum(row["segment_ids"])) < len(row["segment_ids"])

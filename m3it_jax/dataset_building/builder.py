@@ -32,8 +32,8 @@ OnRecord = Callable[[schema.Instance], None]
 BUILDING = ".building"  # what is being built lies here, and so is never taken for whole
 PROVENANCE = "provenance.json"
 
-# TFDS keeps what it shuffles in memory, up to a gigabyte (shuffle.MAX_MEM_BUFFER_SIZE), before it spreads it over files.
-# With less, a build of ten thousand records takes as much memory as one of millions; the order is the same.
+# TFDS keeps what it shuffles in memory, up to a gigabyte (shuffle.MAX_MEM_BUFFER_SIZE), before it spreads it over
+# files. With less, a build of ten thousand records takes as much memory as one of millions; the order is the same.
 _SHUFFLED_IN_MEMORY = 32 << 20
 # TFDS opens a file for each of its buckets at once.
 _OPEN_FILES = 4096

@@ -79,7 +79,8 @@ def test_all_forty_are_built_from_the_fixtures_and_sound(every, capsys):
             table = folder.table(name, split)
             for number in range(len(table)):
                 meta = table.read(number).meta
-                assert meta["licence"] and meta["version"] and meta["origin"] and meta["origin_split"], name
+                assert meta["licence"] and meta["version"] and meta["origin"], name
+                assert meta.get("origin_split") or name == "iqa", name  # whose publisher has no splits
     assert m3it("check", every) == 0
     bill = json.loads((every / "bill_of_materials.json").read_text())
     assert [entry["source"] for entry in bill] == sorted(sources.NAMES)

@@ -119,7 +119,8 @@ def test_a_line_above_the_bound_is_skipped_and_never_held(tmp_path, monkeypatch)
 def test_an_array_is_read_element_by_element(tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(json_rows, "_CHUNK", chunk)
     file = tmp_path / "rows.json"
-    file.write_text('\ufeff [ {"a": 1, "b": "],é"} ,\n{"a": 2, "a": 3}, 12345, {"a": NaN}, {"a": [' + "7," * 50 + "8]} ] ")
+    rows = '\ufeff [ {"a": 1, "b": "],é"} ,\n{"a": 2, "a": 3}, 12345, {"a": NaN}, {"a": ['
+    file.write_text(rows + "7," * 50 + "8]} ] ")
     found = told(file)
     assert found[0] == ("rows.json[0]", {"a": 1, "b": "],é"})
     assert found[1:4] == [("rows.json[1]", "duplicate-key"), ("rows.json[2]", 12345), ("rows.json[3]", "not-json")]

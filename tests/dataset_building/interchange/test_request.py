@@ -14,7 +14,13 @@ TEXT = base64.b64encode(DATA).decode()
 
 @pytest.mark.parametrize(
     "value",
-    [TEXT, TEXT.encode(), f"data:image/jpeg;base64,{TEXT}", f"data:;base64,{TEXT}".encode(), TEXT[:76] + "\n" + TEXT[76:]],
+    [
+        TEXT,
+        TEXT.encode(),
+        f"data:image/jpeg;base64,{TEXT}",
+        f"data:;base64,{TEXT}".encode(),
+        TEXT[:76] + "\n" + TEXT[76:],
+    ],
 )
 def test_pictures_come_as_base64_bare_or_as_url(value):
     assert request.picture(value) == DATA

@@ -19,7 +19,6 @@ A data folder is what `m3it mini` and `m3it build` write:
      "attributes": {"shape": ["circle", "rectangle", "triangle"], ...}}   label tables, from the train split only
 """
 
-import array
 import dataclasses
 import functools
 import hashlib
@@ -94,6 +93,20 @@ def decode(serialized: bytes) -> schema.Instance:
     return schema.Instance(**values)
 
 
+def normalise(shard: pathlib.Path) -> None:
+    """Writes a shard again with the fields of each record in a fixed order.
+
+    Protocol buffers write the entries of a map in an order that differs between processes, so two builds of the same
+    records would differ in their bytes.
+    """
+    partial = shard.with_name(shard.name + ".partial")
+    with open(partial, "wb") as file:
+        for _, data in framing.scan(shard):
+            example = _example_class().FromString(data)
+            file.write(framing.frame(example.SerializeToString(deterministic=True)))
+    os.replace(partial, shard)
+
+
 @dataclasses.dataclass(frozen=True)
 class ShardIndex:
     """Where each record of a shard lies.
@@ -124,73 +137,32 @@ def index_path(shard: pathlib.Path) -> pathlib.Path:
     return shard.with_name(shard.name + INDEX_SUFFIX)
 
 
-class _IndexRows:
-    """The rows of an index while a shard is read: 20 bytes and the id for each record."""
-
-    def __init__(self) -> None:
-        self._ids: list[str] = []
-        self._offsets, self._lengths, self._num_images = array.array("q"), array.array("q"), array.array("i")
-
-    def add(self, instance: schema.Instance, offset: int, length: int) -> None:
-        self._ids.append(instance.id)
-        self._offsets.append(offset)
-        self._lengths.append(length)
-        self._num_images.append(len(instance.images))
-
-    def write(self, shard: pathlib.Path) -> ShardIndex:
-        index = ShardIndex(
-            ids=np.array(self._ids, np.str_),
-            offsets=np.array(self._offsets, np.int64),
-            lengths=np.array(self._lengths, np.int64),
-            num_images=np.array(self._num_images, np.int32),
-        )
-        partial = shard.with_name(shard.name + ".index.partial")
-        with open(partial, "wb") as file:
-            np.savez(file, **{field.name: getattr(index, field.name) for field in dataclasses.fields(index)})
-        os.replace(partial, index_path(shard))
-        return index
-
-
 def write_index(shard: pathlib.Path, on_record: Callable[[schema.Instance], None] = lambda _: None) -> ShardIndex:
     """Reads a shard once, checks it, writes its index beside it and returns it; `on_record` sees every record.
 
     Raises:
       BrokenRecordError: a record of the shard does not hold.
     """
-    rows = _IndexRows()
+    rows = []
     for record, (offset, data) in enumerate(framing.scan(shard)):
         try:
             instance = decode(data)
         except ValueError as error:
             raise framing.BrokenRecordError(shard, record=record, offset=offset, reason=str(error)) from error
         on_record(instance)
-        rows.add(instance, offset, len(data))
-    return rows.write(shard)
-
-
-def finish(shard: pathlib.Path, on_record: Callable[[schema.Instance], None] = lambda _: None) -> str:
-    """Writes a shard of TFDS again with the fields of each record in a fixed order, and its index beside it.
-
-    Protocol buffers write the entries of a map in an order that differs between processes, so two builds of the same
-    records would differ in their bytes. `on_record` sees every record. Returns the SHA-256 of the new file, in hex.
-
-    Raises:
-      BrokenRecordError: a record of the shard does not hold.
-    """
-    rows, digest, offset = _IndexRows(), hashlib.sha256(), 0
-    partial = shard.with_name(shard.name + ".partial")
+        rows.append((instance.id, offset, len(data), len(instance.images)))
+    ids, offsets, lengths, num_images = zip(*rows, strict=True) if rows else ((), (), (), ())
+    index = ShardIndex(
+        ids=np.array(ids, np.str_),
+        offsets=np.array(offsets, np.int64),
+        lengths=np.array(lengths, np.int64),
+        num_images=np.array(num_images, np.int32),
+    )
+    partial = shard.with_name(shard.name + ".index.partial")
     with open(partial, "wb") as file:
-        for _, data in framing.scan(shard):
-            instance = decode(data)
-            frame = framing.frame(encode(instance))
-            digest.update(frame)
-            file.write(frame)
-            on_record(instance)
-            rows.add(instance, offset, len(frame) - framing.HEADER_BYTES - framing.FOOTER_BYTES)
-            offset += len(frame)
-    os.replace(partial, shard)
-    rows.write(shard)
-    return digest.hexdigest()
+        np.savez(file, **{field.name: getattr(index, field.name) for field in dataclasses.fields(index)})
+    os.replace(partial, index_path(shard))
+    return index
 
 
 def load_index(shard: pathlib.Path) -> ShardIndex:

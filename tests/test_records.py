@@ -100,7 +100,7 @@ def test_the_index_says_where_each_record_lies(folder):
     assert index.end() == shard.stat().st_size
 
 
-def test_finished_shards_are_equal_byte_for_byte(folder, tmp_path):
+def test_normalised_shards_are_equal_byte_for_byte(folder, tmp_path):
     shard = shard_of(folder)
     contents = []
     for order in (1, -1):  # the same maps, filled in another order
@@ -111,7 +111,7 @@ def test_finished_shards_are_equal_byte_for_byte(folder, tmp_path):
         for name in sorted(example.features.feature)[::order]:
             again.features.feature[name].CopyFrom(example.features.feature[name])
         shard.write_bytes(framing.frame(again.SerializeToString()))
-        records.finish(shard)
+        records.normalise(shard)
         contents.append(shard.read_bytes())
     assert contents[0] == contents[1]
     assert records.decode(next(data for _, data in framing.scan(shard))) == instance(3)

@@ -14,14 +14,12 @@ import json
 import logging
 import os
 import pathlib
-import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import shuffle
 
 from m3it_jax import errors, records, schema
 from m3it_jax.dataset_building import instructions, raw, rejections, statistics, verification
@@ -31,13 +29,6 @@ OnRecord = Callable[[schema.Instance], None]
 
 BUILDING = ".building"  # what is being built lies here, and so is never taken for whole
 PROVENANCE = "provenance.json"
-
-# TFDS keeps what it shuffles in memory, up to a gigabyte (shuffle.MAX_MEM_BUFFER_SIZE), before it spreads it over
-# files. With less, a build of ten thousand records takes as much memory as one of millions; the order is the same.
-_SHUFFLED_IN_MEMORY = 32 << 20
-# TFDS opens a file for each of its buckets at once.
-_OPEN_FILES = 4096
-
 BUILDER_VERSION = 2  # raised when the same source and seed would give other records
 
 
@@ -142,11 +133,6 @@ def _prepare(stream: Stream, scratch: pathlib.Path, beam_options: Sequence[str] 
     """Lets TFDS write the records into `scratch` and returns the folder that it made there."""
     tfds.disable_progress_bar()
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns that the config is our own, and tells each step
-    shuffle.MAX_MEM_BUFFER_SIZE = _SHUFFLED_IN_MEMORY
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     settings = tfds.download.DownloadConfig()
     if beam_options is not None:
         options = importlib.import_module("apache_beam.options.pipeline_options")
@@ -196,7 +182,9 @@ def _describe(
                     attributes.setdefault(name, set()).add(value)
 
         for shard in records.shard_paths(folder, split):
-            hashes[shard.name] = records.finish(shard, on_record)
+            records.normalise(shard)
+            records.write_index(shard, on_record)
+            hashes[shard.name] = verification.sha256(shard)
         splits[split] = collector.count
         seen[split] = collector.summary()
     return {

@@ -81,7 +81,8 @@ def _text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
     options = instance.meta.get("options", ())
     if options and not any(option in instance.outputs for option in options):
         yield "answer-not-an-option", f"outputs {instance.outputs[:80]!r} names none of the {len(options)} options"
-    if slot := prompts.SLOT.search(instance.instruction):
+    # What a row put into a slot may look like one itself.
+    if not instance.meta.get("slots") and (slot := prompts.SLOT.search(instance.instruction)):
         yield "broken-slot", f"instruction still holds the slot {slot[0]}"
     # In a dialogue between people an apology is an answer.
     if instance.task != "generation" and apologises(instance.outputs):

@@ -7,10 +7,6 @@ from typing import Any
 from m3it_jax import licences, schema
 from m3it_jax.dataset_building import instruction_report
 
-# CHOICE: of captions hardly two are alike, and a million would take a gigabyte. An answer so common that it is the
-# commonest of all is among the first so many.
-MOST_ANSWERS = 50_000
-
 
 class Collector:
     """Adds up records one by one; `summary` is plain JSON, and summaries of parts can be merged.
@@ -38,19 +34,14 @@ class Collector:
         self._languages[instance.language] += 1
         skill = str(instance.meta.get("skill", instance.source))
         self._skills[skill] += 1
-        answers = self._outputs.setdefault(skill, collections.Counter())
-        if len(answers) < MOST_ANSWERS or instance.outputs in answers:
-            answers[instance.outputs] += 1
+        self._outputs.setdefault(skill, collections.Counter())[instance.outputs] += 1
         for name in ("instruction", "inputs", "outputs"):
             length = len(getattr(instance, name))
             self._characters[name] += length
             self._longest[name] = max(self._longest[name], length)
 
     def summary(self) -> dict[str, Any]:
-        """Returns the numbers; lengths in characters, `majority` is the share (0..1) of a skill's commonest answer.
-
-        `answers`, how many differ, is counted up to `MOST_ANSWERS`.
-        """
+        """Returns the numbers; lengths in characters, `majority` is the share (0..1) of a skill's commonest answer."""
         skills = {
             skill: {
                 "records": number,

@@ -5,12 +5,8 @@ import io
 import json
 import os
 import pathlib
-import signal
-import subprocess
-import sys
 import tarfile
 import threading
-import time
 import zipfile
 
 import pytest
@@ -316,45 +312,3 @@ def test_an_address_is_of_a_file_and_not_of_a_page(name):
             assert file.url.startswith(("http://", "https://")) and "/tree/" not in file.url
             assert pathlib.PurePosixPath(file.url).suffix and file.url.count("/") > 3
         assert file.sha256 == "" or len(bytes.fromhex(file.sha256)) == 32
-
-
-def test_ctrl_c_ends_a_download_at_once_and_it_is_taken_up_again(site, tmp_path):
-    begun = threading.Event()
-
-    def slow(request):
-        request.send_response(200)
-        request.send_header("Content-Length", str(1 << 20))
-        request.end_headers()
-        request.wfile.write(b"x" * 1000)
-        begun.set()
-        time.sleep(20)
-
-    site.answers["/a.txt"] = slow
-    program = f"""
-import pathlib, sys
-from m3it_jax.dataset_building import download
-folder = pathlib.Path({str(tmp_path)!r})
-files = (("a.txt", folder / "s" / "a.txt"),)
-wanted = download.Wanted({site.url("/a.txt")!r}, "", files, folder / download.DOWNLOADS)
-if __name__ == "__main__":
-    try:
-        sys.exit("; ".join(download.fetch([wanted], folder)))
-    except KeyboardInterrupt:
-        sys.exit(130)
-"""
-    (tmp_path / "fetch.py").write_text(program)
-    command = [sys.executable, str(tmp_path / "fetch.py")]
-    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
-    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    assert begun.wait(60)
-    start = time.monotonic()
-    child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=60)
-    assert child.returncode == 130 and time.monotonic() - start < 5, told
-    assert "Traceback" not in told
-
-    site.answers["/a.txt"] = b"whole"
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "MiB fetched" in done.stderr, done.stderr
-    assert (tmp_path / "s" / "a.txt").read_bytes() == b"whole"
-    assert set(tree(tmp_path / ".downloads")) == {".lock", download.CHECKSUMS}

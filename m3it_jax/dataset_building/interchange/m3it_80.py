@@ -23,8 +23,8 @@ from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, Row
 # arXiv 2306.04387, Table 9, and `_LAN_CODES` of the card of MMInstruction/M3IT-80; all are BCP-47 tags.
 LANGUAGES = (
     "af am ar as ast be bg bn bs ca ceb cs cy da de el es et fi fr fuv gl gu ha he hi hr hu hy id ig is it ja jv ka kk "
-    "km kn ko ky lb lg lij li ln lo lt lv mi mk ml mr mt my ny oc pa pl pt ro ru sd sk sn so sr sv ta te tg th tl tr "
-    "uk ur vi wo zh"
+    "km kn ko ky lb lg lij li ln lo lt lv mi mk ml mr mt my nl ny oc pa pl pt ro ru sd sk sn so sr sv ta te tg th tl "
+    "tr uk ur vi wo zh"
 ).split()
 
 # Folder -> task of the source; the names are those of the loading script and of the M3IT configs.

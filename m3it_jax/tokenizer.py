@@ -68,6 +68,18 @@ class Tokenizer:
         """Returns the spelling of one id as the vocabulary has it, for pages that show tokens."""
         return self._processor.id_to_piece(token_id)
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """Returns the UTF-8 that one id adds to a text: a part of a character for byte pieces, nothing for special ids.
+
+        The texts of ids joined are that of `decode`, but for a space which some vocabularies begin every text with.
+        """
+        if token_id in self._special:
+            return b""
+        piece = self._processor.id_to_piece(token_id)
+        if self._processor.is_byte(token_id):
+            return bytes([int(piece[3:5], 16)])  # <0x0A>
+        return piece.replace(_SPACE_MARK, " ").encode("utf-8")
+
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`; special ids are skipped, broken UTF-8 from byte pieces becomes U+FFFD."""
         return self._processor.decode([int(index) for index in ids if int(index) not in self._special])

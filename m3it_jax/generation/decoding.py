@@ -1,6 +1,7 @@
 """The programs that run on the device: encode pictures, prefill, extend, and the loop that writes whole answers.
 
-Each is jitted on its own with the model as a static argument, so its compiled form is found again by the shapes alone:
+Each is jitted on its own with the model as a static argument, so its compiled form is found again by the shapes alone.
+The model and its parameters come from `layered.of`.
 
     encode_images -> image_embeds
     prefill       -> scores after the prompt, cache       extend: the same for more tokens of a filled cache
@@ -65,7 +66,7 @@ def _extend(
     return model.apply(variables, hidden, method="logits")[:, 0], cache
 
 
-@functools.partial(jax.jit, static_argnames=("choose", "num_new_slots"), donate_argnames="cache")
+@functools.partial(jax.jit, static_argnames=("choose", "num_new_slots", "penalised"), donate_argnames="cache")
 def begin(
     choose: choosing.Choose,
     logits: jax.Array,
@@ -74,6 +75,7 @@ def begin(
     rows: Rows,
     settings: choosing.Settings,
     num_new_slots: int,
+    penalised: bool,
 ) -> State:
     """Returns the state of the loop with the first token of each row chosen.
 
@@ -84,10 +86,11 @@ def begin(
       rows: The whole text of each row so far, which the repetition penalty looks at.
       settings: See `choosing`. A row with `max_new` 0 is done before it begins.
       num_new_slots: N, room for new tokens of a row; at least the largest `max_new`.
+      penalised: Whether some row has a repetition penalty; without one, nobody keeps book of what a text has.
 
     Returns:
       kv_cache; token int32 [B], the newest token, not in the cache yet; new_tokens int32 [B, N] and num_new int32 [B];
-      done bool [B]; seen bool [B, V].
+      stop_state int32 [B]; done bool [B]; seen bool [B, V] if `penalised`.
     """
     num_rows = logits.shape[0]
     state = {
@@ -95,9 +98,11 @@ def begin(
         "token": jnp.zeros(num_rows, jnp.int32),
         "new_tokens": jnp.zeros((num_rows, num_new_slots), jnp.int32),
         "num_new": jnp.zeros(num_rows, jnp.int32),
+        "stop_state": settings["stop_state"],
         "done": settings["max_new"] <= 0,
-        "seen": seen_tokens(rows, logits.shape[1]),
     }
+    if penalised:
+        state["seen"] = seen_tokens(rows, logits.shape[1])
     return _choose(choose, logits, state, settings=settings)
 
 
@@ -146,20 +151,25 @@ def run(
 
 
 def _choose(choose: choosing.Choose, logits: jax.Array, state: State, *, settings: choosing.Settings) -> State:
-    scores = choosing.adjust(logits, settings, seen=state["seen"], num_new=state["num_new"])
+    seen = state.get("seen")
+    scores = choosing.adjust(logits, settings, seen=seen, num_new=state["num_new"], stop_state=state["stop_state"])
     token = choose(scores, settings, state["num_new"])
     live = ~state["done"]
-    row = jnp.arange(token.shape[0])
-    place = jnp.where(live, state["num_new"], state["new_tokens"].shape[1])
     num_new = state["num_new"] + live
-    return {
-        **state,
+    # Compared everywhere rather than written in one place for each row, which is a loop on a CPU.
+    place = jnp.where(live, state["num_new"], -1)[:, None] == jnp.arange(state["new_tokens"].shape[1])
+    stop_state, found = choosing.follow(state["stop_state"], token, settings)
+    ended = choosing.is_stop(token, settings) | found | (num_new >= settings["max_new"])
+    new = {
         "token": token,
-        "new_tokens": state["new_tokens"].at[row, place].set(token, mode="drop"),
+        "new_tokens": jnp.where(place, token[:, None], state["new_tokens"]),
         "num_new": num_new,
-        "done": state["done"] | choosing.is_stop(token, settings) | (num_new >= settings["max_new"]),
-        "seen": state["seen"].at[row, token].set(True),
+        "stop_state": stop_state,
+        "done": state["done"] | ended,
     }
+    if seen is not None:
+        new["seen"] = seen | (token[:, None] == jnp.arange(seen.shape[1]))
+    return {**state, **new}
 
 
 @functools.partial(jax.jit, static_argnames="model")

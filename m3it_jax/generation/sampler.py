@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from m3it_jax import errors, prompts
-from m3it_jax.generation import batching, beam_search, choosing, decoding, pictures
+from m3it_jax.generation import batching, beam_search, choosing, decoding, layered, pictures
 from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.features import FeatureStore
 from m3it_jax.generation.request import Request, SamplingConfig, check_text
+from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.input_pipeline import transforms
 from m3it_jax.models.vlm import VLM
 from m3it_jax.tokenizer import Tokenizer
@@ -22,13 +23,16 @@ class Sampler:
 
     def __init__(self, model: VLM, params: decoding.Params, tokenizer: Tokenizer, *, max_rows: int):
         """Takes what answers are made of; `max_rows` is the most rows of one batch, counting each beam."""
-        self.model, self.params, self.tokenizer, self.max_rows = model, params, tokenizer, max_rows
+        self.model, self.params = layered.of(model, params)
+        self.tokenizer, self.max_rows = tokenizer, max_rows
         self.max_len = model.decoder.config.max_len
         self.num_queries = model.qformer.config.num_queries
         self.layout = transforms.Layout.of(
             tokenizer, num_queries=self.num_queries, max_text_len=self.max_len, max_response_len=self.max_len
         )
-        self.features = FeatureStore(model, params)
+        self.features = FeatureStore(self.model, self.params)
+        token_bytes = [tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size)]
+        self.stop_texts = StopTexts(token_bytes, model.decoder.config.vocab_size)
         newline = tokenizer.encode("\n")[-1]  # some vocabularies put a space piece in front of it
         self.stop_ids = (tokenizer.eos_id, newline)
 
@@ -106,7 +110,8 @@ class Sampler:
         num_beams, num_new_slots = batching.kind(samplings[0])
         slots = length + num_new_slots
         logits, cache = decoding.prefill(self.model, self.params, rows, image_embeds=image_embeds, num_slots=slots)
-        shape = {"rows": rows, "settings": settings, "num_new_slots": num_new_slots}
+        penalised = any(sampling.repetition_penalty != 1 for sampling in samplings)
+        shape = {"rows": rows, "settings": settings, "num_new_slots": num_new_slots, "penalised": penalised}
         if num_beams > 1:
             return beam_search.search(self.model, self.params, logits, cache=cache, num_beams=num_beams, **shape)
         choose = choice(samplings)
@@ -119,7 +124,11 @@ class Sampler:
     def settings(self, samplings: Sequence[SamplingConfig], num_rows: int) -> choosing.Settings:
         """Returns the settings of a batch of `num_rows` rows, those beyond the requests done at once."""
         return batching.settings(
-            samplings, num_rows=num_rows, stop_ids=self.stop_ids, num_ids=self.tokenizer.vocab_size
+            samplings,
+            num_rows=num_rows,
+            stop_ids=self.stop_ids,
+            num_ids=self.tokenizer.vocab_size,
+            stops=self.stop_texts,
         )
 
     def token_logits(self, row: dict[str, np.ndarray], shown: Sequence[pictures.Picture]) -> np.ndarray:

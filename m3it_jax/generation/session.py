@@ -53,7 +53,15 @@ class Session:
         choose = choice([sampling])
         # The cache leaves `self` while it is used up and changed: an interrupted answer leaves no half-filled one.
         logits, cache = self._prefill(rows, slots, image_embeds=image_embeds, num_new_slots=num_new_slots)
-        state = decoding.begin(choose, logits, cache, rows=rows, settings=settings, num_new_slots=num_new_slots)
+        state = decoding.begin(
+            choose,
+            logits,
+            cache,
+            rows=rows,
+            settings=settings,
+            num_new_slots=num_new_slots,
+            penalised=sampling.repetition_penalty != 1,
+        )
         while True:
             token, done = int(state["token"][0]), bool(state["done"][0])
             if done:
@@ -82,7 +90,8 @@ class Session:
             for name, array in rest.items()
         }
         self.num_computed += len(slots) - shared
-        needed = batching.length_bucket(len(slots) + num_new_slots)
+        # The padding of the rest is written too, behind its last token.
+        needed = batching.length_bucket(max(shared + length, len(slots) + num_new_slots))
         if cache is None:
             return decoding.prefill(model, params, rest, image_embeds=image_embeds, num_slots=needed)
         cache = _truncate(cache, jnp.full(1, shared, jnp.int32))

@@ -1,5 +1,6 @@
 """What the towers share: activations, attention, feed-forward layers, rotary positions."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -12,6 +13,7 @@ from m3it_jax.sharding import ShardingRules
 
 # Only where learning starts from nothing: a width-128 tower with transformers' 0.02 would start 4x too quiet.
 DENSE_INIT = nn.initializers.lecun_normal()
+_MASKED = -0.7 * float(jnp.finfo(jnp.float32).max)  # jax.nn.dot_product_attention's, far from an overflow in a sum
 TOKEN_INIT = nn.initializers.normal(stddev=0.02)  # transformers' initializer_range of BLIP-2 and LLaMA
 
 
@@ -74,6 +76,41 @@ def attend(
     A query that may attend to nothing (padding) gets a finite value that no one reads.
     """
     return jax.nn.dot_product_attention(query, key, value, mask=mask)
+
+
+def write(
+    cache: dict[str, Float[Array, "B K S H"]], new: dict[str, Float[Array, "B T K H"]], slot: Int[Array, ""]
+) -> dict[str, Float[Array, "B K S H"]]:
+    """Returns a layer's cache with new keys and values in the slots from `slot` on, the same for all rows.
+
+    One slice is written in place; rows that wrote slots of their own would need a scatter, a loop on a CPU.
+    """
+    written = {
+        name: jax.lax.dynamic_update_slice_in_dim(
+            cache[name], array.swapaxes(1, 2).astype(cache[name].dtype), slot, axis=2
+        )
+        for name, array in new.items()
+    }
+    return {**cache, **written}
+
+
+def attend_cached(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B K S H"],
+    value: Float[Array, "B K S H"],
+    *,
+    mask: Bool[Array, "B 1 T S"],
+) -> Float[Array, "B T N H"]:
+    """Returns what `attend` does, over keys and values as they lie in a cache: nothing of it is moved or copied."""
+    num_rows, length, num_heads, head_dim = query.shape
+    num_kv_heads = key.shape[1]
+    grouped = query.swapaxes(1, 2).reshape(num_rows, num_kv_heads, -1, head_dim)  # N/K heads' T queries one after another
+    scores = jnp.einsum("BKGH,BKSH->BKGS", grouped, key.astype(query.dtype), preferred_element_type=jnp.float32)
+    scores = scores.reshape(num_rows, num_heads, length, -1) / math.sqrt(head_dim)
+    weights = jax.nn.softmax(jnp.where(mask, scores, _MASKED)).astype(query.dtype)
+    weights = weights.reshape(num_rows, num_kv_heads, -1, key.shape[2])
+    attended = jnp.einsum("BKGS,BKSH->BKGH", weights, value.astype(query.dtype))
+    return attended.reshape(num_rows, num_heads, length, head_dim).swapaxes(1, 2)
 
 
 class Attention(nn.Module):

@@ -85,12 +85,12 @@ class VLM(nn.Module):
         return self.decoder.extend(embeds, positions, segment_ids, cache=kv_cache)
 
 
-def make_vlm(variant: Variant, *, dtype: str = "float32", remat: bool = False) -> VLM:
-    """Returns the model of a variant; `dtype` is that of the activations."""
+def make_vlm(variant: Variant, *, dtype: str = "float32", remat: bool = False, layered: bool = False) -> VLM:
+    """Returns the model of a variant; `dtype` is that of the activations, `layered` the decoder's form for decoding."""
     compute = jnp.dtype(dtype)
     return VLM(
         vit=ViT(variant.vit, compute, remat),
         qformer=QFormer(variant.qformer, compute, remat),
         projection=nn.Dense(variant.decoder.embed_dim, dtype=compute, kernel_init=layers.TOKEN_INIT),
-        decoder=Decoder(variant.decoder, compute, remat),
+        decoder=Decoder(variant.decoder, compute, remat, layered),
     )

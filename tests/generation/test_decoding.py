@@ -5,11 +5,13 @@ import pytest
 import tiny_assistant
 
 from m3it_jax import sharding
-from m3it_jax.generation import batching, choosing, decoding
+from m3it_jax.generation import batching, choosing, decoding, layered
+from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.generation.request import SamplingConfig
 
 LENGTHS = np.array([12, 7, 3])
 TOTAL = 12
+NO_STOPS = StopTexts([], 2_560)
 
 
 def rows(start=0, stop=TOTAL, *, scrambled=False):
@@ -27,7 +29,7 @@ def rows(start=0, stop=TOTAL, *, scrambled=False):
 
 @pytest.fixture(scope="module")
 def parts():
-    model, params = tiny_assistant.tiny()
+    model, params = layered.of(*tiny_assistant.tiny())
     image = np.asarray(tiny_assistant.picture())[None]
     return model, params, decoding.encode_images(model, params, image)
 
@@ -69,9 +71,9 @@ def answer(parts, given, *, num_steps, max_new=6, params=None):
     params = own if params is None else params
     num_rows = len(given["token_ids"])
     config = SamplingConfig(max_new_tokens=max_new)
-    settings = batching.settings([config] * num_rows, num_rows=num_rows, stop_ids=(2,), num_ids=2_560)
+    settings = batching.settings([config] * num_rows, num_rows=num_rows, stop_ids=(2,), num_ids=2_560, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8)
+    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8, penalised=False)
     for count in num_steps:
         state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(count))
     return state
@@ -109,9 +111,9 @@ def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
     stop = int(free[1, 2])
     first = [row.tolist().index(stop) if stop in row else 6 for row in free[:, :6]]
     configs = [SamplingConfig(max_new_tokens=6)] * 3
-    settings = batching.settings(configs, num_rows=3, stop_ids=(stop,), num_ids=2_560)
+    settings = batching.settings(configs, num_rows=3, stop_ids=(stop,), num_ids=2_560, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8)
+    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8, penalised=False)
     state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(8))
     for row in range(3):
         count = min(first[row] + 1, 6)
@@ -122,7 +124,7 @@ def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
 
 
 def test_parameters_split_over_eight_devices_give_the_same_answers(parts):
-    _, params, _ = parts
+    _, params = tiny_assistant.tiny()
     mesh = sharding.make_mesh(data=1, fsdp=4, tensor=2)
     split = jax.device_put(params, sharding.parameter_shardings(params, mesh, sharding.PRESETS["fsdp_tp"]))
     head = split["decoder"]["head"]["kernel"]

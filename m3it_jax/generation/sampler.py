@@ -24,7 +24,7 @@ class Sampler:
         """Takes what answers are made of; `max_rows` is the most rows of one batch, counting each beam."""
         self.model, self.params, self.tokenizer, self.max_rows = model, params, tokenizer, max_rows
         self.max_len = model.decoder.config.max_len
-        self.num_queries = model.qformer.config.num_queries
+        self.num_queries = model.picture_len
         self.layout = transforms.Layout.of(
             tokenizer, num_queries=self.num_queries, max_text_len=self.max_len, max_response_len=self.max_len
         )

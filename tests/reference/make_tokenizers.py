@@ -190,7 +190,7 @@ def bert(folder: pathlib.Path) -> None:
 
 
 def _finish(folder: pathlib.Path, added: tuple[str, ...], settings: dict) -> None:
-    """Adds tokens through transformers, which writes `tokenizer.json`, and keeps the configuration as the hub has it."""
+    """Adds tokens through transformers, which writes `tokenizer.json`; the configuration stays as the hub has it."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if added:
         tokenizer.add_special_tokens({"additional_special_tokens": [*added]}, replace_extra_special_tokens=False)

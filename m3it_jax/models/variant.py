@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, prompts
 from m3it_jax.models import layers
 from m3it_jax.models.decoder import DecoderConfig
 from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
@@ -85,8 +85,8 @@ def from_dict(values: Mapping[str, Any]) -> Variant:
     if kind not in _LANGUAGE_MODELS:
         raise errors.ConfigError(f"decoder.kind={kind!r}: must be one of {', '.join(_LANGUAGE_MODELS)}")
     language_model = {name: value for name, value in values["decoder"].items() if name != "kind"}
-    if not isinstance(values["prompt"], str):
-        raise errors.ConfigError(f"prompt={values['prompt']!r}: must be the name of a prompt format")
+    if values["prompt"] not in tuple(prompts.FORMATS):
+        raise errors.ConfigError(f"prompt={values['prompt']!r}: must be one of {', '.join(prompts.FORMATS)}")
     variant = Variant(
         vit=_part("vit", values["vit"], ViTConfig),
         qformer=None if values["qformer"] is None else _part("qformer", values["qformer"], QFormerConfig),

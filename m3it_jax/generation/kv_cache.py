@@ -9,7 +9,8 @@ slots after a prompt of 4 and of 2 tokens, and after one more token each (`.` is
     segment_ids   1 1 _ _ . . . .   lengths 2                    1 1 _ _ 1 . . .   lengths 3
     positions     0 1                                            0 1     2
 
-Arrays: `layers`, a list of `k`, `v` [B, K, S, H] for each layer; `positions`, `segment_ids` int32 [B, S], segment 0 =
+Arrays: `layers`, for each layer `k` [B, K, H, S] and `v` [B, K, S, H] (and of an encoder-decoder model what
+`models/encoder_decoder.py` adds); `positions`, `segment_ids` int32 [B, S], segment 0 =
 nothing to attend to; `lengths` int32 [B], tokens of each row; `next_slot` int32 [], the same for all rows.
 """
 
@@ -19,14 +20,19 @@ import jax
 import jax.numpy as jnp
 
 from m3it_jax.models.decoder import DecoderConfig
+from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
+from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 
 KVCache = dict[str, Any]
 
-def make(config: DecoderConfig, *, num_rows: int, num_slots: int, dtype: jnp.dtype) -> KVCache:
+def make(config: DecoderConfig | EncoderDecoderConfig, *, num_rows: int, num_slots: int, dtype: jnp.dtype) -> KVCache:
     """Returns an empty cache for `num_rows` rows of at most `num_slots` tokens."""
-    shape = (num_rows, config.num_kv_heads, num_slots, config.head_dim)
+    heads = (num_rows, config.num_kv_heads)
+    shapes = {"k": (*heads, config.head_dim, num_slots), "v": (*heads, num_slots, config.head_dim)}
     return {
-        "layers": [{"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)} for _ in range(config.num_layers)],
+        "layers": [
+            {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()} for _ in range(config.num_layers)
+        ],
         "positions": jnp.zeros((num_rows, num_slots), jnp.int32),
         "segment_ids": jnp.zeros((num_rows, num_slots), jnp.int32),
         "lengths": jnp.zeros(num_rows, jnp.int32),
@@ -53,7 +59,7 @@ def grow(kv_cache: KVCache, num_slots: int) -> KVCache:
         widths = [(0, num_slots - leaf.shape[axis] if number == axis else 0) for number in range(leaf.ndim)]
         return jnp.pad(leaf, widths)
 
-    layers = [{**layer, "k": pad(layer["k"], 2), "v": pad(layer["v"], 2)} for layer in kv_cache["layers"]]
+    layers = [{**layer, "k": pad(layer["k"], 3), "v": pad(layer["v"], 2)} for layer in kv_cache["layers"]]
     index = {name: pad(kv_cache[name], 1) for name in ("positions", "segment_ids")}
     return {**kv_cache, **index, "layers": layers}
 

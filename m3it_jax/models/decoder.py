@@ -1,4 +1,4 @@
-"""The decoder-only language model of LLaMA's type. A cache of keys and values goes in and comes out."""
+"""The decoder-only language model, LLaMA or OPT by its values. A cache of keys and values goes in and comes out."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,7 @@ LayerCache = dict[str, Array]  # one layer's part of it
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the language model."""
+    """Sizes and kinds of the language model."""
 
     vocab_size: int
     embed_dim: int
@@ -26,12 +26,19 @@ class DecoderConfig:
     num_kv_heads: int
     head_dim: int
     max_len: int  # positions the model was made for
-    rope_base: float
-    rms_norm_epsilon: float
+    norm: str  # "rms" or "layer"
+    norm_epsilon: float
+    positions: str  # "rotary", or "learned": a table whose rows are added to the embeddings
+    rope_base: float  # of rotary positions
+    position_offset: int  # row of the learned table that belongs to position 0
+    has_biases: bool  # in attention; a plain `mlp` has them anyway, a gated one never
+    mlp: str  # "gated" or "plain"
+    activation: str
+    has_tied_head: bool  # the output head is the token embedding
 
 
 class DecoderAttention(nn.Module):
-    """Causal attention with rotary positions; with a cache, over the cache's keys as well."""
+    """Causal attention; with a cache, over the cache's keys as well."""
 
     config: DecoderConfig
     dtype: jnp.dtype
@@ -46,56 +53,39 @@ class DecoderAttention(nn.Module):
         cache: LayerCache | None,
         slot: Int[Array, ""] | None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """Returns the attended values and, with a cache, the cache whose slots from `slot` on hold the new tokens."""
+        """Returns the attended values and, with a cache, the cache that holds the tokens from `slot` on.
+
+        Without a slot the cache is empty: it is filled from its beginning, and the tokens attend among themselves.
+        """
         config = self.config
 
         def heads(name: str, num_heads: int) -> Array:
             shape = (num_heads, config.head_dim)
-            kernel_init = layers.DENSE_INIT
-            return nn.DenseGeneral(shape, use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name=name)(x)
+            return layers.Linear(shape, self.dtype, use_bias=config.has_biases, name=name)(x)
 
-        if self.has_variable("params", "qkv"):  # merged for decoding: generation/layered.py
-            places = (config.num_heads, config.num_heads + config.num_kv_heads)
-            merged = heads("qkv", places[1] + config.num_kv_heads)
-            query, key, value = jnp.split(merged, places, axis=2)
+        if self.has_variable("params", "qkv"):  # merged for making tokens: generation/layered.py
+            ends = (config.num_heads, config.num_heads + config.num_kv_heads)
+            query, key, value = jnp.split(heads("qkv", ends[1] + config.num_kv_heads), ends, axis=2)
         else:
             query = heads("query", config.num_heads)
             key, value = (heads(name, config.num_kv_heads) for name in ("key", "value"))
-        query = layers.rotate(query, positions, config.rope_base)
-        key = layers.rotate(key, positions, config.rope_base)
-        if cache is None:
+        if config.positions == "rotary":
+            query, key = (layers.rotate(heads, positions, config.rope_base) for heads in (query, key))
+        if cache is not None:
+            cache = layers.write(cache, key, value, slot=jnp.int32(0) if slot is None else slot)
+        if cache is None or slot is None:
             attended = layers.attend(query, key, value, mask=mask)
         else:
-            cache = layers.write(cache, {"k": key, "v": value}, slot)
             attended = layers.attend_cached(query, cache["k"], cache["v"], mask=mask)
-        out = nn.DenseGeneral(
-            config.embed_dim, axis=(-2, -1), use_bias=False, dtype=self.dtype, kernel_init=layers.DENSE_INIT, name="out"
-        )(attended)
-        return out, cache
-
-
-class GatedFeedForward(nn.Module):
-    """SwiGLU: down(silu(gate(x)) * up(x)), without biases."""
-
-    config: DecoderConfig
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        """Returns the transformed tokens."""
-
-        def dense(name: str, width: int, source: Array) -> Array:
-            return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=layers.DENSE_INIT, name=name)(source)
-
-        if self.has_variable("params", "gate_up"):  # merged for decoding: generation/layered.py
-            gate, up = jnp.split(dense("gate_up", 2 * self.config.mlp_dim, x), 2, axis=-1)
-        else:
-            gate, up = (dense(name, self.config.mlp_dim, x) for name in ("gate", "up"))
-        return dense("down", self.config.embed_dim, layers.ACTIVATIONS["silu"](gate) * up)
+        out = layers.Linear((config.embed_dim,), self.dtype, num_axes=2, use_bias=config.has_biases, name="out")
+        return out(attended), cache
 
 
 class DecoderBlock(nn.Module):
-    """Attention and gated feed-forward, each behind an RMS norm and beside a residual path."""
+    """Attention and feed-forward, each behind a norm and beside a residual path.
+
+    It takes one layer's parameters and caches, so the stack may be a scan or a plain loop.
+    """
 
     config: DecoderConfig
     dtype: jnp.dtype
@@ -104,16 +94,25 @@ class DecoderBlock(nn.Module):
     def __call__(
         self, x: Array, cache: LayerCache | None, where: tuple[Array, Array, Array | None]
     ) -> tuple[Array, LayerCache | None]:
-        """Returns (x, this layer's cache with the new tokens), the form that `nn.scan` asks for."""
+        """Returns (x, this layer's cache with the tokens in it), the form that `nn.scan` asks for.
+
+        Args:
+          x: [B, T, D].
+          cache: This layer's `k` [B, K, H, S] and `v` [B, K, S, H], or None.
+          where: positions int32 [B, T]; mask bool [B, 1, T, S], True = may attend; slot int32 [] of the cache, the first
+            of T, or None: the cache is empty, and the mask is over the tokens themselves.
+        """
         positions, mask, slot = where
-        epsilon = self.config.rms_norm_epsilon
-        normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="attn_norm")(x)
-        attended, cache = DecoderAttention(self.config, self.dtype, name="attn")(
-            normed, positions, mask, cache=cache, slot=slot
-        )
+        config = self.config
+
+        def norm(name: str) -> nn.Module:
+            return layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype, name=name)
+
+        attention = DecoderAttention(config, self.dtype, name="attn")
+        attended, cache = attention(norm("attn_norm")(x), positions, mask, cache=cache, slot=slot)
         x = x + attended
-        normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="mlp_norm")(x)
-        x = x + GatedFeedForward(self.config, self.dtype, name="mlp")(normed)
+        feed_forward = layers.FEED_FORWARDS[config.mlp](config.mlp_dim, config.activation, self.dtype, name="mlp")
+        x = x + feed_forward(norm("mlp_norm")(x))
         return layers.constrain(x), cache
 
 
@@ -121,11 +120,11 @@ class Decoder(nn.Module):
     """Embeddings in, next-token scores out.
 
     Attributes:
-      config: Sizes.
+      config: Sizes and kinds.
       dtype: Of the activations.
-      remat: The backward pass computes each block anew instead of keeping its activations.
-      layered: Every block has parameters of its own (`blocks_0`, ...) instead of a slice of stacked ones (`blocks`).
-        Decoding wants that (ADR 0016), and only a layered decoder takes a cache.
+      remat: The backward pass computes each block anew instead of keeping what was in it.
+      layered: Each block has parameters of its own (`blocks_0`, ...) instead of a slice of stacked ones (`blocks`): the
+        form in which tokens are made (ADR 0016). Only a layered decoder takes a cache.
     """
 
     config: DecoderConfig
@@ -139,6 +138,9 @@ class Decoder(nn.Module):
         self.token_embedding = nn.Embed(
             config.vocab_size, config.embed_dim, dtype=self.dtype, embedding_init=layers.TOKEN_INIT
         )
+        if config.positions == "learned":
+            shape = (config.position_offset + config.max_len, config.embed_dim)
+            self.position_embedding = self.param("position_embedding", layers.TOKEN_INIT, shape)
         block = nn.remat(DecoderBlock) if self.remat else DecoderBlock
         if self.layered:
             self.blocks = [block(config, self.dtype) for _ in range(config.num_layers)]
@@ -150,19 +152,26 @@ class Decoder(nn.Module):
                 in_axes=(nn.broadcast, nn.broadcast),
                 length=config.num_layers,
             )(config, self.dtype)
-        self.final_norm = nn.RMSNorm(config.rms_norm_epsilon, dtype=self.dtype)
-        self.head = nn.Dense(config.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=layers.DENSE_INIT)
+        self.final_norm = layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype)
+        if not config.has_tied_head:
+            self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)
 
     def embed(self, token_ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        """Returns the embeddings of token ids."""
+        """Returns the embeddings of token ids, without positions."""
         return self.token_embedding(token_ids)
+
+    def place(self, embeds: Float[Array, "B T D"], positions: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """Returns what goes into the first block: the embeddings, with learned positions where the model has them."""
+        if self.config.positions == "learned":
+            embeds = embeds + self.position_embedding[positions + self.config.position_offset].astype(self.dtype)
+        return layers.constrain(embeds)
 
     def hidden(
         self, embeds: Float[Array, "B T D"], positions: Int[Array, "B T"], segment_ids: Int[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Returns the last hidden states (normed) of whole rows, without a cache."""
-        x = layers.constrain(embeds)
         mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
+        x = self.place(embeds, positions)
         for block in self.blocks if self.layered else (self.blocks,):
             x, _ = block(x, None, (positions, mask, None))
         return self.final_norm(x)
@@ -170,7 +179,21 @@ class Decoder(nn.Module):
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns float32 scores of the next token."""
         hidden = layers.constrain(hidden)
-        return self.head(hidden).astype(jnp.float32)
+        logits = self.token_embedding.attend(hidden) if self.config.has_tied_head else self.head(hidden)
+        return logits.astype(jnp.float32)
+
+    def prefill(
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        *,
+        cache: KVCache,
+    ) -> tuple[Float[Array, "B 1 D"], KVCache]:
+        """Returns (the hidden state of each row's last token, the cache that holds the rows); the cache is empty."""
+        mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
+        hidden, cache = self._through(embeds, positions, segment_ids, cache=cache, mask=mask, slot=None)
+        return last_tokens(hidden, segment_ids), cache
 
     def extend(
         self,
@@ -185,22 +208,35 @@ class Decoder(nn.Module):
         The tokens of all rows go to the slots from `next_slot` on. Padding (segment 0) stands at the end of a row and is
         never attended to; slots that hold padding in every row are written over by the next call.
         """
-        slot = cache["next_slot"]
-        key_positions, key_segments = (
-            jax.lax.dynamic_update_slice_in_dim(cache[name], new, slot, axis=1)
-            for name, new in (("positions", positions), ("segment_ids", segment_ids))
+        index = index_new(cache, positions, segment_ids)
+        mask = masks.segment_causal_mask(
+            segment_ids, positions, key_segments=index["segment_ids"], key_positions=index["positions"]
         )
-        mask = masks.segment_causal_mask(segment_ids, positions, key_segments=key_segments, key_positions=key_positions)
-        x, written = layers.constrain(embeds), []
+        return self._through(embeds, positions, segment_ids, cache=cache, mask=mask, slot=cache["next_slot"])
+
+    def _through(
+        self, embeds: Array, positions: Array, segment_ids: Array, *, cache: KVCache, mask: Array, slot: Array | None
+    ) -> tuple[Array, KVCache]:
+        x, written = self.place(embeds, positions), []
         for block, layer_cache in zip(self.blocks, cache["layers"], strict=True):
             x, layer_cache = block(x, layer_cache, (positions, mask, slot))
             written.append(layer_cache)
-        num_new = (segment_ids > 0).sum(axis=1).astype(jnp.int32)
-        cache = {
-            "layers": written,
-            "positions": key_positions,
-            "segment_ids": key_segments,
-            "lengths": cache["lengths"] + num_new,
-            "next_slot": slot + num_new.max(),
-        }
-        return self.final_norm(x), cache
+        return self.final_norm(x), {**cache, **index_new(cache, positions, segment_ids), "layers": written}
+
+
+def last_tokens(hidden: Float[Array, "B T D"], segment_ids: Int[Array, "B T"]) -> Float[Array, "B 1 D"]:
+    """Returns the hidden state of each row's last token, of its first place where it has none."""
+    last = jnp.maximum((segment_ids > 0).sum(axis=1) - 1, 0)
+    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)
+
+
+def index_new(cache: KVCache, positions: Int[Array, "B T"], segment_ids: Int[Array, "B T"]) -> dict[str, Array]:
+    """Returns what the cache says about its slots with T new tokens from `next_slot` on."""
+    slot = cache["next_slot"]
+    num_new = (segment_ids > 0).sum(axis=1).astype(jnp.int32)
+    return {
+        "positions": jax.lax.dynamic_update_slice_in_dim(cache["positions"], positions, slot, axis=1),
+        "segment_ids": jax.lax.dynamic_update_slice_in_dim(cache["segment_ids"], segment_ids, slot, axis=1),
+        "lengths": cache["lengths"] + num_new,
+        "next_slot": slot + num_new.max(),
+    }

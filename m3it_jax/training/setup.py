@@ -10,13 +10,13 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from m3it_jax import checkpointing, errors, parameter_paths, records, sharding
+from m3it_jax import checkpointing, errors, parameter_paths, prompts, records, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import transforms
 from m3it_jax.input_pipeline.mixture import Plan
 from m3it_jax.input_pipeline.pipeline import Pipeline
-from m3it_jax.models.variants import VARIANTS
+from m3it_jax.models import variants
 from m3it_jax.training import objectives, optimizer
 from m3it_jax.training.state import TrainState, split
 
@@ -45,7 +45,12 @@ def prepare(config: Experiment) -> Setup:
       UserError: the data folder or the tokenizer cannot be used.
       ConfigError: they do not suit the configuration.
     """
-    variant = VARIANTS[config.model.variant]
+    variant = variants.named(config.model.variant)
+    if variant.is_encoder_decoder:
+        raise errors.ConfigError(
+            f"model.variant={config.model.variant}: has an encoder-decoder language model, which answers and is not "
+            "trained here; take a variant with a decoder alone"
+        )
     folder = records.DataFolder.open(config.data.path)
     tokenizer_path = checkpointing.tokenizer_path(config.data.tokenizer or str(folder.tokenizer_path))
     tokenizer = tokenization.Tokenizer.load(tokenizer_path)
@@ -56,7 +61,8 @@ def prepare(config: Experiment) -> Setup:
         )
     layout = transforms.Layout.of(
         tokenizer,
-        num_queries=variant.qformer.num_queries,
+        prompts.FORMATS[variant.prompt],
+        picture_len=variant.picture_len,
         max_text_len=config.data.max_text_len,
         max_response_len=config.data.max_response_len,
     )

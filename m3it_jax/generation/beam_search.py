@@ -16,18 +16,17 @@ from m3it_jax.models.vlm import VLM
 _NEVER = -jnp.inf  # value of a beam or an answer that does not exist
 
 
-@functools.partial(jax.jit, static_argnames=("model", "num_beams", "num_new_slots", "penalised"))
+@functools.partial(jax.jit, static_argnames=("model", "num_beams", "num_new_slots"))
 def search(
     model: VLM,
     params: decoding.Params,
     logits: jax.Array,
     *,
     cache: kv_cache.KVCache,
-    rows: decoding.Rows,
+    prompt_ids: jax.Array | None,
     settings: choosing.Settings,
     num_beams: int,
     num_new_slots: int,
-    penalised: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the best answer of each row: (new_tokens int32 [B, N], num_new int32 [B]).
 
@@ -36,11 +35,10 @@ def search(
       params: Its parameters.
       logits: float32 [B, V] of `decoding.prefill`.
       cache: From the same call. Its rows are repeated for the beams.
-      rows: The text of each row so far, which the repetition penalty looks at.
+      prompt_ids: As in `decoding.begin`.
       settings: See `choosing`. A row with `max_new` 0 is done before it begins.
       num_beams: K.
       num_new_slots: N, room for new tokens of a row; at least the largest `max_new`.
-      penalised: Whether some row has a repetition penalty.
     """
     num_rows, vocab_size = logits.shape
     shape = (num_rows, num_beams)
@@ -56,8 +54,8 @@ def search(
         "num_new": jnp.int32(0),
         "done": settings["max_new"] <= 0,
     }
-    if penalised:
-        state["seen"] = jnp.repeat(decoding.seen_tokens(rows, vocab_size)[:, None], num_beams, axis=1)
+    if prompt_ids is not None:
+        state["seen"] = jnp.repeat(decoding.seen_tokens(prompt_ids, vocab_size)[:, None], num_beams, axis=1)
     state = _choose(jnp.repeat(logits[:, None], num_beams, axis=1), state, settings)
 
     def advance(state: decoding.State) -> decoding.State:
@@ -72,17 +70,11 @@ def search(
 
 def _next_logits(model: VLM, params: decoding.Params, state: decoding.State) -> tuple[jax.Array, kv_cache.KVCache]:
     """Returns the logits [B, K, V] after the newest token of each beam, and the cache that holds it."""
-    variables = {"params": params}
     num_rows, num_beams, _ = state["alive_tokens"].shape
-    cache = state["kv_cache"]
     newest = jax.lax.dynamic_index_in_dim(state["alive_tokens"], state["num_new"] - 1, axis=2, keepdims=False)
-    ids = newest.reshape(-1, 1)
-    embeds = model.apply(variables, ids, jnp.full_like(ids, -1), None, method="embed")
-    segment_ids = jnp.repeat(~state["done"], num_beams).astype(jnp.int32)[:, None]
-    hidden, cache = model.apply(
-        variables, embeds, cache["lengths"][:, None], segment_ids, kv_cache=cache, method="extend"
-    )
-    return model.apply(variables, hidden, method="logits").reshape(num_rows, num_beams, -1), cache
+    live = jnp.repeat(~state["done"], num_beams)
+    logits, cache = decoding.next_logits(model, params, newest.reshape(-1), live=live, cache=state["kv_cache"])
+    return logits.reshape(num_rows, num_beams, -1), cache
 
 
 def _choose(logits: jax.Array, state: decoding.State, settings: choosing.Settings) -> decoding.State:

@@ -14,6 +14,7 @@ from m3it_jax.generation.features import FeatureStore
 from m3it_jax.generation.request import Request, SamplingConfig, check_text
 from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.input_pipeline import transforms
+from m3it_jax.models.encoder_decoder import EncoderDecoder
 from m3it_jax.models.vlm import VLM
 from m3it_jax.tokenizer import Tokenizer
 
@@ -45,6 +46,9 @@ class Sampler:
         self.tokenizer, self.max_rows, self.image_token_id = tokenizer, max_rows, image_token_id
         self.max_len = model.decoder.config.max_len
         self.num_queries = model.picture_len
+        # What an encoder-decoder model begins to write with; the others write on in the row itself.
+        is_encoder_decoder = isinstance(model.decoder, EncoderDecoder)
+        self.start_ids = (model.decoder.config.start_id,) if is_encoder_decoder else ()
         self.layout = transforms.Layout.of(
             tokenizer,
             prompt_format,
@@ -138,10 +142,13 @@ class Sampler:
         num_rows, length = rows["token_ids"].shape
         settings = self.settings(samplings, num_rows)
         num_beams, num_new_slots = batching.kind(samplings[0])
-        slots = length + num_new_slots
+        slots = self.slots(length, num_new_slots)
         logits, cache = decoding.prefill(self.model, self.params, rows, image_embeds=image_embeds, num_slots=slots)
-        penalised = any(sampling.repetition_penalty != 1 for sampling in samplings)
-        shape = {"rows": rows, "settings": settings, "num_new_slots": num_new_slots, "penalised": penalised}
+        shape = {
+            "prompt_ids": self.counted_ids(rows, samplings),
+            "settings": settings,
+            "num_new_slots": num_new_slots,
+        }
         if num_beams > 1:
             return beam_search.search(self.model, self.params, logits, cache=cache, num_beams=num_beams, **shape)
         choose = choice(samplings)
@@ -150,6 +157,10 @@ class Sampler:
             self.model, self.params, state, choose=choose, settings=settings, num_steps=np.int32(num_new_slots)
         )
         return state["new_tokens"], state["num_new"]
+
+    def slots(self, length: int, num_new_slots: int) -> int:
+        """Returns the slots of a cache for rows of `length` tokens and so many new ones."""
+        return (len(self.start_ids) or length) + num_new_slots
 
     def settings(self, samplings: Sequence[SamplingConfig], num_rows: int) -> choosing.Settings:
         """Returns the settings of a batch of `num_rows` rows, those beyond the requests done at once."""
@@ -160,6 +171,20 @@ class Sampler:
             num_ids=self.tokenizer.vocab_size,
             stops=self.stop_texts,
         )
+
+    def counted_ids(self, rows: decoding.Rows, samplings: Sequence[SamplingConfig]) -> np.ndarray | None:
+        """Returns what a repetition penalty counts as said before, for `decoding.begin`; None if no row has one.
+
+        As `generate` of the reference's models counts it: the text and the placeholders of pictures; of an
+        encoder-decoder model, the start token of what it writes. Padding never counts.
+        """
+        if all(sampling.repetition_penalty == 1 for sampling in samplings):
+            return None
+        if self.start_ids:
+            return np.full((len(rows["token_ids"]), 1), self.start_ids[0], np.int32)
+        placeholder = -1 if self.image_token_id is None else self.image_token_id
+        ids = np.where(rows["image_token_index"] >= 0, placeholder, rows["token_ids"])
+        return np.where(rows["segment_ids"] > 0, ids, -1)
 
     def token_logits(self, row: dict[str, np.ndarray], shown: Sequence[pictures.Picture]) -> np.ndarray:
         """Returns float32 [T, V]: the scores of the next token after every token of a row.

@@ -53,14 +53,9 @@ class Session:
         choose = choice([sampling])
         # The cache leaves `self` while it is used up and changed: an interrupted answer leaves no half-filled one.
         logits, cache = self._prefill(rows, slots, image_embeds=image_embeds, num_new_slots=num_new_slots)
+        prompt_ids = sampler.counted_ids(rows, [sampling])
         state = decoding.begin(
-            choose,
-            logits,
-            cache,
-            rows=rows,
-            settings=settings,
-            num_new_slots=num_new_slots,
-            penalised=sampling.repetition_penalty != 1,
+            choose, logits, cache, prompt_ids=prompt_ids, settings=settings, num_new_slots=num_new_slots
         )
         while True:
             token, done = int(state["token"][0]), bool(state["done"][0])

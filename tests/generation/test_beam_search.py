@@ -44,11 +44,10 @@ def search(parts, num_beams, length_penalty):
         params,
         logits,
         cache=cache,
-        rows=prompts(),
+        prompt_ids=None,
         settings=settings,
         num_beams=num_beams,
         num_new_slots=8,
-        penalised=False,
     )
     return [row[:length].tolist() for row, length in zip(np.asarray(tokens), np.asarray(lengths), strict=True)]
 
@@ -93,7 +92,7 @@ def test_one_beam_without_length_penalty_is_greedy(parts):
     config = SamplingConfig(max_new_tokens=LONGEST)
     settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, prompts(), image_embeds=jnp.zeros((1, 4, 32)), num_slots=12)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=prompts(), settings=settings, num_new_slots=8, penalised=False)
+    state = decoding.begin(choosing.greedy, logits, cache, prompt_ids=None, settings=settings, num_new_slots=8)
     state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(8))
     greedy = [row[:n].tolist() for row, n in zip(np.asarray(state["new_tokens"]), state["num_new"], strict=True)]
     assert search(parts, 1, 0.0) == greedy

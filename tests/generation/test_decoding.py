@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_assistant
 
-from m3it_jax import sharding
+from m3it_jax import parameter_paths, sharding
 from m3it_jax.generation import batching, choosing, decoding, layered
 from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.generation.request import SamplingConfig
@@ -73,7 +73,7 @@ def answer(parts, given, *, num_steps, max_new=6, params=None):
     config = SamplingConfig(max_new_tokens=max_new)
     settings = batching.settings([config] * num_rows, num_rows=num_rows, stop_ids=(2,), num_ids=2_560, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8, penalised=False)
+    state = decoding.begin(choosing.greedy, logits, cache, prompt_ids=None, settings=settings, num_new_slots=8)
     for count in num_steps:
         state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(count))
     return state
@@ -113,7 +113,7 @@ def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
     configs = [SamplingConfig(max_new_tokens=6)] * 3
     settings = batching.settings(configs, num_rows=3, stop_ids=(stop,), num_ids=2_560, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8, penalised=False)
+    state = decoding.begin(choosing.greedy, logits, cache, prompt_ids=None, settings=settings, num_new_slots=8)
     state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(8))
     for row in range(3):
         count = min(first[row] + 1, 6)
@@ -123,20 +123,25 @@ def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
         assert int(state["kv_cache"]["lengths"][row]) == LENGTHS[row] + count - 1
 
 
-def test_parameters_split_over_eight_devices_give_the_same_answers(parts):
-    _, params = tiny_assistant.tiny()
-    mesh = sharding.make_mesh(data=1, fsdp=4, tensor=2)
-    split = jax.device_put(params, sharding.parameter_shardings(params, mesh, sharding.PRESETS["fsdp_tp"]))
-    head = split["decoder"]["head"]["kernel"]
-    assert head.addressable_shards[0].data.shape == (32 // 4, 2_560 // 2)
+@pytest.mark.parametrize(
+    ("preset", "sizes", "shards"),
+    [
+        ("single", (8, 1, 1), {"head/kernel": (32, 2_560), "blocks_1/attn/qkv/kernel": (32, 6, 16)}),
+        ("fsdp", (2, 4, 1), {"head/kernel": (8, 2_560), "blocks_0/mlp/gate_up/kernel": (8, 176)}),
+        ("fsdp_tp", (1, 4, 2), {"head/kernel": (8, 1_280), "blocks_1/attn/query/kernel": (8, 1, 16)}),
+    ],
+)
+def test_parameters_split_over_eight_devices_give_the_same_answers(parts, preset, sizes, shards):
+    """Merged kernels stay whole where their heads would lie on different devices."""
+    model, params = tiny_assistant.tiny()
+    mesh = sharding.make_mesh(data=sizes[0], fsdp=sizes[1], tensor=sizes[2])
+    placed = jax.device_put(params, sharding.parameter_shardings(params, mesh, sharding.PRESETS[preset]))
+    _, split = layered.of(model, placed)
+    leaves = parameter_paths.flatten(split["decoder"])
+    assert {path: leaves[path].addressable_shards[0].data.shape for path in shards} == shards
     expected, got = answer(parts, rows(), num_steps=[7]), answer(parts, rows(), num_steps=[7], params=split)
     np.testing.assert_array_equal(expected["new_tokens"], got["new_tokens"])
 
 
-def test_seen_tokens_are_those_that_stand_as_text():
-    given = {
-        "token_ids": jnp.array([[0, 7, 8]]),
-        "image_token_index": jnp.array([[0, -1, -1]]),
-        "segment_ids": jnp.array([[1, 1, 0]]),
-    }
-    assert np.flatnonzero(decoding.seen_tokens(given, 10)[0]).tolist() == [7]
+def test_seen_tokens_are_the_ids_of_a_row_and_no_padding():
+    assert np.flatnonzero(decoding.seen_tokens(jnp.array([[7, -1, 7], [-1, -1, -1]]), 10)).tolist() == [7]

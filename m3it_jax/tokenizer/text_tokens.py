@@ -145,4 +145,6 @@ def files(path: Path) -> dict[str, Path]:
     """Returns what has to be copied for a tokenizer to be the same elsewhere: name in a run folder -> file."""
     with path.open("rb") as file:
         is_json = file.read(64).lstrip()[:1] == b"{"
-    return {_FILES[0 if is_json else 1]: path} | {file.name: file for file in settings_files.files(path)}
+    copies = {_FILES[0 if is_json else 1]: path} | {file.name: file for file in settings_files.files(path)}
+    qformer = find_qformer(path)
+    return copies | ({_QFORMER_FILES[0]: qformer} if qformer.is_file() else {})

@@ -15,7 +15,7 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,6 @@ from tensorflow_datasets.core.utils import shard_utils
 from m3it_jax import errors, records, schema
 from m3it_jax.dataset_building import instructions, raw, rejections, shuffling, statistics, verification
 from m3it_jax.dataset_building.pipeline import Stream, Tally, nothing
-
-OnRecord = Callable[[schema.Instance], None]
 
 BUILDING = ".building"  # what is being built lies here, and so is never taken for whole
 PROVENANCE = "provenance.json"
@@ -43,18 +41,16 @@ class Seen:
       attributes: Values of the train records' attributes, by name.
     """
 
-    def __init__(self, on_train: OnRecord):
-        """Takes what is told of each train record."""
+    def __init__(self) -> None:
+        """Begins with nothing."""
         self.hashes: dict[str, str] = {}
         self.splits: dict[str, statistics.Collector] = {}
         self.attributes: dict[str, set[str]] = {}
-        self._on_train = on_train
 
     def add(self, split: str, instance: schema.Instance) -> None:
         """Notes one record."""
         self.splits.setdefault(split, statistics.Collector()).add(instance)
         if split == "train":
-            self._on_train(instance)
             for name, value in instance.meta.get("attributes", {}).items():
                 self.attributes.setdefault(name, set()).add(value)
 
@@ -155,10 +151,9 @@ def build(
     out: pathlib.Path,
     *,
     decided_by: Mapping[str, Any],
-    on_train: OnRecord = lambda _: None,
     beam_options: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Builds one source into `out/<source>/<version>` and returns its provenance; `on_train` sees its train records.
+    """Builds one source into `out/<source>/<version>` and returns its provenance.
 
     `decided_by` is what decides the records beside the source itself; the provenance lists it. With `beam_options`,
     Beam's own command line, Apache Beam makes the records; they are the same. Rows that were left out stand in the
@@ -172,7 +167,7 @@ def build(
     scratch = out / BUILDING / spec.name
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    seen = Seen(on_train)
+    seen = Seen()
     with rejections.Book(scratch) as book:
         folder = _prepare(dataclasses.replace(stream, on_rejected=book.note), scratch, beam_options, seen=seen)
         if beam_options is not None:

@@ -2,13 +2,12 @@
 
 import bisect
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import EARLY_STOPPING, SamplingConfig
-from m3it_jax.generation.stop_texts import StopTexts
 
 # Steps of a half or less: at most a third of a row is padding. From 16, since shorter prompts hardly exist.
 _LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -108,9 +107,17 @@ def place_pictures(image_token_index: np.ndarray, slots: Sequence[int], num_quer
 
 
 def settings(
-    samplings: Sequence[SamplingConfig], *, num_rows: int, stop_ids: Sequence[int], num_ids: int, stops: StopTexts
+    samplings: Sequence[SamplingConfig], *, num_rows: int, stop_ids: Sequence[int], num_ids: int, stops: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Returns the settings of a batch as `choosing` takes them; rows beyond the requests are done at once."""
+    """Returns the settings of a batch as `choosing` takes them; rows beyond the requests are done at once.
+
+    Args:
+      samplings: Of the requests.
+      num_rows: B.
+      stop_ids: Ids that end an answer.
+      num_ids: Ids that the tokenizer knows.
+      stops: `stop_table` and `stop_state` of the rows (see `stop_texts`).
+    """
     room = num_rows - len(samplings)
 
     def column(name: str, dtype: type, fill: float) -> np.ndarray:
@@ -131,5 +138,5 @@ def settings(
         "seed": np.array(seeds + [0] * room, np.uint32),
         "stop_ids": np.array(stop_ids, np.int32),
         "num_ids": np.array(num_ids, np.int32),
-        **stops.settings([*(tuple(sampling.stop) for sampling in samplings), *[()] * room]),
+        **stops,
     }

@@ -1,5 +1,6 @@
 """Text and pictures in, token ids out: requests are laid out, batched, run and given back in any order."""
 
+import dataclasses
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -95,7 +96,7 @@ class Sampler:
         """
         row = self._row(prompt_ids, [], len(shown))
         length = len(row["token_ids"])
-        if length + sampling.max_new_tokens > self.max_len:
+        if max(length, self.slots(length, sampling.max_new_tokens)) > self.max_len:
             raise errors.UserError(
                 f"{self._too_long(length, len(shown))} and max_new_tokens={sampling.max_new_tokens} are more than the "
                 f"model's {self.max_len} tokens; {self._advice(len(shown), sampling.max_new_tokens)}"
@@ -164,13 +165,19 @@ class Sampler:
 
     def settings(self, samplings: Sequence[SamplingConfig], num_rows: int) -> choosing.Settings:
         """Returns the settings of a batch of `num_rows` rows, those beyond the requests done at once."""
+        stops = [self.answer_format(sampling).stops for sampling in samplings] + [()] * (num_rows - len(samplings))
         return batching.settings(
             samplings,
             num_rows=num_rows,
             stop_ids=self.stop_ids,
             num_ids=self.tokenizer.vocab_size,
-            stops=self.stop_texts,
+            stops=self.stop_texts.settings(stops),
         )
+
+    def answer_format(self, sampling: SamplingConfig) -> prompts.PromptFormat:
+        """Returns the format with the request's own stop texts beside the family's: how its answer is cut."""
+        own = self.layout.format
+        return dataclasses.replace(own, stops=(*own.stops, *sampling.stop))
 
     def counted_ids(self, rows: decoding.Rows, samplings: Sequence[SamplingConfig]) -> np.ndarray | None:
         """Returns what a repetition penalty counts as said before, for `decoding.begin`; None if no row has one.
@@ -186,11 +193,23 @@ class Sampler:
         ids = np.where(rows["image_token_index"] >= 0, placeholder, rows["token_ids"])
         return np.where(rows["segment_ids"] > 0, ids, -1)
 
-    def token_logits(self, row: dict[str, np.ndarray], shown: Sequence[pictures.Picture]) -> np.ndarray:
+    def token_logits(
+        self,
+        row: dict[str, np.ndarray],
+        shown: Sequence[pictures.Picture],
+        decoder_ids: Sequence[int] | None = None,
+    ) -> np.ndarray:
         """Returns float32 [T, V]: the scores of the next token after every token of a row.
 
+        Args:
+          row: From `transforms`; what the encoder reads, if the model has one.
+          shown: Its pictures.
+          decoder_ids: What an encoder-decoder model writes, the start token first: the T scores are those after each of
+            them. None: the start token alone. No other model takes them.
+
         Raises:
-          UserError: the row is longer than the model, or a picture cannot be decoded.
+          UserError: the row is longer than the model, or a picture cannot be decoded; or `decoder_ids` do not belong to
+            the model.
         """
         length = len(row["token_ids"])
         if length > self.max_len:
@@ -198,10 +217,18 @@ class Sampler:
                 f"{self._too_long(length, len(shown))} are more than the model's {self.max_len} tokens; "
                 f"{self._advice(len(shown), 0)}"
             )
+        written = list(self.start_ids if decoder_ids is None else decoder_ids)
+        if bool(written) != bool(self.start_ids) or len(written) > self.max_len:
+            wanted = f"1 to {self.max_len}, of which the first is {self.start_ids[0]}" if self.start_ids else "none"
+            raise errors.UserError(f"decoder_ids: {len(written)} ids, the model takes {wanted}")
         rows, unique, num_slots = batching.pack([Prepared(row, shown, SamplingConfig())], self.num_queries)
         image_embeds = self.features.table(unique, num_slots)
-        scores = decoding.score(self.model, self.params, rows, image_embeds=image_embeds)
-        return np.asarray(scores)[0, :length]
+        padded = None
+        if written:  # what follows the ids changes nothing before it
+            padded = np.zeros((1, batching.length_bucket(len(written))), np.int32)
+            padded[0, : len(written)] = written
+        scores = decoding.score(self.model, self.params, rows, image_embeds=image_embeds, decoder_ids=padded)
+        return np.asarray(scores)[0, : len(written) or length]
 
     def log_likelihood(self, request: Request, response: str) -> float:
         """Returns the sum of log p of the response's tokens, its newline and end id included, after the prompt.
@@ -215,13 +242,20 @@ class Sampler:
         check_text("response", response)
         shown = pictures.read(request.images)
         response_ids = transforms.response_ids(self.layout, self.tokenizer, response)
-        row = self._row(self._prompt_ids(request, len(shown)), response_ids, len(shown))
-        before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
+        prompt_ids = self._prompt_ids(request, len(shown))
+        if self.start_ids:
+            written = [*self.start_ids, *response_ids[:-1]]
+            before = self.token_logits(self._row(prompt_ids, [], len(shown)), shown, written)
+        else:
+            row = self._row(prompt_ids, response_ids, len(shown))
+            before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
         highest = before.max(axis=-1, keepdims=True)
         log_sums = highest[:, 0] + np.log(np.exp(before - highest).sum(axis=-1))
         return float((before[np.arange(len(response_ids)), response_ids] - log_sums).sum())
 
-    def logits(self, images: Sequence[Any], token_ids: Sequence[int]) -> np.ndarray:
+    def logits(
+        self, images: Sequence[Any], token_ids: Sequence[int], decoder_ids: Sequence[int] | None = None
+    ) -> np.ndarray:
         """Returns float32 [T, V] for pictures and exactly these token ids (begin and end ids included).
 
         Pictures stand where the ids have the family's image placeholders. Ids without any follow the pictures' blocks,
@@ -230,21 +264,29 @@ class Sampler:
         Raises:
           UserError: an id is outside the vocabulary, or the placeholders do not fit the pictures; or as `token_logits`.
         """
-        try:
-            ids = [operator.index(index) for index in token_ids]
-        except TypeError as error:
-            raise errors.UserError(f"token_ids: must be a list of whole numbers ({error})") from error
-        vocab_size = self.model.decoder.config.vocab_size
-        for index in ids:
-            if not 0 <= index < vocab_size and index != self.image_token_id:
-                raise errors.UserError(
-                    f"token_ids: {index} is no id of the vocabulary, which has 0 to {vocab_size - 1}"
-                )
+        ids = self._checked_ids("token_ids", token_ids)
+        written = None if decoder_ids is None else self._checked_ids("decoder_ids", decoder_ids)
         shown = pictures.read(images)
         row = transforms.given_row(self.layout, ids, num_images=len(shown), image_token_id=self.image_token_id)
         if not len(row["token_ids"]):
             raise errors.UserError("token_ids: is empty and there is no picture; give at least the begin id")
-        return self.token_logits(row, shown)
+        return self.token_logits(row, shown, written)
+
+    def _checked_ids(self, name: str, given: Sequence[int]) -> list[int]:
+        """Returns ids as whole numbers.
+
+        Raises:
+          UserError: they are none, or one is outside the vocabulary.
+        """
+        try:
+            ids = [operator.index(index) for index in given]
+        except TypeError as error:
+            raise errors.UserError(f"{name}: must be a list of whole numbers ({error})") from error
+        vocab_size = self.model.decoder.config.vocab_size
+        for index in ids:
+            if not 0 <= index < vocab_size and index != self.image_token_id:
+                raise errors.UserError(f"{name}: {index} is no id of the vocabulary, which has 0 to {vocab_size - 1}")
+        return ids
 
 
 def choice(samplings: Sequence[SamplingConfig]) -> choosing.Choose:

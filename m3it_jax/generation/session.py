@@ -30,7 +30,7 @@ class Session:
         self.num_computed = 0  # tokens of prompts that went through the model
 
     def stream(self, prompt_ids: Sequence[int], shown: Sequence[Picture], sampling: SamplingConfig) -> Iterator[int]:
-        """Yields the new token ids of the answer as they are made, the end mark included.
+        """Returns the new token ids of the answer as they are made, the end mark included.
 
         Args:
           prompt_ids: All text so far, without the begin id.
@@ -41,10 +41,13 @@ class Session:
           UserError: too long for the model, or a picture cannot be decoded.
           ValueError: beam search was asked for, which knows no token before the last.
         """
+        return self.stream_row(self._sampler.lay_out(prompt_ids, shown, sampling))
+
+    def stream_row(self, prepared: batching.Prepared) -> Iterator[int]:
+        """Yields the same for a row that is laid out already."""
+        sampler, sampling = self._sampler, prepared.sampling
         if sampling.num_beams > 1:
             raise ValueError(f"num_beams={sampling.num_beams}: a stream of tokens has one beam")
-        sampler = self._sampler
-        prepared = sampler.lay_out(prompt_ids, shown, sampling)
         slots = _slots(prepared, sampler.num_queries)
         rows, unique, num_pictures = batching.pack([prepared], sampler.num_queries)
         image_embeds = sampler.features.table(unique, num_pictures)
@@ -60,7 +63,8 @@ class Session:
         while True:
             token, done = int(state["token"][0]), bool(state["done"][0])
             if done:
-                self._slots, self._cache = slots, state["kv_cache"]
+                if not sampler.start_ids:  # what an encoder made of a prompt is of no use to a longer one
+                    self._slots, self._cache = slots, state["kv_cache"]
                 yield token
                 return
             yield token
@@ -86,7 +90,8 @@ class Session:
         }
         self.num_computed += len(slots) - shared
         # The padding of the rest is written too, behind its last token.
-        needed = batching.length_bucket(max(shared + length, len(slots) + num_new_slots))
+        written = 0 if self._sampler.start_ids else shared + length
+        needed = batching.length_bucket(max(written, self._sampler.slots(len(slots), num_new_slots)))
         if cache is None:
             return decoding.prefill(model, params, rest, image_embeds=image_embeds, num_slots=needed)
         cache = _truncate(cache, jnp.full(1, shared, jnp.int32))

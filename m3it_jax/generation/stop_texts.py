@@ -88,17 +88,3 @@ def byte_automaton(words: Sequence[bytes]) -> np.ndarray:
                 found.add(after)
             queue.append(after)
     return np.where(np.isin(table, sorted(found)), FOUND, table)
-
-
-def cut(text: str, stops: Sequence[str]) -> str:
-    """Returns the text before the first of the stop texts in it."""
-    return text[: min((place for place in map(text.find, stops) if place >= 0), default=len(text))]
-
-
-def held_back(text: str, stops: Sequence[str]) -> int:
-    """Returns how many characters at the end of a text may be the beginning of a stop text."""
-    longest = max((len(stop) for stop in stops), default=1) - 1
-    for count in range(min(longest, len(text)), 0, -1):
-        if any(stop.startswith(text[-count:]) for stop in stops):
-            return count
-    return 0

@@ -86,26 +86,28 @@ class RelativeAttention(nn.Module):
     dtype: jnp.dtype
 
     def setup(self) -> None:
-        """Names the four projections."""
-        heads = (self.config.num_heads, self.config.head_dim)
+        """Names the projections."""
+        config = self.config
+        heads = (config.num_heads, config.head_dim)
         self.query, self.key, self.value = (layers.Linear(heads, self.dtype, use_bias=False) for _ in range(3))
-        self.out = layers.Linear((self.config.embed_dim,), self.dtype, num_axes=2, use_bias=False)
+        # The three as one product, where parameters are merged for making tokens (generation/layered.py).
+        self.qkv = layers.Linear((3 * config.num_heads, config.head_dim), self.dtype, use_bias=False)
+        self.out = layers.Linear((config.embed_dim,), self.dtype, num_axes=2, use_bias=False)
 
-    def keys_values(self, x: Float[Array, "B S D"]) -> tuple[Float[Array, "B S N H"], Float[Array, "B S N H"]]:
-        """Returns the keys and values of tokens."""
-        return self.key(x), self.value(x)
+    def of_tokens(self, x: Float[Array, "B T D"]) -> tuple[Array, Array, Array]:
+        """Returns the queries, keys and values [B, T, N, H] of the same tokens."""
+        if self.has_variable("params", "qkv"):
+            query, key, value = jnp.split(self.qkv(x), 3, axis=2)
+            return query, key, value
+        return self.query(x), self.key(x), self.value(x)
 
-    def __call__(
-        self, x: Float[Array, "B T D"], key: Array, value: Array, *, mask: Array, bias: Array | None
-    ) -> Float[Array, "B T D"]:
-        """Returns what the tokens take from keys and values [B, S, N, H]; mask bool, True = may attend."""
-        return self.out(layers.attend(self.query(x), key, value, mask=mask, bias=bias, scale=1.0))
+    def __call__(self, query: Array, key: Array, value: Array, *, mask: Array, bias: Array | None) -> Array:
+        """Returns [B, T, D], what queries take from keys and values [B, S, N, H]; mask bool, True = may attend."""
+        return self.out(layers.attend(query, key, value, mask=mask, bias=bias, scale=1.0))
 
-    def cached(
-        self, x: Float[Array, "B T D"], key: Array, value: Array, *, mask: Array, bias: Array | None
-    ) -> Float[Array, "B T D"]:
+    def cached(self, query: Array, key: Array, value: Array, *, mask: Array, bias: Array | None) -> Array:
         """Returns the same for keys [B, N, H, S] and values [B, N, S, H], as they lie in a cache."""
-        return self.out(layers.attend_cached(self.query(x), key, value, mask=mask, bias=bias, scale=1.0))
+        return self.out(layers.attend_cached(query, key, value, mask=mask, bias=bias, scale=1.0))
 
 
 class EncoderBlock(nn.Module):
@@ -121,7 +123,7 @@ class EncoderBlock(nn.Module):
         config = self.config
         normed = _norm(config, self.dtype, "attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="attn")
-        x = x + attention(normed, *attention.keys_values(normed), mask=mask, bias=bias)
+        x = x + attention(*attention.of_tokens(normed), mask=mask, bias=bias)
         return _feed(config, self.dtype, x), None
 
 
@@ -151,19 +153,20 @@ class DecoderBlock(nn.Module):
         config = self.config
         normed = _norm(config, self.dtype, "attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="attn")
-        key, value = attention.keys_values(normed)
+        query, key, value = attention.of_tokens(normed)
         if cache is None:
-            x = x + attention(normed, key, value, mask=mask, bias=bias)
+            x = x + attention(query, key, value, mask=mask, bias=bias)
         else:
             cache = layers.write(cache, key, value, slot=slot)
-            x = x + attention.cached(normed, cache["k"], cache["v"], mask=mask, bias=bias)
+            x = x + attention.cached(query, cache["k"], cache["v"], mask=mask, bias=bias)
         normed = _norm(config, self.dtype, "cross_attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="cross_attn")
+        query = attention.query(normed)
         if encoded is None:
-            x = x + attention.cached(normed, cache["cross_k"], cache["cross_v"], mask=cross_mask, bias=None)
+            x = x + attention.cached(query, cache["cross_k"], cache["cross_v"], mask=cross_mask, bias=None)
         else:
-            key, value = attention.keys_values(encoded)
-            x = x + attention(normed, key, value, mask=cross_mask, bias=None)
+            key, value = attention.key(encoded), attention.value(encoded)
+            x = x + attention(query, key, value, mask=cross_mask, bias=None)
             if cache is not None:
                 dtype = cache["k"].dtype
                 cross_k, cross_v = key.transpose(0, 2, 3, 1).astype(dtype), value.swapaxes(1, 2).astype(dtype)

@@ -12,7 +12,7 @@ from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.models import variants, vlm
 
 VOCABULARY, LONGEST, STOP = 4, 3, 2
-NO_STOPS = StopTexts([], VOCABULARY)
+NO_STOPS = StopTexts([], VOCABULARY).settings([()] * 2)
 
 
 @pytest.fixture(scope="module")

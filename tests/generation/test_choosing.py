@@ -5,13 +5,12 @@ from m3it_jax.generation import batching, choosing
 from m3it_jax.generation.request import SamplingConfig
 from m3it_jax.generation.stop_texts import StopTexts
 
-NO_STOPS = StopTexts([], 5)
 SCORES = jnp.log(jnp.array([[0.5, 0.2, 0.15, 0.1, 0.05]]))
 
 
 def settings(num_rows=1, num_ids=5, stop_ids=(4,), **fields):
     configs = [SamplingConfig(**{**fields, "seed": fields.get("seed", 0) + row}) for row in range(num_rows)]
-    return batching.settings(configs, num_rows=num_rows, stop_ids=stop_ids, num_ids=num_ids, stops=NO_STOPS)
+    return batching.settings(configs, num_rows=num_rows, stop_ids=stop_ids, num_ids=num_ids, stops=StopTexts([], 5).settings([()] * num_rows))
 
 
 def kept(scores):

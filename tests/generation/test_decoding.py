@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_models
 import tiny_assistant
 
 from m3it_jax import parameter_paths, sharding
@@ -11,7 +12,7 @@ from m3it_jax.generation.request import SamplingConfig
 
 LENGTHS = np.array([12, 7, 3])
 TOTAL = 12
-NO_STOPS = StopTexts([], 2_560)
+NO_STOPS = StopTexts([], 2_560).settings([()] * 3)
 
 
 def rows(start=0, stop=TOTAL, *, scrambled=False):
@@ -48,6 +49,64 @@ def test_prefill_and_extend_equal_the_whole_forward_pass_at_every_split(parts):
             answers = np.where(ended[:, None], answers, more)
         np.testing.assert_allclose(answers, expected, atol=2e-5 * largest, err_msg=f"split at {split}")
         np.testing.assert_array_equal(cache["lengths"], LENGTHS)
+
+
+def family(name):
+    """Returns (layered model, parameters, a padded batch, its image_embeds) of a small model."""
+    model, params = layered.of(*small_models.make(name))
+    batch = jax.tree.map(jnp.asarray, small_models.make_batch(small_models.SMALL[name], num_rows=3))
+    texts = {key: batch[key] for key in ("text_ids", "text_mask") if key in batch}
+    embeds = model.apply({"params": params}, batch["images"], **texts, method="encode_images")
+    given = {name: np.asarray(batch[name]) for name in ("token_ids", "image_token_index", "segment_ids")}
+    decoder_ids = np.asarray(batch["decoder_ids"]) if "decoder_ids" in batch else None
+    return model, params, given, decoder_ids, embeds
+
+
+@pytest.mark.parametrize("name", sorted(set(small_models.SMALL) - {"blip2_t5"}))
+def test_rows_in_parts_equal_whole_rows_in_every_family(name):
+    model, params, given, _, embeds = family(name)
+    lengths = given["segment_ids"].sum(axis=1)
+    whole = np.asarray(decoding.score(model, params, given, image_embeds=embeds))
+    total, largest = given["token_ids"].shape[1], np.abs(whole).max()
+    for split in (2, int(lengths.min()), total - 1):
+        first, second = ({key: array[:, part] for key, array in given.items()} for part in (np.s_[:split], np.s_[split:]))
+        logits, cache = decoding.prefill(model, params, first, image_embeds=embeds, num_slots=total + 2)
+        ends = np.minimum(lengths, split) - 1
+        np.testing.assert_allclose(logits, whole[np.arange(3), ends], atol=2e-5 * largest)
+        logits, cache = decoding.extend(model, params, second, image_embeds=embeds, cache=cache)
+        later = lengths > split
+        np.testing.assert_allclose(logits[later], whole[np.arange(3), lengths - 1][later], atol=2e-5 * largest)
+
+
+def test_an_encoder_decoder_model_writes_what_its_whole_rows_say():
+    model, params, given, decoder_ids, embeds = family("blip2_t5")
+    whole = np.asarray(decoding.score(model, params, given, image_embeds=embeds, decoder_ids=decoder_ids))
+    largest, count = np.abs(whole).max(), decoder_ids.shape[1]
+    for pieces in ((1, 1, 1, 1), (2, 2), (3, 1)):
+        logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=count + 1)
+        np.testing.assert_allclose(logits, whole[:, 0], atol=2e-5 * largest)
+        done = 1
+        for piece in pieces:
+            ids = decoder_ids[:, done : done + piece]
+            more = {
+                "token_ids": ids,
+                "image_token_index": np.full_like(ids, -1),
+                "segment_ids": np.ones_like(ids),
+            }
+            logits, cache = decoding.extend(model, params, more, image_embeds=embeds, cache=cache)
+            done += piece
+            np.testing.assert_allclose(logits, whole[:, done - 1], atol=2e-5 * largest)
+
+
+@pytest.mark.parametrize("name", ["ying_vlm", "blip2_opt", "blip2_t5"])
+def test_a_padded_row_changes_no_other(name):
+    model, params, given, _, embeds = family(name)
+    plain, _ = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=24)
+    changed = {key: array.copy() for key, array in given.items()}
+    changed["segment_ids"][1, 4:] = 0
+    other, _ = decoding.prefill(model, params, changed, image_embeds=embeds, num_slots=24)
+    np.testing.assert_array_equal(np.asarray(plain)[[0, 2]], np.asarray(other)[[0, 2]])
+    assert np.abs(plain[1] - other[1]).max() > 1e-3
 
 
 def test_what_stands_in_padding_changes_nothing(parts):

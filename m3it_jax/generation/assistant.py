@@ -88,7 +88,7 @@ class Assistant:
         request = Request.of({"instruction": instruction, "inputs": inputs, "images": images, **sampling})
         if request.sampling.num_beams > 1:
             raise errors.ConfigError(
-                f"num_beams={request.sampling.num_beams}: beams know their tokens only at the end; set it to 1 to stream"
+                f"num_beams={request.sampling.num_beams}: beams end all at once; set it to 1 to stream"
             )
         prepared = self.sampler.prepare(request)
         return streaming.pieces(

@@ -107,7 +107,12 @@ def place_pictures(image_token_index: np.ndarray, slots: Sequence[int], num_quer
 
 
 def settings(
-    samplings: Sequence[SamplingConfig], *, num_rows: int, stop_ids: Sequence[int], num_ids: int, stops: Mapping[str, np.ndarray]
+    samplings: Sequence[SamplingConfig],
+    *,
+    num_rows: int,
+    stop_ids: Sequence[int],
+    num_ids: int,
+    stops: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Returns the settings of a batch as `choosing` takes them; rows beyond the requests are done at once.
 

@@ -21,18 +21,16 @@ import jax.numpy as jnp
 
 from m3it_jax.models.decoder import DecoderConfig
 from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
-from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 
 KVCache = dict[str, Any]
+
 
 def make(config: DecoderConfig | EncoderDecoderConfig, *, num_rows: int, num_slots: int, dtype: jnp.dtype) -> KVCache:
     """Returns an empty cache for `num_rows` rows of at most `num_slots` tokens."""
     heads = (num_rows, config.num_kv_heads)
     shapes = {"k": (*heads, config.head_dim, num_slots), "v": (*heads, num_slots, config.head_dim)}
     return {
-        "layers": [
-            {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()} for _ in range(config.num_layers)
-        ],
+        "layers": [{name: jnp.zeros(shape, dtype) for name, shape in shapes.items()} for _ in range(config.num_layers)],
         "positions": jnp.zeros((num_rows, num_slots), jnp.int32),
         "segment_ids": jnp.zeros((num_rows, num_slots), jnp.int32),
         "lengths": jnp.zeros(num_rows, jnp.int32),

@@ -7,9 +7,7 @@ from m3it_jax.prompts import PromptFormat
 _BROKEN = "\ufffd"  # what an unfinished character of several byte pieces decodes to
 
 
-def pieces(
-    tokens: Iterable[int], decode: Callable[[Sequence[int]], str], prompt_format: PromptFormat
-) -> Iterator[str]:
+def pieces(tokens: Iterable[int], decode: Callable[[Sequence[int]], str], prompt_format: PromptFormat) -> Iterator[str]:
     """Yields the pieces of an answer; joined and stripped they are the answer.
 
     Args:

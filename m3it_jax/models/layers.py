@@ -159,7 +159,9 @@ def attend_cached(
     # The T queries of a group's heads one after another.
     grouped = query.swapaxes(1, 2).reshape(num_rows, num_kv_heads, -1, head_dim)
     scores = jnp.einsum("BKGH,BKHS->BKGS", grouped, key.astype(query.dtype), preferred_element_type=jnp.float32)
-    scores = scores.reshape(num_rows, num_heads, length, num_slots) * (1.0 / math.sqrt(head_dim) if scale is None else scale)
+    scores = scores.reshape(num_rows, num_heads, length, num_slots) * (
+        1.0 / math.sqrt(head_dim) if scale is None else scale
+    )
     scores = scores if bias is None else scores + bias
     weights = jax.nn.softmax(jnp.where(mask, scores, _MASKED)).astype(query.dtype)
     weights = weights.reshape(num_rows, num_kv_heads, -1, num_slots)

@@ -10,6 +10,7 @@ from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import SamplingConfig, check_text
 from m3it_jax.input_pipeline import transforms
 
+
 @dataclasses.dataclass(frozen=True)
 class Turn:
     """What was asked about how many new pictures, and what was answered.

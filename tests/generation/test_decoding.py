@@ -7,8 +7,8 @@ import tiny_assistant
 
 from m3it_jax import parameter_paths, sharding
 from m3it_jax.generation import batching, choosing, decoding, layered
-from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.stop_texts import StopTexts
 
 LENGTHS = np.array([12, 7, 3])
 TOTAL = 12
@@ -69,7 +69,9 @@ def test_rows_in_parts_equal_whole_rows_in_every_family(name):
     whole = np.asarray(decoding.score(model, params, given, image_embeds=embeds))
     total, largest = given["token_ids"].shape[1], np.abs(whole).max()
     for split in (2, int(lengths.min()), total - 1):
-        first, second = ({key: array[:, part] for key, array in given.items()} for part in (np.s_[:split], np.s_[split:]))
+        first, second = (
+            {key: array[:, part] for key, array in given.items()} for part in (np.s_[:split], np.s_[split:])
+        )
         logits, cache = decoding.prefill(model, params, first, image_embeds=embeds, num_slots=total + 2)
         ends = np.minimum(lengths, split) - 1
         np.testing.assert_allclose(logits, whole[np.arange(3), ends], atol=2e-5 * largest)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def tensors_of(family: str, folders: pathlib.Path = STORED) -> dict[str, np.ndar
     return {name: tensors[found] for name, found in names.items()}
 
 
+@functools.cache
 def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
     """Returns {path: shape} of a variant's parameters, without making them."""
     edge, text = variant.vit.image_size, {}

@@ -1,4 +1,4 @@
-"""In float32 our models compute what transformers computes, layer by layer: on the stored checkpoints of every family."""
+"""In float32 our models compute what transformers computes, layer by layer, on the stored checkpoints."""
 
 import jax
 import numpy as np
@@ -36,7 +36,9 @@ def check_layers_and_logits(family: str, stored: dict[str, np.ndarray], variant,
 
     def compute(params, batch):
         # Noted where it is called: the pictures are computed once.
-        logits, noted = model.apply({"params": params}, batch, capture_intermediates=lambda _, name: name == "encode_images")
+        logits, noted = model.apply(
+            {"params": params}, batch, capture_intermediates=lambda _, name: name == "encode_images"
+        )
         return noted["intermediates"]["encode_images"][0], logits
 
     with reference_goldens.block_outputs("ViT", *PARTS.values()) as seen:

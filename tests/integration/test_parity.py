@@ -4,8 +4,17 @@ import pytest
 import reference_goldens
 from reference_goldens import ENCODER_DECODERS, WHOLE
 
+SLOW = (
+    "blip2_opt",
+    "instructblip_llama",
+    "instructblip_t5",
+    "minigpt4",
+)  # a bare pytest takes one with each kind of part but OPT
 
-@pytest.mark.parametrize("family", WHOLE)
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in WHOLE]
+)
 def test_every_layer_and_the_logits_equal_the_reference(family):
     variant, params = reference_goldens.parameters_of(family)
     reference_goldens.check_layers_and_logits(family, reference_goldens.golden(family), variant, params)

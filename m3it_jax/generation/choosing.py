@@ -6,8 +6,8 @@ penalty, least length, temperature, top-k, top-p.
 Settings of a batch are a dict of arrays, so that requests with different settings share a batch and a compiled program:
 `max_new`, `min_new`, `top_k` (0 = off) int32 [B]; `temperature` (0 = greedy), `top_p`, `repetition_penalty` float32
 [B]; `length_penalty` float32 [B]; `seed` uint32 [B]; `stop_state` int32 [B], see `stop_texts`. The same for all rows
-(`SHARED`): `stop_ids` int32 [any length]; `num_ids` int32 [], the ids that the tokenizer knows; a model may have room for
-more, which mean nothing; `stop_table` int32 [states, V], see `stop_texts`.
+(`SHARED`): `stop_ids` int32 [any length]; `num_ids` int32 [], the ids that the tokenizer knows (a model may have room
+for more, which mean nothing); `stop_table` int32 [states, V], see `stop_texts`.
 """
 
 from collections.abc import Callable

@@ -21,9 +21,9 @@ class SamplingConfig:
       repetition_penalty: Above 1, tokens that the text has already become less likely.
       num_beams: Above 1, beam search with so many beams.
       length_penalty: Beam search divides log-probabilities by (number of tokens) ** this: above 0 favours long answers.
-      early_stopping: When beam search has enough answers. False: as soon as no beginning, at its length so far, is better
-        than the worst of `num_beams` answers (transformers' default; a beginning that would still improve is given up).
-        "never": as soon as no beginning can become better. True: as soon as there are `num_beams` answers.
+      early_stopping: When beam search has enough answers. False: as soon as no beginning, at its length so far, beats
+        the worst of `num_beams` answers (transformers' default; a beginning that would still improve is given up).
+        "never": as soon as no beginning can become better, which loses nothing. True: with `num_beams` answers.
       stop: Texts that end an answer when it has one of them, wherever tokens are cut; the answer ends before it.
       seed: Of the draws; the same request and seed give the same answer in any batch.
     """

@@ -1,8 +1,8 @@
 """Texts that end an answer, wherever the vocabulary cuts them: an automaton over bytes that follows whole tokens.
 
 A stop text may begin in the middle of one token and end in the middle of another, so looking at tokens is not enough,
-and looking at text means asking the host after each of them. So the automaton that finds any of a request's stop texts in
-a stream of bytes (Aho and Corasick, 1975) is stepped over the bytes of every token beforehand:
+and looking at text means asking the host after each of them. So the automaton that finds any of a request's stop texts
+in a stream of bytes (Aho and Corasick, 1975) is stepped over the bytes of every token beforehand:
 
     stop_table int32 [states, V]: from a state and a token to the next state, FOUND once a stop text is complete
     stop_state int32 [B]:         the state of each row; FREE never finds anything

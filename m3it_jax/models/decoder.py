@@ -99,8 +99,8 @@ class DecoderBlock(nn.Module):
         Args:
           x: [B, T, D].
           cache: This layer's `k` [B, K, H, S] and `v` [B, K, S, H], or None.
-          where: positions int32 [B, T]; mask bool [B, 1, T, S], True = may attend; slot int32 [] of the cache, the first
-            of T, or None: the cache is empty, and the mask is over the tokens themselves.
+          where: positions int32 [B, T]; mask bool [B, 1, T, S], True = may attend; slot int32 [] of the cache, the
+            first of T, or None: the cache is empty, and the mask is over the tokens themselves.
         """
         positions, mask, slot = where
         config = self.config
@@ -205,8 +205,8 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "B T D"], KVCache]:
         """Returns the hidden states of T new tokens and the cache that holds them.
 
-        The tokens of all rows go to the slots from `next_slot` on. Padding (segment 0) stands at the end of a row and is
-        never attended to; slots that hold padding in every row are written over by the next call.
+        The tokens of all rows go to the slots from `next_slot` on. Padding (segment 0) stands at the end of a row and
+        is never attended to; slots that hold padding in every row are written over by the next call.
         """
         index = index_new(cache, positions, segment_ids)
         mask = masks.segment_causal_mask(

@@ -3,7 +3,7 @@
 Positions are relative alone: a bias on the attention scores, learned for each bucket of distances and each head, and
 shared by all blocks of a stack. Scores are not divided by the root of the head's width.
 
-The cache has the arrays of `generation/kv_cache.py` for what the decoder wrote, and from `prefill` on each layer has also
+The cache has the arrays of `generation/kv_cache.py` for what the decoder wrote. From `prefill` on, each layer has also
 `cross_k` [B, N, H, S] and `cross_v` [B, N, S, H], the keys and values of what the encoder read, and the cache has
 `cross_segment_ids` int32 [B, S].
 """

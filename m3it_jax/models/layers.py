@@ -152,7 +152,7 @@ def attend_cached(
 ) -> Float[Array, "B T N H"]:
     """Returns what `attend` does, over keys and values as they lie in a cache: they are moved nowhere.
 
-    Both products have the summed axis of the cache first, the form in which a product of few rows reads memory in order.
+    Both products sum over an axis of the cache that is not its last: so a product of few rows reads memory in order.
     """
     num_rows, length, num_heads, head_dim = query.shape
     num_kv_heads, num_slots = key.shape[1], key.shape[3]

@@ -85,8 +85,12 @@ def write_folder(path: pathlib.Path, pictures: Sequence[bytes]) -> records.DataF
             )
             writer.write(serialized(instance))
     records.write_index(shard)
-    texts = [prompts.prompt("Describe the picture in a few words.", "") + "a picture with the number 0123456789"]
-    tokenizer.train([*texts, prompts.IMAGE_OPEN, prompts.IMAGE_CLOSE] * 20, path / "tokenizer.model", 320)
+    texts = [
+        prompts.YING_VLM.prompt("Describe the picture in a few words.", "") + "a picture with the number 0123456789"
+    ]
+    tokenizer.train(
+        [*texts, prompts.YING_VLM.picture_open, prompts.YING_VLM.picture_close] * 20, path / "tokenizer.model", 320
+    )
     source = {"version": "1.0.0", "task": "captioning", "language": "en", "splits": {"train": len(pictures)}}
     manifest = {
         "schema_version": schema.SCHEMA_VERSION,
@@ -112,7 +116,7 @@ def make_cases(
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """Returns (read `steps` batches of `rows` rows, decode and resize as many pictures in a plain loop)."""
     words = tokenizer.Tokenizer.load(folder.tokenizer_path)
-    layout = transforms.Layout.of(words, num_queries=8, max_text_len=64, max_response_len=32)
+    layout = transforms.Layout.of(words, prompts.YING_VLM, picture_len=8, max_text_len=64, max_response_len=32)
     source = pipeline.Pipeline(
         DataConfig(path=str(folder.path), global_batch_size=rows, max_images=rows),
         objective="response",

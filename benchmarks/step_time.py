@@ -16,7 +16,7 @@ import harness
 import jax
 import numpy as np
 
-from m3it_jax import sharding
+from m3it_jax import prompts, sharding
 from m3it_jax.cli import configuration
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline.transforms import Layout
@@ -49,9 +49,11 @@ def make_batch(config: Experiment, variant: Variant, num_images: int) -> dict[st
     data, rng = config.data, np.random.default_rng(0)
     num_rows = max(1, min(data.global_batch_size, data.max_images // num_images))
     layout = Layout(
-        num_queries=variant.qformer.num_queries,
+        format=prompts.YING_VLM,
+        picture_len=variant.qformer.num_queries,
         open_ids=(4,),
         close_ids=(5,),
+        closing_ids=(6, 2),
         bos_id=1,
         eos_id=2,
         max_text_len=data.max_text_len,
@@ -61,8 +63,8 @@ def make_batch(config: Experiment, variant: Variant, num_images: int) -> dict[st
     index = np.full((num_rows, row_len), -1, np.int32)
     for number in range(num_images):
         first = number * block + 1
-        own = (np.arange(num_rows)[:, None] * num_images + number) * layout.num_queries
-        index[:, first : first + layout.num_queries] = own + np.arange(layout.num_queries)
+        own = (np.arange(num_rows)[:, None] * num_images + number) * layout.picture_len
+        index[:, first : first + layout.picture_len] = own + np.arange(layout.picture_len)
     loss_mask = np.zeros((num_rows, row_len), np.float32)
     loss_mask[:, -SUPERVISED:] = 1.0
     side = variant.vit.image_size

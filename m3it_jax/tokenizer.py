@@ -9,12 +9,20 @@ import hashlib
 import io
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
 import sentencepiece
 
 from m3it_jax import errors
 
 UNK_ID, BOS_ID, EOS_ID, PAD_ID = 0, 1, 2, 3
+
+# Where a text stands: at the start of all text, behind a special token or a picture, or behind other text.
+Place = Literal["start", "after_mark", "inside"]
+
+# Protocol buffers merge a message that comes twice: `normalizer_spec.add_dummy_prefix = false` of
+# sentencepiece_model.proto (field 3 in field 3), put behind a model file.
+_NO_SPACE_BEFORE = b"\x1a\x02\x18\x00"
 
 # SentencePiece writes a space as this character, so the character itself would come back as a space.
 _SPACE_MARK = "\u2581"
@@ -26,6 +34,8 @@ class Tokenizer:
     def __init__(self, model: bytes):
         """Takes the bytes of a SentencePiece model file."""
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        # Some vocabularies put a space before every text; within a text there must be none.
+        self._inside = sentencepiece.SentencePieceProcessor(model_proto=model + _NO_SPACE_BEFORE)
         self.fingerprint = hashlib.sha256(model).hexdigest()
         self.vocab_size = self._processor.vocab_size()
         self.bos_id = self._processor.bos_id()
@@ -54,14 +64,15 @@ class Tokenizer:
             raise errors.UserError(f"{path}: the vocabulary has no begin or end id; take one that has both")
         return tokenizer
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, place: Place = "start") -> list[int]:
         """Returns the ids of `text`, without begin and end ids; `decode` gives exactly the same text back."""
+        processor = self._inside if place == "inside" else self._processor
         ids: list[int] = []
         for number, part in enumerate(text.split(_SPACE_MARK)):
             if number:
                 ids.extend(self._mark_ids)
             if part:
-                ids.extend(self._processor.encode(part))
+                ids.extend((self._inside if number else processor).encode(part))
         return ids
 
     def piece(self, token_id: int) -> str:

@@ -55,7 +55,9 @@ def write_folder(path, sources) -> records.DataFolder:
             shard.write_bytes(b"".join(framing.frame(records.encode(record)) for record in instances))
             records.write_index(shard)
         for record in instances:
-            texts.append(prompts.prompt(record.instruction, record.inputs) + prompts.response(record.outputs))
+            texts.append(
+                prompts.YING_VLM.prompt(record.instruction, record.inputs) + prompts.YING_VLM.response(record.outputs)
+            )
             texts += record.meta.get("captions", [])
         facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
         splits = {"train": len(instances), "validation": len(instances)}
@@ -73,7 +75,7 @@ def write_folder(path, sources) -> records.DataFolder:
             "fingerprint": f"{name}-{len(instances)}",
             "instructions": list(POOL),
         }
-    marks = [prompts.IMAGE_OPEN, prompts.IMAGE_CLOSE] * 20
+    marks = [prompts.YING_VLM.picture_open, prompts.YING_VLM.picture_close] * 20
     tokenizer.train(texts + marks, path / "tokenizer.model", 400)
     manifest["tokenizer"] = {"file": "tokenizer.model", "sha256": ""}
     (path / "m3it.json").write_text(json.dumps(manifest))
@@ -105,4 +107,4 @@ def words(folder) -> tokenizer.Tokenizer:
 
 @pytest.fixture(scope="session")
 def layout(words) -> transforms.Layout:
-    return transforms.Layout.of(words, num_queries=4, max_text_len=80, max_response_len=40)
+    return transforms.Layout.of(words, prompts.YING_VLM, picture_len=4, max_text_len=80, max_response_len=40)

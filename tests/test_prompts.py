@@ -5,11 +5,11 @@ from m3it_jax import prompts
 
 def test_prompt_is_the_published_template():
     # The string of YING-VLM's inference_example.py with its two places filled.
-    assert prompts.prompt("Describe.", "a\nb") == "\n<human>:\nDescribe.\na\nb\n<bot>:\n"
+    assert prompts.YING_VLM.prompt("Describe.", "a\nb") == "\n<human>:\nDescribe.\na\nb\n<bot>:\n"
 
 
 def test_the_line_of_inputs_stays_when_it_is_empty():
-    assert prompts.prompt("Describe.", "") == "\n<human>:\nDescribe.\n\n<bot>:\n"
+    assert prompts.YING_VLM.prompt("Describe.", "") == "\n<human>:\nDescribe.\n\n<bot>:\n"
 
 
 @pytest.mark.parametrize(
@@ -17,9 +17,9 @@ def test_the_line_of_inputs_stays_when_it_is_empty():
     [("two", "two\n"), (" two \n words ", "two words\n"), ("a\r\n\r\nb", "a b\n"), ("a\u2028b", "a b\n")],
 )
 def test_a_response_is_one_line(outputs, wanted):
-    assert prompts.response(outputs) == wanted
+    assert prompts.YING_VLM.response(outputs) == wanted
 
 
 @pytest.mark.parametrize("outputs", ["two", " two \n words ", "一个圆形"])
 def test_answer_takes_back_what_response_wrote(outputs):
-    assert prompts.answer(prompts.response(outputs) + "and more\n") == " ".join(outputs.split())
+    assert prompts.YING_VLM.answer(prompts.YING_VLM.response(outputs) + "and more\n") == " ".join(outputs.split())

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from m3it_jax import errors, prompts, tokenizer
 
 TEXTS = [
-    prompts.prompt("What is this?", f"is there a {colour} circle?") + prompts.response(f"a {colour} circle")
+    prompts.YING_VLM.prompt("What is this?", f"is there a {colour} circle?")
+    + prompts.YING_VLM.response(f"a {colour} circle")
     for colour in ("red", "blue", "green")
 ] + ["<Img>\na red circle at column 3 row 4\n</Img>", "图中是什么形状？\n圆形", "这是什么颜色？\n蓝色"]
 

@@ -27,7 +27,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from m3it_jax import errors, file_safety, progress, records, schema
+from m3it_jax import errors, file_safety, progress, prompts, records, schema
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.analysis import charts, token_view
 from m3it_jax.dataset_building import pictures, quality, rejections, sources
@@ -223,11 +223,15 @@ def _detail(order: Order, instance: schema.Instance) -> dict[str, Any]:
     if order.tokenizer is None:
         return detail
     layout = transforms.Layout.of(
-        order.tokenizer, num_queries=NUM_QUERIES, max_text_len=MAX_TEXT_LEN, max_response_len=MAX_RESPONSE_LEN
+        order.tokenizer,
+        prompts.YING_VLM,
+        picture_len=NUM_QUERIES,
+        max_text_len=MAX_TEXT_LEN,
+        max_response_len=MAX_RESPONSE_LEN,
     )
     texts = {name: getattr(instance, name) for name in ("instruction", "inputs", "outputs")}
     try:
-        text = transforms.fit_text(layout, order.tokenizer, **texts)
+        text = transforms.fit_text(layout, order.tokenizer, **texts, num_images=len(instance.images))
     except errors.UserError as error:
         return detail | {"problem": str(error)}
     row = transforms.make_row(layout, text, num_images=len(instance.images))

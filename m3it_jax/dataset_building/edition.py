@@ -284,10 +284,11 @@ def _ignore(instance: schema.Instance) -> None:
 
 def _add_lines(lines: collections.Counter[str], instance: schema.Instance) -> None:
     """Adds the lines of a record as a model sees them: prompt, response, captions, and the marks around pictures."""
-    text = prompts.prompt(instance.instruction, instance.inputs) + prompts.response(instance.outputs)
+    asked = prompts.YING_VLM
+    text = asked.prompt(instance.instruction, instance.inputs) + asked.response(instance.outputs)
     lines.update(text.split("\n"))
     for caption in instance.meta.get("captions", ()):
-        lines.update((prompts.IMAGE_OPEN, caption, prompts.IMAGE_CLOSE))
+        lines.update((asked.picture_open, caption, asked.picture_close))
 
 
 def _train_tokenizer(order: Order, texts: dict[str, dict[str, int]]) -> None:

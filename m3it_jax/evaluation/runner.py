@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from m3it_jax import errors, progress, prompts, records, schema
 from m3it_jax.evaluation import controls, output, tasks
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline import preprocessing
 
 # A chunk is answered and written in one piece: large enough to keep a model busy, small enough to lose little.
 CHUNK_ROWS = 256
@@ -93,7 +93,7 @@ def _question(folder: records.DataFolder, instance: schema.Instance, *, number: 
         group=str(instance.meta.get("group") or instance.id),
         instruction=instance.instruction,
         inputs=instance.inputs,
-        references=tuple(dict.fromkeys(prompts.response(answer).strip() for answer in answers)),
+        references=tuple(dict.fromkeys(prompts.one_line(answer) for answer in answers)),
         num_images=len(instance.images),
     )
 
@@ -157,7 +157,7 @@ def predict(
         for chunk in _chunks(requests):
             try:
                 asked = [_asked(request, tables, protocol.max_new_tokens) for request in chunk]
-                answers = [prompts.answer(text) for text in model.generate_batch(asked)]
+                answers = [prompts.one_line(text) for text in model.generate_batch(asked)]
             except errors.UserError as error:
                 raise _blamed(folder, chunk, tables=tables, error=error) from error
             _append(store, chunk, answers)
@@ -230,7 +230,7 @@ def _blamed(
         instance = tables[request.pictures_of.source].read(request.pictures_of.number)
         for number, image in enumerate(instance.images):
             try:
-                transforms.decode_image(image, 1)
+                preprocessing.decode_image(image, 1)
             except errors.UserError as broken:
                 return errors.UserError(_of_record(folder, instance, f"images[{number}]: {broken}"))
     return error
@@ -260,7 +260,7 @@ def train_majority(folder: records.DataFolder, sources: Sequence[str]) -> contro
             for table in tables:
                 for number in range(len(table)):
                     instance = table.read(number)
-                    yield tasks.skill_of(instance), instance.inputs, prompts.response(instance.outputs).strip()
+                    yield tasks.skill_of(instance), instance.inputs, prompts.one_line(instance.outputs)
                     counter.update()
 
     return controls.Majority.count(rows())

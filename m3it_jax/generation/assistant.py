@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax import checkpointing, errors, parameter_paths, prompts
+from m3it_jax import checkpointing, errors, parameter_paths
 from m3it_jax import config as config_lib
 from m3it_jax.generation.request import Request
 from m3it_jax.generation.sampler import Sampler
@@ -79,7 +79,7 @@ class Assistant:
 
     def text(self, ids: Sequence[int]) -> str:
         """Returns the answer in generated token ids."""
-        return prompts.answer(self.sampler.tokenizer.decode(ids))
+        return self.sampler.layout.format.answer(self.sampler.tokenizer.decode(ids))
 
     def log_likelihood(self, instruction: str, inputs: str, images: Sequence[Any], response: str) -> float:
         """Returns the sum of log p (natural, float32) of the response's tokens, its newline and end id included.

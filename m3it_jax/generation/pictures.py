@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from m3it_jax import errors
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline import preprocessing
 
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 _VIDEO_FORMATS = ("GIF", "WEBP", "PNG")  # Pillow reads their frames without another package
@@ -46,7 +46,7 @@ class Picture:
                 )
             return np.ascontiguousarray(self.content.transpose(1, 2, 0), dtype=np.float32)
         try:
-            return transforms.decode_image(self.content, size)
+            return preprocessing.decode_image(self.content, size)
         except errors.UserError as error:
             raise errors.UserError(f"{self.name}: {error}") from error
 
@@ -128,7 +128,7 @@ def read_video(path: str | os.PathLike[str], num_frames: int = 8) -> list[Pictur
         files = sorted((file for file in path.iterdir() if file.suffix.lower() in _FRAME_SUFFIXES), key=_natural)
         if not files:
             raise errors.UserError(f"{path}: holds no frame; a video folder has PNG or JPEG files")
-        return read([files[number] for number in transforms.sample_frames(len(files), num_frames)])
+        return read([files[number] for number in preprocessing.sample_frames(len(files), num_frames)])
     try:
         with Image.open(path, formats=_VIDEO_FORMATS) as video:
             return _frames(video, path, num_frames)
@@ -138,7 +138,7 @@ def read_video(path: str | os.PathLike[str], num_frames: int = 8) -> list[Pictur
         ) from error
     except Image.DecompressionBombError as error:
         raise errors.UserError(
-            f"{path}: frames are above the limit of {transforms.MAX_PIXELS} pixels; shrink them"
+            f"{path}: frames are above the limit of {preprocessing.MAX_PIXELS} pixels; shrink them"
         ) from error
     except (OSError, EOFError, SyntaxError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -146,12 +146,12 @@ def read_video(path: str | os.PathLike[str], num_frames: int = 8) -> list[Pictur
 
 
 def _frames(video: Image.Image, path: Path, num_frames: int) -> list[Picture]:
-    if video.width * video.height > transforms.MAX_PIXELS:
+    if video.width * video.height > preprocessing.MAX_PIXELS:
         raise errors.UserError(
-            f"{path}: frames of {video.width} x {video.height} pixels are above the limit of {transforms.MAX_PIXELS}"
+            f"{path}: frames of {video.width} x {video.height} pixels are above the limit of {preprocessing.MAX_PIXELS}"
         )
     encoded: dict[int, bytes] = {}
-    numbers = [int(number) for number in transforms.sample_frames(getattr(video, "n_frames", 1), num_frames)]
+    numbers = [int(number) for number in preprocessing.sample_frames(getattr(video, "n_frames", 1), num_frames)]
     for number in numbers:
         if number not in encoded:
             video.seek(number)

@@ -20,17 +20,41 @@ from m3it_jax.tokenizer import Tokenizer
 class Sampler:
     """A model, its parameters and its tokenizer, ready to answer."""
 
-    def __init__(self, model: VLM, params: decoding.Params, tokenizer: Tokenizer, *, max_rows: int):
-        """Takes what answers are made of; `max_rows` is the most rows of one batch, counting each beam."""
+    def __init__(
+        self,
+        model: VLM,
+        params: decoding.Params,
+        tokenizer: Tokenizer,
+        *,
+        max_rows: int,
+        prompt_format: prompts.PromptFormat = prompts.YING_VLM,
+        image_token_id: int | None = None,
+    ):
+        """Takes what answers are made of.
+
+        Args:
+          model: The model.
+          params: Its parameters.
+          tokenizer: Its vocabulary.
+          max_rows: Most rows of one batch, counting each beam.
+          prompt_format: How it is asked.
+          image_token_id: Stands for each position of a picture in ids of the family's reference; None if it has none.
+        """
         self.model, self.params, self.tokenizer, self.max_rows = model, params, tokenizer, max_rows
         self.max_len = model.decoder.config.max_len
         self.num_queries = model.qformer.config.num_queries
         self.layout = transforms.Layout.of(
-            tokenizer, num_queries=self.num_queries, max_text_len=self.max_len, max_response_len=self.max_len
+            tokenizer,
+            prompt_format,
+            picture_len=self.num_queries,
+            max_text_len=self.max_len,
+            max_response_len=self.max_len,
         )
+        self.image_token_id = image_token_id
         self.features = FeatureStore(model, params)
-        newline = tokenizer.encode("\n")[-1]  # some vocabularies put a space piece in front of it
-        self.stop_ids = (tokenizer.eos_id, newline)
+        # A stop text of several tokens is cut off the answer's text.
+        stops = (tokenizer.encode(stop, "inside") for stop in prompt_format.stops)
+        self.stop_ids = (tokenizer.eos_id, *(ids[0] for ids in stops if len(ids) == 1))
 
     def prepare(self, request: Request) -> Prepared:
         """Returns a request as tokens; its pictures are found but not decoded yet.
@@ -44,13 +68,22 @@ class Sampler:
                 f"num_beams={request.sampling.num_beams}: at most {self.max_rows} rows are decoded together; lower it, "
                 "or load the model with a larger max_rows"
             )
-        ids = self.tokenizer.encode(prompts.prompt(request.instruction, request.inputs))
-        return self.lay_out(ids, pictures.read(request.images), request.sampling)
+        shown = pictures.read(request.images)
+        return self.lay_out(self._prompt_ids(request, len(shown)), shown, request.sampling)
+
+    def _prompt_ids(self, request: Request, num_images: int) -> list[int]:
+        return transforms.prompt_ids(
+            self.layout,
+            self.tokenizer,
+            instruction=request.instruction,
+            inputs=request.inputs,
+            num_images=num_images,
+        )
 
     def lay_out(
         self, prompt_ids: Sequence[int], shown: Sequence[pictures.Picture], sampling: SamplingConfig
     ) -> Prepared:
-        """Returns a row of pictures and a prompt that is tokens already.
+        """Returns a row of pictures and a prompt that is tokens already, PICTURE where one stands inside the text.
 
         Raises:
           UserError: pictures, prompt and the wanted new tokens together are longer than the model.
@@ -150,19 +183,21 @@ class Sampler:
         """
         check_text("response", response)
         shown = pictures.read(request.images)
-        prompt_ids = self.tokenizer.encode(prompts.prompt(request.instruction, request.inputs))
-        response_ids = [*self.tokenizer.encode(prompts.response(response)), self.tokenizer.eos_id]
-        row = self._row(prompt_ids, response_ids, len(shown))
+        response_ids = transforms.response_ids(self.layout, self.tokenizer, response)
+        row = self._row(self._prompt_ids(request, len(shown)), response_ids, len(shown))
         before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
         highest = before.max(axis=-1, keepdims=True)
         log_sums = highest[:, 0] + np.log(np.exp(before - highest).sum(axis=-1))
         return float((before[np.arange(len(response_ids)), response_ids] - log_sums).sum())
 
     def logits(self, images: Sequence[Any], token_ids: Sequence[int]) -> np.ndarray:
-        """Returns float32 [T, V] for pictures and then exactly these token ids (their begin id included).
+        """Returns float32 [T, V] for pictures and exactly these token ids (begin and end ids included).
+
+        Pictures stand where the ids have the family's image placeholders. Ids without any follow the pictures' blocks,
+        if the family has its pictures first.
 
         Raises:
-          UserError: an id is outside the vocabulary; or as `token_logits`.
+          UserError: an id is outside the vocabulary, or the placeholders do not fit the pictures; or as `token_logits`.
         """
         try:
             ids = [operator.index(index) for index in token_ids]
@@ -170,15 +205,12 @@ class Sampler:
             raise errors.UserError(f"token_ids: must be a list of whole numbers ({error})") from error
         vocab_size = self.model.decoder.config.vocab_size
         for index in ids:
-            if not 0 <= index < vocab_size:
+            if not 0 <= index < vocab_size and index != self.image_token_id:
                 raise errors.UserError(
                     f"token_ids: {index} is no id of the vocabulary, which has 0 to {vocab_size - 1}"
                 )
         shown = pictures.read(images)
-        # A row begins its text with the begin id, so it is taken off the given ids, or the given ids replace it.
-        row = self._row([], ids, len(shown))
-        kept = np.arange(len(row["token_ids"])) != len(row["token_ids"]) - len(ids) - 1
-        row = {name: array[kept] for name, array in row.items()}
+        row = transforms.given_row(self.layout, ids, num_images=len(shown), image_token_id=self.image_token_id)
         if not len(row["token_ids"]):
             raise errors.UserError("token_ids: is empty and there is no picture; give at least the begin id")
         return self.token_logits(row, shown)

@@ -20,7 +20,7 @@ import tensorflow as tf
 from m3it_jax import config as configuration
 from m3it_jax import errors, prompts, records, rng, schema
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.input_pipeline import augmentation, mixture, transforms
+from m3it_jax.input_pipeline import augmentation, mixture, preprocessing, transforms
 
 Batch = dict[str, np.ndarray]
 
@@ -108,7 +108,7 @@ class Pipeline:
             "sources": [(name, folder.sources[name].fingerprint) for name in self.source_names],
             "pools": self._pools if data.redraw_instructions else None,
             "attributes": folder.attributes if objective == "towers" else None,
-            "layout": dataclasses.asdict(self._layout),
+            "layout": self._layout.facts(),
             "image_size": self._image_size,
             "augment": dataclasses.asdict(data.augment),
         }
@@ -190,7 +190,7 @@ class Pipeline:
     def _response_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
         """Returns the batch of `rows`, the first of which is row `first_row` of its step."""
         with_images = self._config.picture_as == "embeddings"
-        size, queries = self._image_size, num_images * self._layout.num_queries
+        size, queries = self._image_size, num_images * self._layout.picture_len
         images = np.empty((len(rows), num_images, size, size, 3), np.uint8) if with_images else None
         columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
         for place, (source, record, epoch) in enumerate(rows):
@@ -216,6 +216,7 @@ class Pipeline:
             instruction=self._instruction(instance, source, chance),
             inputs=instance.inputs,
             outputs=instance.outputs,
+            num_images=len(instance.images),
         )
         if text.num_dropped:
             with self._lock:
@@ -248,7 +249,7 @@ class Pipeline:
 
     def _images(self, encoded: tuple[bytes, ...], chance: np.random.Generator) -> np.ndarray:
         """Returns a row's pictures, uint8 [n, h, w, 3]."""
-        images = np.stack([transforms.decode_image(data, self._image_size) for data in encoded])
+        images = np.stack([preprocessing.decode_image(data, self._image_size) for data in encoded])
         return augmentation.augment(images, self._config.augment, chance)
 
     def _tower_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
@@ -293,7 +294,7 @@ def check_first_batch(batch: Batch, layout: transforms.Layout, *, vocab_size: in
 
     Args:
       batch: Of the objective `response`.
-      layout: Its number of query tokens says how many image tokens each row must have.
+      layout: Its `picture_len` says how many image tokens each row must have.
       vocab_size: Ids must be below it.
       record_ids: The rows' records, for the message.
 
@@ -312,7 +313,7 @@ def check_first_batch(batch: Batch, layout: transforms.Layout, *, vocab_size: in
     refuse(((ids < 0) | (ids >= vocab_size)).any(axis=1), f"hold token ids outside the vocabulary of {vocab_size}")
     real = batch["segment_ids"] > 0
     refuse(~((batch["loss_mask"] > 0) & real).any(axis=1), "have no token to learn from; look at data.max_text_len")
-    queries = len(batch["images"]) // len(ids) * layout.num_queries if "images" in batch else 0
+    queries = len(batch["images"]) // len(ids) * layout.picture_len if "images" in batch else 0
     first = max(int(index.max()), 0) // max(len(ids) * queries, 1) * len(ids)  # of this host's rows in the step
     wanted = np.arange(queries) + queries * (first + np.arange(len(ids)))[:, None]
     shown = [row[row >= 0] for row in np.where(real, index, -1)]

@@ -1,9 +1,9 @@
-"""From one record to arrays: decode its pictures, lay its tokens out as a row.
+"""From the texts of a record to a row of tokens: where pictures, prompt and response stand, and what is learned.
 
-A training row for one picture, Q = 2 query tokens, markers of 1 token each, two words of response and max_text_len 8
-(`.` is padding, T = 1 * (2 + 1 + 1) + 8 = 12):
+A training row of format `ying_vlm` for one picture that takes 2 positions, marks of 1 token each, two words of response
+and max_text_len 8 (`.` is padding, T = 1 * (2 + 1 + 1) + 8 = 12):
 
-    text               <Img>  q  q  </Img>  <s>  What  ?  blue  circle  ⏎  </s>  .
+    text               <Img>  P  P  </Img>  <s>  What  ?  blue  circle  ⏎  </s>  .
     token_ids            o    0  0    c      1    w    ?   b      r     n    2   0
     image_token_index   -1    0  1   -1     -1   -1   -1  -1     -1    -1   -1  -1
     segment_ids          1    1  1    1      1    1    1   1      1     1    1   0
@@ -11,90 +11,28 @@ A training row for one picture, Q = 2 query tokens, markers of 1 token each, two
     loss_mask            0    0  0    0      0    0    0   1      1     1    1   0
 
 The loss mask belongs to targets: `loss_mask[t] = 1` says that predicting token t from what stands before it counts.
-The order (all pictures, then begin, prompt, response, end) is YING-VLM's (modelingYING.py).
+The order (all pictures, then begin, prompt, response, end) is YING-VLM's (modelingYING.py). In a format with pictures
+inside the text (`prompts.FORMATS`), the same row is
+
+    text                <s>  USER  :  P  P  ⏎  What  ?  ASSISTANT  :  blue  circle  </s>  .
+
+and in one for an encoder-decoder model the row is what the encoder reads: pictures, prompt, end id.
 """
 
 import dataclasses
-import io
-import struct
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from m3it_jax import errors, prompts, schema
+from m3it_jax import errors, prompts
 from m3it_jax import tokenizer as tokenization
-
-MAX_PIXELS = schema.MAX_PIXELS
 
 # CHOICE: tokens of one description of a picture, for objectives that read it; the small edition's have at most 14.
 CAPTION_LEN = 16
 
-_LEAST_RESPONSE = 3  # one token, the newline, the end id
-
-# What Pillow 13's PNG and JPEG readers raise on damaged files, besides its own bomb error.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error)
-
-_ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4
-
-
-def decode_image(data: bytes, size: int) -> np.ndarray:
-    """Returns an encoded picture as uint8 [size, size, 3] RGB: bicubic as Pillow does it, without a crop.
-
-    EXIF orientation is applied and transparent parts become white. A picture that has the size already is not touched.
-
-    Raises:
-      UserError: no PNG or JPEG, more than MAX_PIXELS by its header (nothing is decoded then), or damaged.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise errors.UserError(
-                    f"picture of {image.width} x {image.height} pixels is above the limit of {MAX_PIXELS}; shrink it"
-                )
-            image.load()
-            return np.asarray(_square(image, size))
-    except UnidentifiedImageError as error:
-        raise errors.UserError("picture is no readable PNG or JPEG; convert or replace it") from error
-    except Image.DecompressionBombError as error:
-        raise errors.UserError(f"picture is above the limit of {MAX_PIXELS} pixels; shrink it") from error
-    except _DAMAGED as error:
-        raise errors.UserError(f"picture is damaged or cut off ({error}); replace it") from error
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """Returns a decoded picture as RGB of size x size pixels."""
-    if _ORIENTATION in image.getexif():
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        # Pillow resamples RGBA with premultiplied alpha, so hidden colours do not bleed into the edges.
-        image = _resized(image.convert("RGBA"), size)
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return _resized(image if image.mode == "RGB" else image.convert("RGB"), size)
-
-
-def _resized(image: Image.Image, size: int) -> Image.Image:
-    if image.size == (size, size):
-        return image
-    return image.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def sample_frames(num_total: int, num_frames: int = 8) -> np.ndarray:
-    """Returns which of `num_total` frames to take: the centres of equal segments, rising, int64 [num_frames].
-
-    The default is the paper's 8 frames (arXiv 2306.04387, section 4.2). A shorter video gives some frames twice.
-
-    Raises:
-      ValueError: there is no frame.
-    """
-    if num_total < 1:
-        raise ValueError(f"a video of {num_total} frames has nothing to sample")
-    return ((2 * np.arange(num_frames) + 1) * num_total) // (2 * num_frames)
+# Stands among a prompt's ids where a picture stands inside the text; no vocabulary has it.
+PICTURE = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,18 +40,22 @@ class Layout:
     """Where tokens stand in a row.
 
     Attributes:
-      num_queries: Q, query tokens of one picture.
-      open_ids: Token ids before each picture's queries.
-      close_ids: Token ids after them.
-      bos_id: Begin of the text, after the last picture.
-      eos_id: End of the response.
-      max_text_len: Tokens from the begin id to the end id, both counted.
-      max_response_len: Tokens of the response, its newline and the end id counted.
+      format: How the model is asked.
+      picture_len: Positions that one picture takes between its marks.
+      open_ids: Token ids before each picture.
+      close_ids: Token ids after each picture.
+      closing_ids: Token ids that end every response.
+      bos_id: Begin of the text.
+      eos_id: End of the text.
+      max_text_len: Tokens of the text, the ids of begin and end counted, pictures and their marks not.
+      max_response_len: Tokens of the response, `closing_ids` counted.
     """
 
-    num_queries: int
+    format: prompts.PromptFormat
+    picture_len: int
     open_ids: tuple[int, ...]
     close_ids: tuple[int, ...]
+    closing_ids: tuple[int, ...]
     bos_id: int
     eos_id: int
     max_text_len: int
@@ -121,26 +63,69 @@ class Layout:
 
     @classmethod
     def of(
-        cls, tokenizer: tokenization.Tokenizer, *, num_queries: int, max_text_len: int, max_response_len: int
+        cls,
+        tokenizer: tokenization.Tokenizer,
+        prompt_format: prompts.PromptFormat,
+        *,
+        picture_len: int,
+        max_text_len: int,
+        max_response_len: int,
     ) -> "Layout":
-        """Returns the layout with the tokenizer's ids for begin, end and the marks around pictures."""
+        """Returns the layout of a format with the tokenizer's ids for begin, end and the marks around pictures."""
+        place: tokenization.Place = "inside" if prompt_format.has_pictures_inside else "start"
+        after_picture: tokenization.Place = "after_mark" if prompt_format.has_pictures_inside else "start"
+        end = (tokenizer.eos_id,) if prompt_format.has_end_id else ()
         return cls(
-            num_queries=num_queries,
-            open_ids=tuple(tokenizer.encode(prompts.IMAGE_OPEN)),
-            close_ids=tuple(tokenizer.encode(prompts.IMAGE_CLOSE)),
+            format=prompt_format,
+            picture_len=picture_len,
+            open_ids=tuple(tokenizer.encode(prompt_format.picture_open, place)),
+            close_ids=tuple(tokenizer.encode(prompt_format.picture_close, after_picture)),
+            closing_ids=(*tokenizer.encode(prompt_format.answer_end, "inside"), *end),
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,
             max_text_len=max_text_len,
             max_response_len=max_response_len,
         )
 
+    @property
+    def begin_ids(self) -> tuple[int, ...]:
+        """Token ids between the pictures that stand first and the prompt."""
+        return (self.bos_id,) if self.format.has_begin_id else ()
+
+    @property
+    def prompt_end_ids(self) -> tuple[int, ...]:
+        """Token ids between the prompt and the response."""
+        return (self.eos_id,) if self.format.has_prompt_end_id else ()
+
     def block_len(self, picture_len: int) -> int:
-        """Returns the tokens of one picture's block when `picture_len` of them stand between the marks."""
+        """Returns the tokens of one picture and its marks when `picture_len` of them stand between the marks."""
         return len(self.open_ids) + picture_len + len(self.close_ids)
 
     def row_len(self, num_images: int, picture_len: int | None = None) -> int:
-        """Returns T of a training row; `picture_len` defaults to the query tokens."""
-        return num_images * self.block_len(picture_len or self.num_queries) + self.max_text_len
+        """Returns T of a training row; `picture_len` defaults to that of a picture's embeddings."""
+        return num_images * self.block_len(picture_len or self.picture_len) + self.max_text_len
+
+    def text_room(self, num_images: int) -> int:
+        """Returns the most tokens of prompt and response together; marks inside the text are part of the prompt."""
+        marks = num_images * self.block_len(0) if self.format.has_pictures_inside else 0
+        return self.max_text_len + marks - len(self.begin_ids) - len(self.prompt_end_ids)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what rows depend on, for fingerprints; of `ying_vlm` in the words that runs are stored with."""
+        facts = {
+            "num_queries": self.picture_len,
+            **{name: getattr(self, name) for name in ("open_ids", "close_ids", "bos_id", "eos_id")},
+            "max_text_len": self.max_text_len,
+            "max_response_len": self.max_response_len,
+        }
+        if self.format == prompts.YING_VLM:
+            return facts
+        return facts | {"format": dataclasses.asdict(self.format), "closing_ids": self.closing_ids}
+
+    @property
+    def least_response(self) -> int:
+        """Fewest tokens of a response that says anything."""
+        return 1 + len(self.closing_ids)
 
     def __post_init__(self) -> None:
         """Refuses limits that could hold no response at all.
@@ -148,69 +133,116 @@ class Layout:
         Raises:
           ConfigError: a limit is too small.
         """
-        if self.max_response_len < _LEAST_RESPONSE:
+        if self.max_response_len < self.least_response:
             raise errors.ConfigError(
-                f"data.max_response_len={self.max_response_len}: must be {_LEAST_RESPONSE} or more "
-                "(one token, the newline, the end id)"
+                f"data.max_response_len={self.max_response_len}: must be {self.least_response} or more "
+                f"(one token and the {len(self.closing_ids)} that end an answer)"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """The tokens of a row's text within its limits; `num_dropped` of its tokens did not fit."""
+    """The tokens of a row's text within its limits; `num_dropped` of its tokens did not fit.
+
+    In `prompt_ids`, PICTURE stands for each picture inside the text.
+    """
 
     prompt_ids: list[int]
     response_ids: list[int]
     num_dropped: int
 
 
+def prompt_ids(
+    layout: Layout,
+    tokenizer: tokenization.Tokenizer,
+    *,
+    instruction: str,
+    inputs: str,
+    num_images: int = 0,
+    is_first: bool = True,
+) -> list[int]:
+    """Returns the tokens of one turn's prompt, PICTURE where a picture of this turn stands inside the text.
+
+    They are those of the reference's tokenizer for the whole prompt, since it cuts its text at the same marks.
+    """
+    segments = layout.format.segments(instruction, inputs, num_pictures=num_images, is_first=is_first)
+    if is_first:
+        ids = tokenizer.encode(segments[0], "start")
+    elif layout.format.has_end_between:
+        ids = [layout.eos_id, *tokenizer.encode(segments[0], "after_mark")]
+    else:
+        ids = tokenizer.encode(segments[0], "inside")
+    for segment in segments[1:]:
+        ids += [PICTURE, *tokenizer.encode(segment, "after_mark")]
+    return ids
+
+
+def response_ids(layout: Layout, tokenizer: tokenization.Tokenizer, outputs: str) -> list[int]:
+    """Returns the tokens of a whole response, those that end it included."""
+    place: tokenization.Place = "inside" if layout.format.answer_begin else "start"
+    end = [layout.eos_id] if layout.format.has_end_id else []
+    return [*tokenizer.encode(layout.format.response(outputs), place), *end]
+
+
 def fit_text(
-    layout: Layout, tokenizer: tokenization.Tokenizer, *, instruction: str, inputs: str, outputs: str | None
+    layout: Layout,
+    tokenizer: tokenization.Tokenizer,
+    *,
+    instruction: str,
+    inputs: str,
+    outputs: str | None,
+    num_images: int = 0,
 ) -> Text:
     """Returns the tokens of one turn, shortened where they are too many.
 
     A response is cut to `max_response_len`; then `inputs` loses its end until all fits, and only if nothing of it is
-    left the response loses more. The instruction, the marks of the template, the newline and the end id always stay.
+    left the response loses more. The instruction, the marks of the template and what ends an answer always stay.
 
     Args:
-      layout: The limits.
+      layout: The format and the limits.
       tokenizer: Encodes the texts.
       instruction: As in `Instance`.
       inputs: As in `Instance`.
       outputs: As in `Instance`; None for a prompt that is to be answered.
+      num_images: Pictures of the row.
 
     Raises:
       UserError: the instruction alone is too long.
     """
-    response = [] if outputs is None else [*tokenizer.encode(prompts.response(outputs)), layout.eos_id]
-    kept = _cut_response(response, layout.max_response_len)
-    whole = tokenizer.encode(prompts.prompt(instruction, inputs))
-    prompt = _cut_inputs(tokenizer, whole, instruction, inputs=inputs, budget=layout.max_text_len - 1 - len(kept))
-    room = layout.max_text_len - 1 - len(prompt)
-    if room < min(_LEAST_RESPONSE, len(kept)):
-        needed = layout.max_text_len - room + min(_LEAST_RESPONSE, len(kept))
+
+    def encoded(part: str) -> list[int]:
+        return prompt_ids(layout, tokenizer, instruction=instruction, inputs=part, num_images=num_images)
+
+    response = [] if outputs is None else response_ids(layout, tokenizer, outputs)
+    kept = _cut_response(layout, response, layout.max_response_len)
+    whole = encoded(inputs)
+    pictures, room = whole.count(PICTURE), layout.text_room(num_images)
+    prompt = _cut_inputs(whole, encoded, inputs, budget=room - len(kept) + pictures)
+    room -= len(prompt) - pictures
+    least = min(layout.least_response, len(kept))
+    if room < least:
         raise errors.UserError(
-            f"instruction {instruction[:40]!r} needs data.max_text_len {needed}, it is {layout.max_text_len}; raise it"
+            f"instruction {instruction[:40]!r} needs data.max_text_len {layout.max_text_len - room + least}, "
+            f"it is {layout.max_text_len}; raise it"
         )
-    kept = _cut_response(kept, room)
+    kept = _cut_response(layout, kept, room)
     return Text(prompt, kept, len(whole) - len(prompt) + len(response) - len(kept))
 
 
-def _cut_response(ids: list[int], limit: int) -> list[int]:
-    """Returns the response with the end of its words cut, never its newline and end id."""
-    return ids if len(ids) <= limit else ids[: limit - 2] + ids[-2:]
+def _cut_response(layout: Layout, ids: list[int], limit: int) -> list[int]:
+    """Returns the response with the end of its words cut, never what ends an answer."""
+    closing = list(layout.closing_ids)
+    return ids if len(ids) <= limit else ids[: limit - len(closing)] + closing
 
 
-def _cut_inputs(
-    tokenizer: tokenization.Tokenizer, whole: list[int], instruction: str, *, inputs: str, budget: int
-) -> list[int]:
+def _cut_inputs(whole: list[int], encoded: Callable[[str], list[int]], inputs: str, *, budget: int) -> list[int]:
     """Returns the prompt with as much of the begin of `inputs` as fits; with none of it if even that is too long."""
     if len(whole) <= budget:
         return whole
-    best, low, high = tokenizer.encode(prompts.prompt(instruction, "")), 0, len(inputs)
+    best, low, high = encoded(""), 0, len(inputs)
     while high - low > 1:  # invariant: `low` characters are what `best` holds, `high` are too many
         middle = (low + high) // 2
-        ids = tokenizer.encode(prompts.prompt(instruction, inputs[:middle]))
+        ids = encoded(inputs[:middle])
         if len(ids) <= budget:
             best, low = ids, middle
         else:
@@ -221,41 +253,92 @@ def _cut_inputs(
 def make_row(
     layout: Layout, text: Text, *, num_images: int, captions: Sequence[Sequence[int]] | None = None
 ) -> dict[str, np.ndarray]:
-    """Returns a row without padding: the pictures' blocks, then the begin id, prompt and response.
+    """Returns a row without padding: pictures, begin id, prompt and response in the order of the format.
 
     Args:
-      layout: Marks and number of query tokens.
+      layout: Marks and length of pictures.
       text: From `fit_text`.
       num_images: Pictures of the row.
-      captions: Token ids to stand in each picture's block instead of query tokens; the loss counts them too.
+      captions: Token ids to stand in each picture's place instead of its embeddings; the loss counts them too.
 
     Returns:
       token_ids, image_token_index, segment_ids, positions (int32 [T]) and loss_mask (float32 [T]); drawn above.
+
+    Raises:
+      ValueError: the places of pictures inside the text are not as many as the pictures.
     """
-    ids: list[int] = []
-    index: list[int] = []
-    loss: list[int] = []
-    for number in range(num_images):
+    inside = text.prompt_ids.count(PICTURE)
+    if inside != (num_images if layout.format.has_pictures_inside else 0):
+        raise ValueError(f"{inside} places inside the prompt for {num_images} pictures")
+    numbers = iter(range(num_images))
+    cells: list[tuple[int, int, int]] = []  # of each position: token id, place in the row's pictures, loss
+
+    def add_text(ids: Iterable[int], counted: int = 0) -> None:
+        cells.extend((index, -1, counted) for index in ids)
+
+    def add_picture() -> None:
+        number = next(numbers)
         if captions is None:
-            inner: Sequence[int] = [0] * layout.num_queries
-            shown: Sequence[int] = range(number * layout.num_queries, (number + 1) * layout.num_queries)
+            first = number * layout.picture_len
+            cells.extend((0, place, 0) for place in range(first, first + layout.picture_len))
         else:
-            inner, shown = captions[number], [-1] * len(captions[number])
-        ids += [*layout.open_ids, *inner, *layout.close_ids]
-        index += [-1] * len(layout.open_ids) + [*shown] + [-1] * len(layout.close_ids)
-        counted = 0 if captions is None else 1
-        loss += [0] * len(layout.open_ids) + [counted] * len(inner) + [0] * len(layout.close_ids)
-    prompt = [layout.bos_id, *text.prompt_ids]
-    ids += prompt + text.response_ids
-    index += [-1] * (len(ids) - len(index))
-    loss += [0] * len(prompt) + [1] * len(text.response_ids)
+            add_text(captions[number], counted=1)
+
+    for _ in range(num_images - inside):
+        add_text(layout.open_ids)
+        add_picture()
+        add_text(layout.close_ids)
+    add_text(layout.begin_ids)
+    for index in text.prompt_ids:
+        if index == PICTURE:
+            add_picture()
+        else:
+            cells.append((index, -1, 0))
+    add_text(layout.prompt_end_ids)
+    add_text(text.response_ids, counted=1)
+    columns = np.array(cells, np.int32).reshape(-1, 3)
     return {
-        "token_ids": np.array(ids, np.int32),
-        "image_token_index": np.array(index, np.int32),
-        "segment_ids": np.ones(len(ids), np.int32),
-        "positions": np.arange(len(ids), dtype=np.int32),
-        "loss_mask": np.array(loss, np.float32),
+        "token_ids": columns[:, 0].copy(),
+        "image_token_index": columns[:, 1].copy(),
+        "segment_ids": np.ones(len(cells), np.int32),
+        "positions": np.arange(len(cells), dtype=np.int32),
+        "loss_mask": columns[:, 2].astype(np.float32),
     }
+
+
+def given_row(
+    layout: Layout, ids: Sequence[int], *, num_images: int, image_token_id: int | None
+) -> dict[str, np.ndarray]:
+    """Returns the row of ids that are taken as they are, without padding: nothing but pictures is added.
+
+    Args:
+      layout: Marks and length of pictures.
+      ids: All ids of the text; `picture_len` times `image_token_id` stand for a picture inside it.
+      num_images: Pictures of the row. They come first, with their marks, if no id stands for one.
+      image_token_id: The placeholder, None if there is none.
+
+    Raises:
+      UserError: the placeholders are not those of so many pictures.
+    """
+    inside = [index for index in ids if index == image_token_id]
+    wanted = num_images * layout.picture_len
+    if len(inside) != wanted and (inside or (layout.format.has_pictures_inside and num_images)):
+        raise errors.UserError(
+            f"token_ids: {len(inside)} image placeholders ({image_token_id}) for {num_images} pictures, each of which "
+            f"takes {layout.picture_len}; give {wanted}"
+        )
+    prompt: list[int] = []
+    num_seen = 0
+    for index in ids:
+        if index != image_token_id:
+            prompt.append(index)
+            continue
+        if num_seen % layout.picture_len == 0:
+            prompt.append(PICTURE)
+        num_seen += 1
+    bare = prompts.PromptFormat("", has_begin_id=False, has_end_id=False, has_pictures_inside=bool(inside))
+    text = Text(prompt, [], num_dropped=0)
+    return make_row(dataclasses.replace(layout, format=bare), text, num_images=num_images)
 
 
 def pad_row(row: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
@@ -271,33 +354,15 @@ def pad_row(row: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
     return {k: np.pad(v, (0, padding), constant_values=fill.get(k, 0)) for k, v in row.items()}
 
 
-def prompt_row(
-    layout: Layout, tokenizer: tokenization.Tokenizer, *, instruction: str, inputs: str, num_images: int
-) -> dict[str, np.ndarray]:
-    """Returns the row of a prompt that is to be answered, without padding (see `make_row`, `pad_row`).
-
-    Raises:
-      UserError: the instruction alone does not fit into `max_text_len`.
-    """
-    text = fit_text(layout, tokenizer, instruction=instruction, inputs=inputs, outputs=None)
-    return make_row(layout, text, num_images=num_images)
-
-
 def training_row(
-    layout: Layout,
-    tokenizer: tokenization.Tokenizer,
-    *,
-    instruction: str,
-    inputs: str,
-    outputs: str,
-    num_images: int,
+    layout: Layout, tokenizer: tokenization.Tokenizer, *, num_images: int, **texts: str
 ) -> dict[str, np.ndarray]:
     """Returns the row of a whole turn, padded on its right to `layout.row_len(num_images)`.
 
     Raises:
       UserError: the instruction alone does not fit into `max_text_len`.
     """
-    text = fit_text(layout, tokenizer, instruction=instruction, inputs=inputs, outputs=outputs)
+    text = fit_text(layout, tokenizer, num_images=num_images, **texts)
     return pad_row(make_row(layout, text, num_images=num_images), layout.row_len(num_images))
 
 

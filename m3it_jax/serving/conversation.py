@@ -3,28 +3,35 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from m3it_jax import errors, prompts
+from m3it_jax import errors
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import SamplingConfig, check_text
+from m3it_jax.input_pipeline import transforms
 
 _BROKEN = "\ufffd"  # what an unfinished character of several byte pieces decodes to
 
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """What was asked and what was answered, as tokens: text that is encoded anew may be cut into other pieces."""
+    """What was asked about how many new pictures, and what was answered.
 
-    prompt_ids: tuple[int, ...]
-    answer_ids: tuple[int, ...]
+    The answer is kept as tokens: text that is encoded anew may be cut into other pieces.
+    """
+
+    instruction: str
+    inputs: str
+    num_pictures: int
+    answer_ids: tuple[int, ...] = ()
 
 
 class Conversation:
     """Turns about pictures with one assistant.
 
-    The model is asked with all pictures, then the last `history` turns in the template's form one after another, then
-    the new one (the form of the paper's Chinese prompt, arXiv 2306.04387, Table 10). Pictures and turns that stay are
-    computed once (`generation/session.py`).
+    The model is asked with all pictures, the last `history` turns in the format's form one after another, then the new
+    one (for Ying-VLM the form of the paper's Chinese prompt, arXiv 2306.04387, Table 10). A format with pictures inside
+    its text shows each in the turn that it was given for, or in the first that is not forgotten. Pictures and turns
+    that stay are computed once (`generation/session.py`).
     """
 
     def __init__(self, assistant: Assistant, *, history: int, sampling: SamplingConfig):
@@ -60,7 +67,7 @@ class Conversation:
         for picture in pictures:
             picture.pixels(size)
         shown = [*self._pictures, *pictures]
-        self._assistant.sampler.lay_out([], shown, self._sampling)
+        self._ids([Turn("", "", len(shown))], shown)
         self._pictures = shown
 
     def clear(self) -> None:
@@ -78,35 +85,62 @@ class Conversation:
             raise errors.ConfigError("instruction: is empty; say what to do, for instance 'What is in the picture?'")
         for name, text in (("instruction", instruction), ("inputs", inputs)):
             check_text(name, text)
-        tokenizer = self._assistant.sampler.tokenizer
-        prompt_ids = tuple(tokenizer.encode(prompts.prompt(instruction, inputs)))
+        sampler = self._assistant.sampler
+        decode, asked = sampler.tokenizer.decode, sampler.layout.format
+        turn = Turn(instruction, inputs, self.num_pictures - sum(turn.num_pictures for turn in self._turns))
         new_ids: list[int] = []
         said = ""
-        for token in self._session.stream(self._fitted(prompt_ids), self._pictures, self._sampling):
+        for token in self._session.stream(self._fitted(turn), self._pictures, self._sampling):
             new_ids.append(token)
-            text = tokenizer.decode(new_ids).split("\n", 1)[0]
+            text = asked.settled(decode(new_ids))
             if text.startswith(said) and not text.endswith(_BROKEN):
                 yield text[len(said) :]
                 said = text
-        self._turns.append(Turn(prompt_ids, self._closed(new_ids)))
+        rest = asked.cut(decode(new_ids))  # what looked like the beginning of a stop
+        if rest.startswith(said) and not rest.endswith(_BROKEN):
+            yield rest[len(said) :]
+        self._turns.append(dataclasses.replace(turn, answer_ids=self._answer_ids(new_ids)))
 
-    def _fitted(self, prompt_ids: Sequence[int]) -> list[int]:
+    def _fitted(self, new: Turn) -> list[int]:
         """Returns the tokens of the turns so far and the new one; the oldest are left out if they do not fit."""
-        sampler = self._assistant.sampler
-        turns = self._turns[len(self._turns) - min(self._history, len(self._turns)) :]
-        for first in range(len(turns) + 1):
-            ids = [index for turn in turns[first:] for index in (*turn.prompt_ids, *turn.answer_ids)]
-            ids += prompt_ids
+        kept = self._turns[len(self._turns) - min(self._history, len(self._turns)) :]
+        for first in range(len(kept) + 1):
+            turns = [*kept[first:], new]
+            before = self.num_pictures - sum(turn.num_pictures for turn in turns)
+            turns[0] = dataclasses.replace(turns[0], num_pictures=turns[0].num_pictures + before)
             try:
-                sampler.lay_out(ids, self._pictures, self._sampling)
+                return self._ids(turns, self._pictures)
             except errors.UserError:
-                if first == len(turns):
+                if first == len(kept):
                     raise
-            else:
-                return ids
         raise AssertionError("the last round of the loop returns or raises")
 
-    def _closed(self, new_ids: Sequence[int]) -> tuple[int, ...]:
-        """Returns an answer's tokens with a newline, and nothing but it, at their end."""
-        eos_id, newline_id = self._assistant.sampler.stop_ids
-        return (*(index for index in new_ids if index not in (eos_id, newline_id)), newline_id)
+    def _ids(self, turns: Sequence[Turn], pictures: Sequence[Picture]) -> list[int]:
+        """Returns the tokens of turns about all pictures.
+
+        Raises:
+          UserError: they do not fit into the model.
+        """
+        sampler, ids = self._assistant.sampler, []
+        for number, turn in enumerate(turns):
+            ids += transforms.prompt_ids(
+                sampler.layout,
+                sampler.tokenizer,
+                instruction=turn.instruction,
+                inputs=turn.inputs,
+                num_images=turn.num_pictures,
+                is_first=number == 0,
+            )
+            ids += turn.answer_ids
+        sampler.lay_out(ids, pictures, self._sampling)
+        return ids
+
+    def _answer_ids(self, new_ids: Sequence[int]) -> tuple[int, ...]:
+        """Returns an answer's tokens without what ended it."""
+        sampler = self._assistant.sampler
+        asked, tokenizer = sampler.layout.format, sampler.tokenizer
+        ids = tuple(index for index in new_ids if index not in sampler.stop_ids)
+        text = tokenizer.decode(ids)
+        if asked.cut(text) == text:
+            return ids
+        return tuple(tokenizer.encode(asked.answer_begin + asked.answer(text), "inside"))

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from m3it_jax import checkpointing, errors, parameter_paths, records, sharding
+from m3it_jax import checkpointing, errors, parameter_paths, prompts, records, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import transforms
@@ -56,7 +56,8 @@ def prepare(config: Experiment) -> Setup:
         )
     layout = transforms.Layout.of(
         tokenizer,
-        num_queries=variant.qformer.num_queries,
+        prompts.YING_VLM,
+        picture_len=variant.qformer.num_queries,
         max_text_len=config.data.max_text_len,
         max_response_len=config.data.max_response_len,
     )

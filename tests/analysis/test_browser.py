@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax import errors, records
+from m3it_jax import errors, prompts, records
 from m3it_jax.analysis import browser, token_view
 from m3it_jax.dataset_building import rejections, sources
 from m3it_jax.input_pipeline import transforms
@@ -119,7 +119,7 @@ def test_every_record_is_in_the_index_with_its_texts_and_pictures(data, pages):
 def test_tokens_are_what_training_lays_out(data, pages):
     tokenizer = browser.order(data, pages, sources=[]).tokenizer
     wanted = data.table("coco", "train").read(5)
-    layout = transforms.Layout.of(tokenizer, num_queries=1, max_text_len=512, max_response_len=128)
+    layout = transforms.Layout.of(tokenizer, prompts.YING_VLM, picture_len=1, max_text_len=512, max_response_len=128)
     texts = {"instruction": wanted.instruction, "inputs": wanted.inputs, "outputs": wanted.outputs}
     row = transforms.training_row(layout, tokenizer, num_images=1, **texts)
     found = detail(pages, wanted.id)

@@ -13,5 +13,5 @@ def test_what_the_loss_counts_is_learned_and_padding_is_not_shown(words, layout)
     learned = [spelling for kind, spelling in shown if kind == token_view.LEARNED]
     assert len(learned) == len(text.response_ids) == int(np.sum(row["loss_mask"]))
     assert "".join(learned).replace("\u2581", " ") == "a picture with number 3⏎</s>"
-    assert [kind for kind, _ in shown].count(token_view.PICTURE) == 2 * layout.num_queries
+    assert [kind for kind, _ in shown].count(token_view.PICTURE) == 2 * layout.picture_len
     assert len(shown) == int(np.sum(row["segment_ids"])) < len(row["segment_ids"])

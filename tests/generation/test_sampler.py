@@ -55,7 +55,7 @@ def test_a_second_request_in_a_bucket_compiles_nothing(assistant):
 
 def test_log_likelihood_is_the_sum_over_the_tokens_that_training_counts(assistant):
     tokenizer = assistant.sampler.tokenizer
-    picture, text = tiny_assistant.png(1), prompts.prompt("What colour?", "blue or red")
+    picture, text = tiny_assistant.png(1), prompts.YING_VLM.prompt("What colour?", "blue or red")
     given = [tokenizer.bos_id, *tokenizer.encode(text)]
     wanted = [*tokenizer.encode("blue\n"), tokenizer.eos_id]
     log_p = np.asarray(jax.nn.log_softmax(assistant.logits([picture], [*given, *wanted])))

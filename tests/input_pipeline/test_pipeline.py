@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from m3it_jax import config, errors, prompts, tokenizer
-from m3it_jax.input_pipeline import pipeline, transforms
+from m3it_jax.input_pipeline import pipeline, preprocessing, transforms
 
 AUGMENT = config.AugmentConfig(shift=0.1, rotate=10.0, jitter=0.2)
 
@@ -71,12 +71,12 @@ def test_rows_show_their_own_pictures_and_texts(make_pipeline, words, tiny):
             pictures = np.unique(shown[shown >= 0] // 4)
             assert pictures.tolist() == [row * num_images + frame for frame in range(num_images)]
             for frame, picture in enumerate(pictures):
-                wanted = transforms.decode_image(record.images[frame], tiny.SIZE)
+                wanted = preprocessing.decode_image(record.images[frame], tiny.SIZE)
                 np.testing.assert_array_equal(batch["images"][picture], wanted)
             counted = batch["token_ids"][row][batch["loss_mask"][row] > 0]
-            assert words.decode(counted) == prompts.response(record.outputs)
+            assert words.decode(counted) == prompts.YING_VLM.response(record.outputs)
             asked = prompt_text(words, batch["token_ids"][row], batch["loss_mask"][row])
-            assert asked.endswith(prompts.prompt(record.instruction, record.inputs))
+            assert asked.endswith(prompts.YING_VLM.prompt(record.instruction, record.inputs))
 
 
 def test_instructions_are_redrawn_each_epoch_from_the_pool(make_pipeline, words, tiny):
@@ -134,7 +134,7 @@ def test_pictures_as_captions(make_pipeline, words, layout, tiny):
         for row, name in enumerate(making.record_ids(step)):
             record = tiny.named(name)
             counted = batch["token_ids"][row][batch["loss_mask"][row] > 0]
-            assert words.decode(counted) == "".join(record.meta["captions"]) + prompts.response(record.outputs)
+            assert words.decode(counted) == "".join(record.meta["captions"]) + prompts.YING_VLM.response(record.outputs)
 
 
 def test_towers_show_one_picture_with_its_caption_and_labels(make_pipeline, words, tiny):
@@ -149,7 +149,7 @@ def test_towers_show_one_picture_with_its_caption_and_labels(make_pipeline, word
             caption = words.decode(batch["caption_ids"][row])
             frame = record.meta["captions"].index(caption)
             np.testing.assert_array_equal(
-                batch["images"][row], transforms.decode_image(record.images[frame], tiny.SIZE)
+                batch["images"][row], preprocessing.decode_image(record.images[frame], tiny.SIZE)
             )
             labels = [number % 5 if number % 5 < 4 else -1, number % 2] if frame == 0 else [-1, -1]
             assert batch["attributes"][row].tolist() == labels

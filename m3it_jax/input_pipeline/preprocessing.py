@@ -1,0 +1,78 @@
+"""One picture or video -> pixels of the size that a vision tower reads, as its reference processor makes them.
+
+Two fits: `stretch` resizes to a square, `crop` resizes the shorter side and cuts the middle out. Both are Pillow's own
+bicubic on uint8, which the published processors use.
+"""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from m3it_jax import errors, schema
+
+MAX_PIXELS = schema.MAX_PIXELS
+
+# What Pillow 13's PNG and JPEG readers raise on damaged files, besides its own bomb error.
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error)
+
+_ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4
+
+
+def decode_image(data: bytes, size: int) -> np.ndarray:
+    """Returns an encoded picture as uint8 [size, size, 3] RGB: bicubic as Pillow does it, without a crop.
+
+    EXIF orientation is applied and transparent parts become white. A picture that has the size already is not touched.
+
+    Raises:
+      UserError: no PNG or JPEG, more than MAX_PIXELS by its header (nothing is decoded then), or damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise errors.UserError(
+                    f"picture of {image.width} x {image.height} pixels is above the limit of {MAX_PIXELS}; shrink it"
+                )
+            image.load()
+            return np.asarray(_square(image, size))
+    except UnidentifiedImageError as error:
+        raise errors.UserError("picture is no readable PNG or JPEG; convert or replace it") from error
+    except Image.DecompressionBombError as error:
+        raise errors.UserError(f"picture is above the limit of {MAX_PIXELS} pixels; shrink it") from error
+    except _DAMAGED as error:
+        raise errors.UserError(f"picture is damaged or cut off ({error}); replace it") from error
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """Returns a decoded picture as RGB of size x size pixels."""
+    if _ORIENTATION in image.getexif():
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip instead of scaling
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        # Pillow resamples RGBA with premultiplied alpha, so hidden colours do not bleed into the edges.
+        image = _resized(image.convert("RGBA"), size)
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return _resized(image if image.mode == "RGB" else image.convert("RGB"), size)
+
+
+def _resized(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def sample_frames(num_total: int, num_frames: int = 8) -> np.ndarray:
+    """Returns which of `num_total` frames to take: the centres of equal segments, rising, int64 [num_frames].
+
+    The default is the paper's 8 frames (arXiv 2306.04387, section 4.2). A shorter video gives some frames twice.
+
+    Raises:
+      ValueError: there is no frame.
+    """
+    if num_total < 1:
+        raise ValueError(f"a video of {num_total} frames has nothing to sample")
+    return ((2 * np.arange(num_frames) + 1) * num_total) // (2 * num_frames)

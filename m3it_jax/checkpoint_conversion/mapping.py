@@ -105,6 +105,12 @@ def unused_row(key: str, unused: Iterable[Unused]) -> Unused | None:
     return next((row for row in unused if re.fullmatch(row.pattern, key)), None)
 
 
+def original_of(key: str, row: Unused) -> str:
+    """Returns the canonical key of the tensor that `key` is a copy of, by the row that knows it; "" if of none."""
+    match = re.fullmatch(row.pattern, key)
+    return match.expand(row.copy_of) if match and row.copy_of else ""
+
+
 def check_map(entries: Sequence[Entry], shapes: Mapping[str, Sequence[int]]) -> None:
     """Checks a map against our parameters: each is filled exactly once, with as many numbers as it holds.
 

@@ -14,6 +14,7 @@ from m3it_jax.safetensors_files import Tensor
 
 # Reads elements [begin, end) of a tensor in C order, as a new or a reused array of one dimension.
 Reader = Callable[[int, int], np.ndarray]
+Maker = Callable[[], np.ndarray]
 
 
 class Source(Protocol):
@@ -131,7 +132,7 @@ class Made:
     dtype: np.dtype
     shape: tuple[int, ...]
     origin: Path
-    make: Callable[[], np.ndarray]
+    make: Maker
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Reader]:

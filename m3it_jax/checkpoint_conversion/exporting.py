@@ -10,6 +10,7 @@ says. Everything is made under another name and renamed at the end.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import shutil
@@ -19,14 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import checkpointing, errors, safetensors_files
+from m3it_jax import checkpointing, errors, safetensors_files, tokenizer
 from m3it_jax.checkpoint_conversion import (
     cards,
     families,
-    hf_config,
+    hf_export,
     hf_folder,
     importing,
     mapping,
+    new_folder,
     side_files,
     transfer,
 )
@@ -115,15 +117,16 @@ def plan(checkpoint: Path, *, dtype: np.dtype | None = None, shard_bytes: int = 
     told = config.get("weights", {})
     tensors = [Written(entry.key, entry.shape, dtype or found[entry.paths[0]][1], entry=entry) for entry in entries]
     tensors += _given_back(location, told.get("copies", {}), tensors)
+    tensors += _filled_up(variant, tensors)
     has_files = (location.run / side_files.KEPT / hf_folder.CONFIG_FILE).is_file()
     return Plan(
         location=location,
         variant=variant,
         name=name if name in variants.VARIANTS else location.run.name,
-        family=told.get("family") or hf_config.export_family(variant),
+        family=told.get("family") or hf_export.export_family(variant),
         origins=dict(told.get("origins", {"all": f"{location.run.name}, step {location.step}"})),
         shards=_shards(tensors, shard_bytes),
-        files={} if has_files else hf_config.export_files(variant),
+        files={} if has_files else hf_export.export_files(variant, _token_ids(location.run), dtype="float32"),
     )
 
 
@@ -136,6 +139,24 @@ def _given_back(location: checkpointing.Location, copies: dict[str, str], made: 
     by_key = {tensor.key: tensor for tensor in made}
     for key, original in copies.items():
         yield dataclasses.replace(by_key[original], key=key)
+
+
+def _filled_up(variant: Variant, made: list[Written]) -> Iterator[Written]:
+    """Yields tensors that `transformers` asks for and the model never had."""
+    keys, dtype = {tensor.key for tensor in made}, made[0].dtype
+    for key, (shape, value) in hf_export.fillers(variant).items():
+        if key not in keys:
+            source = Made(dtype, shape, Path(key), functools.partial(np.full, shape, value, dtype))
+            yield Written(key, shape, dtype, carried=source)
+
+
+def _token_ids(run: Path) -> hf_export.TokenIds:
+    """Returns the special ids of the tokenizer beside a checkpoint; without one those of LLaMA stand in the files."""
+    path = tokenizer.find(run)
+    if not path.is_file():
+        return hf_export.TokenIds(bos=tokenizer.BOS_ID, eos=tokenizer.EOS_ID, pad=tokenizer.UNK_ID, image=None)
+    own = tokenizer.Tokenizer.load(path)
+    return hf_export.TokenIds(bos=None if own.bos_id < 0 else own.bos_id, eos=own.eos_id, pad=own.pad_id, image=None)
 
 
 def _shards(tensors: list[Written], shard_bytes: int) -> dict[str, list[Written]]:
@@ -164,13 +185,13 @@ def convert(found: Plan, out: Path, *, finished: Callable[[int, int], None] = la
       UserError: `out` exists, or the disk has too little room.
     """
     total = sum(tensor.num_bytes for group in found.shards.values() for tensor in group)
-    with importing.made_whole(out) as folder:
-        importing.check_room(folder.parent, total)
+    with new_folder.made_whole(out) as folder:
+        new_folder.check_room(folder.parent, total)
         transfer.run(_moves(found, folder), finished=importing.counter(total, finished))
         if len(found.shards) > 1:
             listed = {tensor.key: name for name, group in found.shards.items() for tensor in group}
             index = {"metadata": {"total_size": total}, "weight_map": listed}
-            importing.write_json(folder / "model.safetensors.index.json", index)
+            new_folder.write_json(folder / "model.safetensors.index.json", index)
         _write_side_files(found, folder)
 
 
@@ -219,7 +240,7 @@ def _write_side_files(found: Plan, folder: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(kept / path, target)
     for name, values in found.files.items():
-        importing.write_json(folder / name, values)
+        new_folder.write_json(folder / name, values)
     if not kept.is_dir():
         side_files.give_tokenizers(run, folder)
     _say_dtype(found, folder / hf_folder.CONFIG_FILE)
@@ -247,4 +268,4 @@ def _say_dtype(found: Plan, path: Path) -> None:
             if part.get(name) not in (None, dtype):
                 part[name] = dtype
     if json.dumps(values) != text:
-        importing.write_json(path, values)
+        new_folder.write_json(path, values)

@@ -11,27 +11,22 @@ Everything is made under another name beside OUT and renamed at the end; what an
 """
 
 import collections
-import contextlib
-import json
 import math
-import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from m3it_jax import checkpointing, errors, file_safety, safetensors_files
-from m3it_jax.checkpoint_conversion import cards, mapping, planning, side_files, transfer
+from m3it_jax import checkpointing, errors, safetensors_files
+from m3it_jax.checkpoint_conversion import cards, mapping, new_folder, planning, side_files, transfer
 from m3it_jax.checkpoint_conversion.planning import Plan
 from m3it_jax.checkpoint_conversion.sources import Made, Source
 from m3it_jax.checkpoint_conversion.transfer import Move
 from m3it_jax.models import abstract, variants
 
 FORMAT = 1  # of the folder; raised when an older program could not read it
-_SPARE_BYTES = 256 << 20  # CHOICE: what should stay free on a disk
 
 
 def describe(source: Path, *, dtype: np.dtype | None = None) -> Plan:
@@ -65,14 +60,14 @@ def convert(
       UserError: files are missing, broken or of another model; `out` exists; the disk has too little room.
       ConfigError: the file of parts is wrong.
     """
-    with madewhole_move(out) as folder:
+    with new_folder.made_whole(out) as folder:
         work = folder.parent
         scratch = work / "scratch"
         scratch.mkdir()
         found = planning.plan(source, dtype=dtype, scratch=scratch)
         side_files.check_tokenizers(found.tokenizer, found.variant)
         total = _num_bytes(found)
-        check_room(work, total)
+        new_folder.check_room(work, total)
         moves = [*_create_params(found, folder / "params"), *_create_carried(found, folder)]
         transfer.run(moves, finished=counter(total, finished))
         _check_copies(found)
@@ -81,47 +76,6 @@ def convert(
         _write_config(found, folder)
         (folder / "README.md").write_text(cards.of_import(found), "utf-8")
     return found
-
-
-@contextlib.contextmanager
-def madewhole_move(out: Path) -> Iterator[Path]:
-    """Gives an empty folder that becomes `out` when all went well; otherwise nothing of it stays.
-
-    Raises:
-      UserError: `out` exists, cannot be written, or another process makes it.
-    """
-    if os.path.lexists(out):
-        raise errors.UserError(f"{out}: exists already; choose another place, or remove it")
-    if not out.parent.is_dir():
-        raise errors.UserError(f"{out}: folder {out.parent} does not exist; make it first")
-    work = out.parent / f".{out.name}.making"
-    with file_safety.held(work, doing="making a folder", instead="place for it"):
-        try:
-            for left in work.iterdir():  # of a process that was killed
-                if left.is_dir():
-                    shutil.rmtree(left)
-            folder = work / "folder"
-            folder.mkdir()
-            yield folder
-            _sync(folder)
-            os.rename(folder, out)
-            _sync_folder(out.parent)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def check_room(place: Path, num_bytes: int) -> None:
-    """Refuses what the disk has no room for, before it is begun.
-
-    Raises:
-      UserError: too little is free.
-    """
-    free = shutil.disk_usage(place).free
-    if free < num_bytes + _SPARE_BYTES:
-        raise errors.UserError(
-            f"{place.parent}: {num_bytes / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; make room, or "
-            "choose another disk"
-        )
 
 
 def _num_bytes(found: Plan) -> int:
@@ -227,7 +181,7 @@ def _write_config(found: Plan, folder: Path) -> None:
             "copies": copies,
         },
     }
-    write_json(folder / checkpointing.CONFIG_FILE, config)
+    new_folder.write_json(folder / checkpointing.CONFIG_FILE, config)
 
 
 def told(found: Plan) -> dict[str, Any]:
@@ -246,26 +200,3 @@ def told(found: Plan) -> dict[str, Any]:
         "bytes": _num_bytes(found),
         "unused": {key: row.reason for key, row in found.unused.items()},
     }
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON file as people read it."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _sync(folder: Path) -> None:
-    """Waits until the small files of a folder are on the disk; large ones were waited for as they were written."""
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            _sync_folder(path)
-        elif path.suffix != ".safetensors":
-            _sync_folder(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

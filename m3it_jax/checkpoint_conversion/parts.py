@@ -107,7 +107,7 @@ def _tokenizer(value: Any, origins: Mapping[str, Origin], path: Path) -> Path:
     """Returns the folder of the tokenizer: the one named, else that of the language model."""
     decoder = origins.get("decoder", Origin(None))
     if value is None and decoder.folder is not None:
-        return decoder.folder if decoder.folder.is_dir() else decoder.folder.parent
+        return decoder.folder.parent if decoder.folder.is_file() else decoder.folder
     if not isinstance(value, str) or not value:
         raise errors.ConfigError(f"{path}: tokenizer={value!r} must be a folder with tokenizer.model or tokenizer.json")
     return path.parent / value

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from m3it_jax import errors, safetensors_files
-from m3it_jax.checkpoint_conversion import derived, families, hf_config, hf_folder, mapping, parts, reading
+from m3it_jax.checkpoint_conversion import derived, families, hf_config, hf_export, hf_folder, mapping, parts, reading
 from m3it_jax.checkpoint_conversion.mapping import Entry, Unused
 from m3it_jax.checkpoint_conversion.parts import Origin
 from m3it_jax.checkpoint_conversion.sources import Source
@@ -134,7 +134,7 @@ def _of_parts(chosen: parts.Parts, *, where: Path, dtype: np.dtype | None, scrat
     fresh = [path for path in shapes if chosen.origins[part_of(path)].folder is None]
     dtypes = _dtypes(used, tensors, dtype) | dict.fromkeys(fresh, dtype or np.dtype(np.float32))
     return Plan(
-        family=hf_config.export_family(variant),
+        family=hf_export.export_family(variant),
         variant=variant,
         shapes=shapes,
         entries=used,

@@ -89,21 +89,10 @@ def check_tokenizers(folder: Path, variant: Variant) -> None:
         size = text_size if is_qformer else variant.decoder.vocab_size
         if path is None or not size:
             continue
-        pieces = Tokenizer.load(path).vocab_size if path.suffix == ".model" else _num_pieces(path)
+        pieces = Tokenizer.load(path).vocab_size
         if pieces > size:
             part = "qformer/text_embedding" if is_qformer else "decoder/token_embedding"
             raise errors.UserError(
                 f"{path}: has {pieces} pieces, {part} of the weights has room for {size}; take the tokenizer that "
                 "belongs to them"
             )
-
-
-def _num_pieces(path: Path) -> int:
-    """Returns the largest id of a tokenizer.json and one."""
-    values = hf_folder.read_json(path)
-    try:
-        vocabulary = values["model"]["vocab"]
-        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-        return 1 + max([-1, *ids, *(token["id"] for token in values.get("added_tokens") or ())])
-    except (KeyError, TypeError) as error:
-        raise errors.UserError(f"{path}: is no tokenizer ({type(error).__name__}: {error}); fetch it again") from error

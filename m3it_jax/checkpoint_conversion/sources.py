@@ -118,9 +118,10 @@ class Summed:
             def read(begin: int, end: int) -> np.ndarray:
                 block = read_delta(begin, end)
                 shared = max(min(end, held) - begin, 0)
-                if shared:
-                    block[:shared] += read_base(begin, begin + shared).astype(self.dtype, copy=False)
-                return block
+                if not shared:
+                    return block
+                added = block[:shared] + read_base(begin, begin + shared).astype(self.dtype, copy=False)
+                return added if shared == end - begin else np.concatenate([added, block[shared:]])
 
             yield read
 

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import safetensors
 import safetensors.numpy
 
-from m3it_jax import errors, parameter_paths, safetensors_files
+from m3it_jax import errors, parameter_paths, safetensors_files, tokenizer
 
 PACKAGE_PREFIX = "package:"
 TOWERS = Path(__file__).parent / "towers"
@@ -306,7 +306,7 @@ def source_tokenizer(source: str) -> Path:
     Raises:
       UserError: there is no checkpoint.
     """
-    return tokenizer_path(source) if source.startswith(PACKAGE_PREFIX) else locate(source).run / "tokenizer.model"
+    return tokenizer_path(source) if source.startswith(PACKAGE_PREFIX) else tokenizer.find(locate(source).run)
 
 
 def write_towers(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> None:

@@ -10,13 +10,11 @@ import numpy as np
 
 from m3it_jax import checkpointing, errors, parameter_paths
 from m3it_jax import config as config_lib
+from m3it_jax import tokenizer as tokenization
 from m3it_jax.generation.request import Request
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
 from m3it_jax.models import variants, vlm
-from m3it_jax.tokenizer import Tokenizer
-
-TOKENIZER_FILE = "tokenizer.model"  # in a run folder, beside its config.json
 
 # CHOICE: more rows gave no more answers a second on two cores with variant mini.
 _MAX_ROWS = 128
@@ -121,10 +119,11 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS) -> Assistant:
     run = checkpointing.locate(checkpoint).run
     params, config, step = checkpointing.restore_params(checkpoint)
     variant, model = _model_of(config, run)
-    tokenizer = Tokenizer.load(run / TOKENIZER_FILE)
+    path = tokenization.find(run)
+    tokenizer = tokenization.Tokenizer.load(path)
     if tokenizer.vocab_size > variant.decoder.vocab_size:
         raise errors.UserError(
-            f"{run / TOKENIZER_FILE}: has {tokenizer.vocab_size} pieces, the model of {run} has room for "
+            f"{path}: has {tokenizer.vocab_size} pieces, the model of {run} has room for "
             f"{variant.decoder.vocab_size}; put the tokenizer back that it was trained with"
         )
     params = _checked(params, _shapes(model, variant), run)

@@ -20,7 +20,7 @@ import tensorflow as tf
 from m3it_jax import config as configuration
 from m3it_jax import errors, prompts, records, rng, schema
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.input_pipeline import augmentation, mixture, preprocessing, transforms
+from m3it_jax.input_pipeline import augmentation, mixture, preprocessing, tower_rows, transforms
 
 Batch = dict[str, np.ndarray]
 
@@ -225,14 +225,14 @@ class Pipeline:
         if self._config.picture_as == "embeddings":
             row = transforms.make_row(self._layout, text, num_images=num_images)
             return transforms.pad_row(row, self._layout.row_len(num_images))
-        captions = [transforms.caption_ids(self._tokenizer, caption) for caption in _captions(instance)]
+        captions = [tower_rows.caption_ids(self._tokenizer, caption) for caption in _captions(instance)]
         if len(captions) != num_images:
             raise errors.UserError(
                 f"has {len(captions)} captions for {num_images} pictures; with data.picture_as=captions leave its "
                 f"source out of data.mixture"
             )
         row = transforms.make_row(self._layout, text, num_images=num_images, captions=captions)
-        return transforms.pad_row(row, self._layout.row_len(num_images, transforms.CAPTION_LEN))
+        return transforms.pad_row(row, self._layout.row_len(num_images, tower_rows.CAPTION_LEN))
 
     def _instruction(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> str:
         """Returns the record's own instruction, or one from the pool of its source that suits it as well."""
@@ -261,7 +261,7 @@ class Pipeline:
             chance = rng.generator(self._seed, "row", instance.id, int(epoch))
             number = int(chance.integers(len(instance.images)))
             captions = _captions(instance)
-            row = transforms.tower_row(
+            row = tower_rows.tower_row(
                 self._tokenizer,
                 caption=captions[number] if number < len(captions) else "",
                 # The record's attributes speak of its first picture: they may be wrong for another frame.

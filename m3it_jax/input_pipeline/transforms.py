@@ -20,16 +20,13 @@ and in one for an encoder-decoder model the row is what the encoder reads: pictu
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from m3it_jax import errors, prompts
 from m3it_jax import tokenizer as tokenization
-
-# CHOICE: tokens of one description of a picture, for objectives that read it; the small edition's have at most 14.
-CAPTION_LEN = 16
 
 # Stands among a prompt's ids where a picture stands inside the text; no vocabulary has it.
 PICTURE = -1
@@ -71,7 +68,15 @@ class Layout:
         max_text_len: int,
         max_response_len: int,
     ) -> "Layout":
-        """Returns the layout of a format with the tokenizer's ids for begin, end and the marks around pictures."""
+        """Returns the layout of a format with the tokenizer's ids for begin, end and the marks around pictures.
+
+        Raises:
+          ConfigError: the format begins with an id that the tokenizer does not have, or a limit is too small.
+        """
+        if prompt_format.has_begin_id and tokenizer.bos_id < 0:
+            raise errors.ConfigError(
+                "data.tokenizer: has no begin id, with which the model's prompts begin; take the model's own tokenizer"
+            )
         place: tokenization.Place = "inside" if prompt_format.has_pictures_inside else "start"
         after_picture: tokenization.Place = "after_mark" if prompt_format.has_pictures_inside else "start"
         end = (tokenizer.eos_id,) if prompt_format.has_end_id else ()
@@ -364,35 +369,3 @@ def training_row(
     """
     text = fit_text(layout, tokenizer, num_images=num_images, **texts)
     return pad_row(make_row(layout, text, num_images=num_images), layout.row_len(num_images))
-
-
-def caption_ids(tokenizer: tokenization.Tokenizer, caption: str) -> list[int]:
-    """Returns the first CAPTION_LEN tokens of a picture's description."""
-    return tokenizer.encode(caption)[:CAPTION_LEN]
-
-
-def tower_row(
-    tokenizer: tokenization.Tokenizer,
-    *,
-    caption: str,
-    attributes: Mapping[str, Any],
-    tables: Mapping[str, Mapping[Any, int]],
-) -> dict[str, np.ndarray]:
-    """Returns what is known of one picture, for objectives that train the towers alone.
-
-    Args:
-      tokenizer: Encodes the caption.
-      caption: Description of the picture; may be empty.
-      attributes: Name -> value of what the record says about the picture.
-      tables: Name -> value -> label, for all attributes of the data folder.
-
-    Returns:
-      caption_ids int32 [CAPTION_LEN], 0 where it is shorter, and attributes int32 [len(tables)] in the order of the
-      tables' names: the label, or -1 where the record does not say or the value is in no table.
-    """
-    ids = caption_ids(tokenizer, caption)
-    labels = [tables[name].get(attributes.get(name), -1) for name in sorted(tables)]
-    return {
-        "caption_ids": np.array(ids + [0] * (CAPTION_LEN - len(ids)), np.int32),
-        "attributes": np.array(labels, np.int32),
-    }

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from m3it_jax import checkpointing, errors, file_safety
+from m3it_jax import checkpointing, errors, file_safety, tokenizer
 from m3it_jax.config import Experiment, to_dict
 
 # A change of these does not change what is learned, so the same run may go on with other values. Of the data it is the
@@ -56,12 +56,14 @@ def write_env(run_dir: Path, tokenizer_path: Path) -> None:
     Raises:
       UserError: the folder has checkpoints and another tokenizer.
     """
-    copy = run_dir / "tokenizer.model"
-    differs = copy.exists() and copy.read_bytes() != tokenizer_path.read_bytes()
+    files = {run_dir / name: source.read_bytes() for name, source in tokenizer.files(tokenizer_path).items()}
+    changed = [path for path, data in files.items() if not path.exists() or path.read_bytes() != data]
+    former = tokenizer.find(run_dir)
+    differs = former.exists() and bool(changed)
     if differs and checkpointing.newest_step(run_dir) is not None:
         raise errors.UserError(
-            f"{copy}: differs from {tokenizer_path}, but the folder has checkpoints; give --data.tokenizer={copy}, or "
-            "another --run-dir"
+            f"{former}: differs from {tokenizer_path}, but the folder has checkpoints; give "
+            f"--data.tokenizer={former}, or another --run-dir"
         )
     devices = [{"platform": device.platform, "kind": device.device_kind} for device in jax.devices()]
     env = {
@@ -75,8 +77,10 @@ def write_env(run_dir: Path, tokenizer_path: Path) -> None:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
     file_safety.write_whole(run_dir / "env.json", json.dumps(env, indent=2) + "\n")
-    if differs or not copy.exists():
-        file_safety.write_whole(copy, tokenizer_path.read_bytes())
+    if former not in files:
+        former.unlink(missing_ok=True)  # of another kind
+    for path in changed:
+        file_safety.write_whole(path, files[path])
 
 
 def _git_revision() -> str | None:

@@ -13,10 +13,10 @@ from jax.sharding import Mesh
 from m3it_jax import checkpointing, errors, parameter_paths, prompts, records, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import Experiment
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline import tower_rows, transforms
 from m3it_jax.input_pipeline.mixture import Plan
 from m3it_jax.input_pipeline.pipeline import Pipeline
-from m3it_jax.models.variants import VARIANTS
+from m3it_jax.models.variants import VARIANTS, Variant
 from m3it_jax.training import objectives, optimizer
 from m3it_jax.training.state import TrainState, split
 
@@ -54,13 +54,7 @@ def prepare(config: Experiment) -> Setup:
             f"data.tokenizer: has {tokenizer.vocab_size} pieces, but model.variant={config.model.variant} embeds only "
             f"{variant.decoder.vocab_size}; take the tokenizer that belongs to the model"
         )
-    layout = transforms.Layout.of(
-        tokenizer,
-        prompts.YING_VLM,
-        picture_len=variant.qformer.num_queries,
-        max_text_len=config.data.max_text_len,
-        max_response_len=config.data.max_response_len,
-    )
+    layout = _layout(config, variant, tokenizer)
     objective = objectives.OBJECTIVES[config.objective]
 
     def make_pipeline(data: Any) -> Pipeline:
@@ -98,6 +92,16 @@ def prepare(config: Experiment) -> Setup:
         tokenizer_path=tokenizer_path,
         optimizer=optimizer.make_optimizer(config.optimizer, config.num_steps),
         learning_rate=optimizer.schedule(config.optimizer, config.num_steps, config.optimizer.learning_rate),
+    )
+
+
+def _layout(config: Experiment, variant: Variant, tokenizer: tokenization.Tokenizer) -> transforms.Layout:
+    return transforms.Layout.of(
+        tokenizer,
+        prompts.YING_VLM,
+        picture_len=variant.qformer.num_queries,
+        max_text_len=config.data.max_text_len,
+        max_response_len=config.data.max_response_len,
     )
 
 
@@ -148,7 +152,7 @@ def abstract_params(objective: objectives.Objective, task: objectives.Task) -> t
     side = task.variant.vit.image_size
     batch = {
         "images": jnp.zeros((1, side, side, 3), jnp.uint8),
-        "caption_ids": jnp.zeros((1, transforms.CAPTION_LEN), jnp.int32),
+        "caption_ids": jnp.zeros((1, tower_rows.CAPTION_LEN), jnp.int32),
         **{
             name: jnp.zeros((1, 2), jnp.int32)
             for name in ("token_ids", "image_token_index", "positions", "segment_ids")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from m3it_jax import config, errors, prompts, tokenizer
-from m3it_jax.input_pipeline import pipeline, preprocessing, transforms
+from m3it_jax.input_pipeline import pipeline, preprocessing, tower_rows
 
 AUGMENT = config.AugmentConfig(shift=0.1, rotate=10.0, jitter=0.2)
 
@@ -130,7 +130,7 @@ def test_pictures_as_captions(make_pipeline, words, layout, tiny):
     for step, batch in enumerate(making.batches(0, 8)):
         num_images, _ = making.plan.step(step)
         assert "images" not in batch and (batch["image_token_index"] == -1).all()
-        assert batch["token_ids"].shape[1] == layout.row_len(num_images, transforms.CAPTION_LEN)
+        assert batch["token_ids"].shape[1] == layout.row_len(num_images, tower_rows.CAPTION_LEN)
         for row, name in enumerate(making.record_ids(step)):
             record = tiny.named(name)
             counted = batch["token_ids"][row][batch["loss_mask"][row] > 0]

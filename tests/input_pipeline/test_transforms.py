@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from m3it_jax import errors, prompts
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline import tower_rows, transforms
 
 
 def row_of(layout, words, **changes):
@@ -99,13 +99,13 @@ def test_special_spellings_in_a_record_stay_ordinary_text(layout, words):
 
 
 def test_captions_stand_in_the_blocks_and_are_counted(layout, words):
-    captions = [transforms.caption_ids(words, text) for text in ("picture 1 frame 0", "hint")]
+    captions = [tower_rows.caption_ids(words, text) for text in ("picture 1 frame 0", "hint")]
     text = transforms.fit_text(layout, words, instruction="What?", inputs="", outputs="a picture")
     row = transforms.make_row(layout, text, num_images=2, captions=captions)
     assert (row["image_token_index"] == -1).all()
     counted = row["token_ids"][row["loss_mask"] > 0].tolist()
     assert counted == [*captions[0], *captions[1], *words.encode("a picture\n"), words.eos_id]
-    assert len(transforms.caption_ids(words, "number 7 " * 50)) == transforms.CAPTION_LEN
+    assert len(tower_rows.caption_ids(words, "number 7 " * 50)) == tower_rows.CAPTION_LEN
 
 
 def test_padding_never_cuts(layout, words):
@@ -117,13 +117,3 @@ def test_padding_never_cuts(layout, words):
 def test_a_layout_without_room_for_a_response_is_refused(words):
     with pytest.raises(errors.ConfigError, match="max_response_len=2"):
         transforms.Layout.of(words, prompts.YING_VLM, picture_len=4, max_text_len=20, max_response_len=2)
-
-
-def test_tower_rows_hold_labels_in_the_tables_order(words):
-    tables = {"shape": {"circle": 0, "square": 1}, "digit": {3: 0, 7: 1}}
-    row = transforms.tower_row(
-        words, caption="picture 1", attributes={"shape": "square", "digit": 9, "other": 1}, tables=tables
-    )
-    assert row["attributes"].tolist() == [-1, 1]  # digit, shape
-    ids = words.encode("picture 1")
-    assert row["caption_ids"].tolist() == ids + [0] * (transforms.CAPTION_LEN - len(ids))

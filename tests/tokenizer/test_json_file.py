@@ -1,0 +1,120 @@
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from m3it_jax import errors, tokenizer
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+IDS = json.loads((GOLDEN / "token_ids.json").read_text(encoding="utf-8"))
+SMALL = [*IDS["small"]]
+SPELLINGS = ["<s>", "</s>", "<unk>", "<image>", "<pad>", "[PAD]", "[CLS]", "<extra_id_0>", "<0x0A>", "<Img>", "\u2581"]
+ODD_TEXT = st.lists(st.one_of(st.sampled_from([*SPELLINGS, " ", "<", ">", "\n"]), st.text(max_size=8)), max_size=8)
+
+
+@functools.cache
+def load(name: str) -> tokenizer.Tokenizer:
+    return tokenizer.Tokenizer.load(GOLDEN / "hf" / name / "tokenizer.json")
+
+
+def special_ids(name: str) -> set[int]:
+    added = json.loads((GOLDEN / "hf" / name / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    return {token["id"] for token in added if token["special"]}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_ids_are_those_of_transformers(name):
+    for text, wanted in zip(IDS["texts"], IDS["small"][name], strict=True):
+        assert load(name).encode(text) == wanted, text
+
+
+@pytest.mark.parametrize("name", IDS["full"])
+def test_ids_of_a_vocabulary_of_full_size_are_those_of_transformers(name):
+    folder = os.environ.get("M3IT_VOCABULARIES")
+    if not folder:
+        pytest.skip("M3IT_VOCABULARIES names no folder with vocabularies of full size")
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in pathlib.Path(folder).iterdir()}
+    loaded = tokenizer.Tokenizer.load(digests[IDS["full"][name]["sha256"]])
+    for text, wanted in zip(IDS["texts"], IDS["full"][name]["ids"], strict=True):
+        assert loaded.encode(text) == wanted, text
+
+
+@pytest.mark.parametrize("name", SMALL)
+@hypothesis.given(parts=ODD_TEXT)
+@hypothesis.settings(deadline=None, max_examples=150)
+def test_no_text_gives_a_special_id(name, parts):
+    loaded, text = load(name), "".join(parts)
+    unknown = {loaded.encode(sign)[-1] for sign in "\u2622" if loaded.encode(sign)}  # a character that no piece covers
+    for place in ("start", "after_mark", "inside"):
+        assert not set(loaded.encode(text, place)) & (special_ids(name) - unknown)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("blip2_opt", (2, 2, 1)),
+        ("blip2_t5", (-1, 1, 0)),
+        ("llava", (1, 2, 0)),  # its files have no padding token: the unknown one, and never -1
+        ("instructblip_llama/qformer_tokenizer", (2, 3, 0)),  # CLS and SEP, not the [DEC] that its files call bos
+    ],
+)
+def test_special_ids_are_those_that_the_files_beside_it_name(name, ids):
+    loaded = load(name)
+    assert (loaded.bos_id, loaded.eos_id, loaded.pad_id) == ids
+
+
+def test_a_text_behind_a_mark_has_the_space_that_the_reference_puts_there():
+    loaded = load("llava")
+    assert loaded.encode("USER", "after_mark") == loaded.encode("USER", "inside") != loaded.encode("USER")
+    assert loaded.encode("USER") == loaded.encode(" USER", "inside")
+
+
+def test_a_space_before_every_text_is_left_out_inside_a_text_alone(tmp_path):
+    file = json.loads((GOLDEN / "hf/llava/tokenizer.json").read_text(encoding="utf-8"))
+    file["pre_tokenizer"] = None  # the older form of LLaMA's files
+    prepend = {"type": "Prepend", "prepend": "\u2581"}
+    steps = [prepend, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]
+    file["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file), encoding="utf-8")
+    old, new = tokenizer.Tokenizer.load(tmp_path / "tokenizer.json"), load("llava")
+    assert old.encode("USER", "after_mark") == old.encode("USER") == new.encode("USER")
+    assert old.encode("USER", "inside") == new.encode("USER", "inside")
+
+
+@pytest.mark.parametrize("name", ["blip2_opt", "llava"])
+@pytest.mark.parametrize("text", ["two cats", "图片里有一只猫", "emoji \U0001f600 and a rare sign \u2622"])
+def test_bytes_of_pieces_joined_are_the_text(name, text):
+    loaded = load(name)
+    ids = loaded.encode(text)
+    joined = b"".join(loaded.token_bytes(index) for index in [loaded.bos_id, *ids, loaded.eos_id])
+    assert joined.decode().strip() == loaded.decode([loaded.bos_id, *ids, loaded.eos_id]).strip() == text
+
+
+def test_wordpieces_have_their_bytes_and_special_ones_none():
+    loaded = load("instructblip_llama/qformer_tokenizer")
+    ids = loaded.encode("lying")
+    assert b"".join(map(loaded.token_bytes, ids)) == b" lying" and loaded.token_bytes(loaded.eos_id) == b""
+    assert "##" in "".join(map(loaded.piece, ids))
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"model": {"type": "BPE"}}', b'{"model": 3}', b"[1]"])
+def test_a_damaged_file_is_told_in_one_line(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(errors.UserError) as caught:
+        tokenizer.Tokenizer.load(tmp_path / "tokenizer.json")
+    assert "tokenizer.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_token_that_would_get_another_id_is_refused(tmp_path):
+    shutil.copytree(GOLDEN / "hf/llava", tmp_path / "hf", ignore=lambda *_: ["model.safetensors", "golden.npz"])
+    config = json.loads((tmp_path / "hf/tokenizer_config.json").read_text())
+    config["added_tokens_decoder"]["999"] = {"content": "<far>", "special": True}
+    (tmp_path / "hf/tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(errors.UserError, match="'<far>' should have id 999"):
+        tokenizer.Tokenizer.load(tmp_path / "hf/tokenizer.json")

@@ -54,6 +54,7 @@ class House:
             "PATH": f"{self.tools}:/usr/local/bin:/usr/bin:/bin",
             "CALLS": str(self.calls),
             "M3IT_PYTHON": sys.executable,
+            "M3IT_NO_REFERENCE": "1",  # test.sh would install torch
         }
 
     def program(self, path: pathlib.Path, text: str) -> None:
@@ -83,6 +84,8 @@ class House:
 @pytest.fixture
 def house(tmp_path: pathlib.Path) -> House:
     shutil.copytree(ROOT / "launch", tmp_path / "launch")
+    (tmp_path / "tests" / "reference").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "reference" / "requirements.txt", tmp_path / "tests" / "reference")
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     return House(tmp_path)

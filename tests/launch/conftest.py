@@ -18,6 +18,7 @@ words = sys.argv[1:]
 verb = words[0]
 log = pathlib.Path(os.environ["CALLS"])
 log.open("a").write(json.dumps(words) + "\\n")
+log.with_suffix(".environment").write_text(json.dumps(dict(os.environ)))
 if verb == os.environ.get("FAIL"):
     sys.exit(1)
 option = lambda name: pathlib.Path(words[words.index(name) + 1])

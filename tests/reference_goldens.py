@@ -23,6 +23,15 @@ WHOLE = ("blip2_opt", "blip2_t5", "ying_vlm", "instructblip_llama", "instructbli
 ENCODER_DECODERS = ("blip2_t5", "instructblip_t5")
 PICTURE, PADDING = -1, -2
 
+LAYER, LOGITS = 1e-5, 1e-4  # largest difference; beyond a size of 1 the layer's is relative to the largest value
+
+PARTS = {
+    "vit/layers": "ViTBlock",
+    "qformer/layers": "QFormerBlock",
+    "encoder/layers": "EncoderBlock",
+    "decoder/layers": "DecoderBlock",
+}
+
 
 def read_json(path: pathlib.Path) -> dict:
     """Returns the values of a JSON file."""
@@ -132,3 +141,44 @@ def block_outputs(*names: str) -> Iterator[dict[str, list[np.ndarray]]]:
     with nn.intercept_methods(note):
         yield seen
     jax.effects_barrier()
+
+
+def _compare(ours: np.ndarray, theirs: np.ndarray, what: str, tolerance: float) -> None:
+    assert ours.shape == theirs.shape, what
+    size = max(1.0, float(np.abs(theirs).max()))
+    assert np.abs(ours - theirs).max() <= tolerance * size, f"{what}: {np.abs(ours - theirs).max()} at size {size}"
+
+
+def check_layers_and_logits(family: str, stored: dict[str, np.ndarray], variant, params) -> None:
+    """Compares every block, the parts' outputs and the logits with those of the reference."""
+    model = vlm.make_vlm(variant)
+    batch = batch_of(stored)
+    real = {"encoder/layers": np.asarray(batch["segment_ids"]) > 0}
+    real["decoder/layers"] = real["encoder/layers"]
+    if "decoder_ids" in stored:
+        batch["decoder_ids"] = stored["decoder_ids"]
+        real["decoder/layers"] = np.ones(stored["decoder_ids"].shape, bool)
+
+    def compute(params, batch):
+        # Noted where it is called: the pictures are computed once.
+        logits, noted = model.apply(
+            {"params": params}, batch, capture_intermediates=lambda _, name: name == "encode_images"
+        )
+        return noted["intermediates"]["encode_images"][0], logits
+
+    with block_outputs("ViT", *PARTS.values()) as seen:
+        pictures, logits = jax.block_until_ready(jax.jit(compute)(params, batch))
+    _compare(seen["ViT"][0], stored["vit/output"], f"{family} vit/output", LAYER)
+    for name, kind in PARTS.items():
+        if name not in stored:
+            continue
+        theirs = stored[name]
+        ours = np.stack(seen[kind][: len(theirs)])
+        if name == "qformer/layers":
+            ours = ours[:, :, : theirs.shape[2]]  # the queries; the text goes no further
+        keep = real[name][None, :, :, None] if name in real else True
+        for layer, (our_layer, their_layer) in enumerate(zip(ours * keep, theirs, strict=True)):
+            _compare(our_layer, their_layer, f"{family} {name} {layer}", LAYER)
+    _compare(np.asarray(pictures), stored["projection"], f"{family} projection", LAYER)
+    asked = np.take_along_axis(np.asarray(logits), stored["logit_positions"][:, :, None], axis=1)
+    assert np.abs(asked - stored["logits"]).max() <= LOGITS

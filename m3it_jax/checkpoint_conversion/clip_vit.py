@@ -14,7 +14,9 @@ def entries(config: ViTConfig, prefix: str = "vision_tower.vision_model.") -> li
     made = [
         *layer_entries.tensor(f"{embeddings}class_embedding", "vit/class_token", (width,)),
         *layer_entries.tensor(f"{embeddings}position_embedding.weight", "vit/position_embedding", positions),
-        *layer_entries.patches(f"{embeddings}patch_embedding", "vit/patch_embedding", config.patch_size, width),
+        *layer_entries.patches(
+            f"{embeddings}patch_embedding", "vit/patch_embedding", patch_size=config.patch_size, width=width
+        ),
         *layer_entries.norm(f"{prefix}pre_layrnorm", "vit/input_norm", width),  # their spelling
     ]
     for layer in range(config.num_layers):

@@ -12,13 +12,15 @@ def entries(config: ViTConfig, prefix: str = "vision_model.") -> list[Entry]:
     made = [
         *layer_entries.tensor(f"{embeddings}class_embedding", "vit/class_token", (1, 1, width)),
         *layer_entries.tensor(f"{embeddings}position_embedding", "vit/position_embedding", positions),
-        *layer_entries.patches(f"{embeddings}patch_embedding", "vit/patch_embedding", config.patch_size, width),
+        *layer_entries.patches(
+            f"{embeddings}patch_embedding", "vit/patch_embedding", patch_size=config.patch_size, width=width
+        ),
         *layer_entries.tensor(f"{embeddings}patch_embedding.bias", "vit/patch_embedding/bias", (width,)),
         *layer_entries.norm(f"{prefix}post_layernorm", "vit/final_norm", width),
     ]
     for layer in range(config.num_layers):
         key, path = f"{prefix}encoder.layers.{layer}.", "vit/blocks/"
-        made += _fused(f"{key}self_attn.qkv", f"{path}attn/", width, layer)
+        made += _fused(f"{key}self_attn.qkv", f"{path}attn/", width, layer=layer)
         made += layer_entries.linear(f"{key}self_attn.projection", f"{path}attn/out", (width, width), layer=layer)
         made += layer_entries.norm(f"{key}layer_norm1", f"{path}attn_norm", width, layer=layer)
         made += layer_entries.norm(f"{key}layer_norm2", f"{path}mlp_norm", width, layer=layer)
@@ -27,7 +29,7 @@ def entries(config: ViTConfig, prefix: str = "vision_model.") -> list[Entry]:
     return made
 
 
-def _fused(key: str, path: str, width: int, layer: int) -> list[Entry]:
+def _fused(key: str, path: str, width: int, *, layer: int) -> list[Entry]:
     """Returns the entries of queries, keys and values, which lie one above the other in one matrix."""
     parts = [f"{path}{name}/" for name in ("query", "key", "value")]
     kernels, biases = (tuple(f"{part}{name}" for part in parts) for name in ("kernel", "bias"))

@@ -5,7 +5,7 @@ that are computed; source: transformers 5.24, models/*/configuration_*.py, and 4
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from m3it_jax import errors
@@ -253,7 +253,11 @@ def _t5(values: Values) -> EncoderDecoderConfig:
     )
 
 
-_LANGUAGE_MODELS = {"llama": _llama, "opt": _opt, "t5": _t5}
+_LANGUAGE_MODELS: dict[str, Callable[[Values], DecoderConfig | EncoderDecoderConfig]] = {
+    "llama": _llama,
+    "opt": _opt,
+    "t5": _t5,
+}
 
 
 def _language(values: Values) -> DecoderConfig | EncoderDecoderConfig:

@@ -61,7 +61,7 @@ def export_files(variant: Variant, ids: TokenIds, *, dtype: str) -> dict[str, Js
     generation = {"bos_token_id": ids.bos, "eos_token_id": ids.eos, "pad_token_id": ids.pad}
     if variant.is_encoder_decoder:
         generation["decoder_start_token_id"] = config["text_config"]["decoder_start_token_id"]
-    processor = {"processor_class": _PROCESSORS[config["model_type"]]}
+    processor: Json = {"processor_class": _PROCESSORS[config["model_type"]]}
     if variant.qformer is not None:
         processor["num_query_tokens"] = variant.qformer.num_queries
     else:

@@ -26,6 +26,6 @@ def norm(key: str, path: str, width: int, *, layer: int | None = None, bias: boo
     return made + (tensor(f"{key}.bias", f"{path}/bias", (width,), layer=layer) if bias else [])
 
 
-def patches(key: str, path: str, patch_size: int, width: int) -> list[Entry]:
+def patches(key: str, path: str, *, patch_size: int, width: int) -> list[Entry]:
     """Returns the entry of the convolution that cuts a picture into patches: [out, colour, h, w] there."""
     return [Entry(f"{key}.weight", (width, 3, patch_size, patch_size), (f"{path}/kernel",), axes=(2, 3, 1, 0))]

@@ -25,16 +25,16 @@ def entries(config: QFormerConfig, picture_dim: int) -> list[Entry]:
     for number in range(config.num_layers):
         group, block = divmod(number, config.cross_attention_every)
         key, path = f"qformer.encoder.layer.{number}.", f"qformer/groups/block_{block}/"
-        made += _attention(f"{key}attention.", f"{path}self_attn", (width, width), group)
+        made += _attention(f"{key}attention.", f"{path}self_attn", (width, width), layer=group)
         if block == 0:
-            made += _attention(f"{key}crossattention.", f"{path}cross_attn", (picture_dim, width), group)
-        made += _feed_forward(config, f"{key}intermediate_query", f"{key}output_query", f"{path}mlp", layer=group)
+            made += _attention(f"{key}crossattention.", f"{path}cross_attn", (picture_dim, width), layer=group)
+        made += _feed_forward(config, (f"{key}intermediate_query", f"{key}output_query"), f"{path}mlp", layer=group)
         if config.text_vocab_size:
-            made += _feed_forward(config, f"{key}intermediate", f"{key}output", f"{path}text_mlp", layer=group)
+            made += _feed_forward(config, (f"{key}intermediate", f"{key}output"), f"{path}text_mlp", layer=group)
     return made
 
 
-def _attention(key: str, path: str, sizes: tuple[int, int], layer: int) -> list[Entry]:
+def _attention(key: str, path: str, sizes: tuple[int, int], *, layer: int) -> list[Entry]:
     """Returns the entries of an attention and its norm; `sizes` is (width of the keys' source, width)."""
     source, width = sizes
     return [
@@ -46,8 +46,8 @@ def _attention(key: str, path: str, sizes: tuple[int, int], layer: int) -> list[
     ]
 
 
-def _feed_forward(config: QFormerConfig, up: str, down: str, path: str, *, layer: int) -> list[Entry]:
-    width, mlp_dim = config.embed_dim, config.mlp_dim
+def _feed_forward(config: QFormerConfig, keys: tuple[str, str], path: str, *, layer: int) -> list[Entry]:
+    (up, down), width, mlp_dim = keys, config.embed_dim, config.mlp_dim
     return [
         *layer_entries.linear(f"{up}.dense", f"{path}/up", (width, mlp_dim), layer=layer),
         *layer_entries.linear(f"{down}.dense", f"{path}/down", (mlp_dim, width), layer=layer),

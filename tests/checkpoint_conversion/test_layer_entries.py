@@ -19,7 +19,11 @@ def test_a_linear_layer_is_transposed_and_its_outputs_become_heads():
 
 def test_the_patch_kernel_sees_the_colours_of_each_pixel():
     weight = np.arange(5 * 3 * 2 * 2, dtype=np.float32).reshape(5, 3, 2, 2)  # [out, colour, h, w]
-    ours = _ours(layer_entries.patches("key", "path", 2, 5), {"key.weight": weight}, {"path/kernel": (2, 2, 3, 5)})
+    ours = _ours(
+        layer_entries.patches("key", "path", patch_size=2, width=5),
+        {"key.weight": weight},
+        {"path/kernel": (2, 2, 3, 5)},
+    )
     assert ours["path/kernel"][1, 0, 2, 4] == weight[4, 2, 1, 0]
 
 

@@ -1,4 +1,4 @@
-"""`m3it weights`: the Hugging Face layout in and out, and the proof that both compute the same."""
+"""`m3it weights`: the Hugging Face layout in and out, as files."""
 
 import argparse
 import pathlib
@@ -6,19 +6,19 @@ import signal
 import sys
 from typing import Any
 
+from m3it_jax import progress
 from m3it_jax.cli import options
 
 EXAMPLE = """m3it weights import blip2-opt-2.7b weights/blip2
   m3it weights import configs/weights/ying_vlm_13b.json weights/ying_vlm
-  m3it weights export runs/stage2 ying-vlm-hf
-  m3it weights verify blip2-opt-2.7b weights/blip2"""
+  m3it weights export runs/stage2 ying-vlm-hf"""
 
 _DTYPES = ("float32", "bfloat16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the three actions and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="import|export|verify", required=True)
+    """Adds the actions and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="import|export", required=True)
     taken = actions.add_parser("import", help="Hugging Face folder, or a JSON file of parts, into a folder of ours")
     taken.add_argument("source", metavar="HF_DIR", type=pathlib.Path, help="folder with config.json, or file of parts")
     taken.add_argument("out", metavar="OUT", type=pathlib.Path, help="folder to make")
@@ -32,10 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--dtype", choices=_DTYPES, help="convert all parameters (default: as they are stored)")
         options.add_dry_run(action)
         options.add_json(action)
-    proved = actions.add_parser("verify", help="compare what both compute, and write a certificate")
-    proved.add_argument("source", metavar="HF_DIR", type=pathlib.Path, help="folder in Hugging Face layout")
-    proved.add_argument("checkpoint", metavar="CHECKPOINT", type=pathlib.Path, help="the folder made from it")
-    options.add_json(proved)
 
 
 def _size(text: str) -> int:
@@ -46,7 +42,7 @@ def _size(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Imports, exports or verifies.
+    """Imports or exports.
 
     Raises:
       UserError: the weights cannot be read, or the folder cannot be made.
@@ -56,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     # A scheduler's signal ends the work as Ctrl-C does, so that nothing half-made stays.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return {"import": _import, "export": _export, "verify": _verify}[args.action](args)
+        return {"import": _import, "export": _export}[args.action](args)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -105,21 +101,6 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(args: argparse.Namespace) -> int:
-    options.check_checkpoint(args.source)
-    options.check_checkpoint(args.checkpoint)
-
-    from m3it_jax.checkpoint_conversion import certificate
-
-    told = certificate.verify(args.source, args.checkpoint)
-    options.write_json(args.checkpoint / "certificate.json", told)
-    if args.json:
-        options.write_json(args.json, told)
-    print(certificate.table(told))
-    print(f"written to {args.checkpoint / 'certificate.json'}", file=sys.stderr)
-    return 0 if told["ok"] else 1
-
-
 def _dtype(name: str | None) -> Any:
     import jax.numpy as jnp
 
@@ -127,15 +108,15 @@ def _dtype(name: str | None) -> Any:
 
 
 class _Megabytes:
-    """Progress in megabytes; called from several threads with (bytes done, bytes in all)."""
+    """Progress in megabytes, shown from the first on; called from several threads with (bytes done, bytes in all)."""
 
     def __init__(self) -> None:
-        from m3it_jax import progress
-
-        self._shown = progress.Progress(label="MB")
+        self._shown: progress.Progress | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Shows how far the work is."""
+        if self._shown is None:
+            self._shown = progress.Progress(total // 1_000_000, "MB")
         self._shown.update_to(done // 1_000_000)
 
     def __enter__(self) -> "_Megabytes":
@@ -144,4 +125,5 @@ class _Megabytes:
 
     def __exit__(self, *exception: object) -> None:
         """Reports for the last time."""
-        self._shown.__exit__()
+        if self._shown is not None:
+            self._shown.__exit__()

@@ -277,7 +277,9 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one row and one round, to see that it runs; writes nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="one row and one round, to see that it runs; writes nothing"
+    )
     args = parser.parse_args()
     batches, repeats = (BATCHES[:1], 1) if args.quick else (BATCHES, args.repeats)
     machine = harness.machine()

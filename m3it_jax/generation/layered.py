@@ -6,7 +6,7 @@ kernels that share their input (query, key, value; gate, up) are one kernel: few
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,52 +18,59 @@ from m3it_jax.models.vlm import VLM
 
 Params = dict[str, Any]
 
-_BLOCKS = "blocks"
+_BLOCKS = "blocks"  # the stacked layers' tree; `blocks_0` is the first layer's
 
 # Layers of a block that share their input -> (the merged layer, its axis that grows, counted from the end).
 _MERGED: tuple[tuple[tuple[str, ...], str, int], ...] = (
-    (("attn/query", "attn/key", "attn/value"), "attn/qkv", -2),  # kernels [D, heads, H]
-    (("mlp/gate", "mlp/up"), "mlp/gate_up", -1),  # kernels [D, M]
+    (("blocks/attn/query", "blocks/attn/key", "blocks/attn/value"), "blocks/attn/qkv", -2),  # kernels [D, heads, H]
+    (("blocks/mlp/gate", "blocks/mlp/up"), "blocks/mlp/gate_up", -1),  # kernels [D, M]
 )
 
 
-def of(model: VLM, params: Mapping[str, Any], *, used_up: bool = False) -> tuple[VLM, Params]:
+def of(
+    model: VLM,
+    params: Mapping[str, Any],
+    *,
+    used_up: bool = False,
+    place: Callable[[Any], Any] = lambda leaf: leaf,
+) -> tuple[VLM, Params]:
     """Returns the model and its parameters with layers of their own; parameters that are so already stay as they are.
 
     Args:
       model: The model.
       params: Its parameters, stacked or not.
-      used_up: Stacked arrays are taken out of `params` one after another. What is held then stays one model and the
-        largest arrays that are merged, if nobody else holds them.
+      used_up: The language model's arrays are taken out of `params` one after another: what is held stays one model
+        and the largest arrays that are merged, if nobody else holds them.
+      place: Puts each array where it is to stay, as soon as it is made.
     """
-    layered = model.clone(decoder=model.decoder.clone(layered=True))
-    decoder = dict(params["decoder"])
-    if _BLOCKS not in decoder:
-        return layered, dict(params)
-    stacked = parameter_paths.flatten(decoder.pop(_BLOCKS))
+    model = model.clone(decoder=model.decoder.clone(layered=True))
+    dtype, found = model.decoder.dtype, parameter_paths.flatten(params["decoder"])
     if used_up:
-        del params["decoder"][_BLOCKS]
-    dtype = model.decoder.dtype
-    rest = {path: _narrowed(path, leaf, dtype) for path, leaf in parameter_paths.flatten(decoder).items()}
-    blocks: dict[str, Any] = {}
-    for path, sources, axis in _plan(stacked):
-        # Popped: the stacked arrays are gone before the next ones are split.
-        leaves = [stacked.pop(source) for source in sources]
-        for number in range(leaves[0].shape[0]):
-            blocks[f"{_BLOCKS}_{number}/{path}"] = _narrowed(path, _take(leaves, number, axis), dtype)
-    return layered, {**params, "decoder": parameter_paths.unflatten({**rest, **blocks})}
+        params["decoder"].clear()
+    leaves: dict[str, Any] = {}
+    for path, sources, axis in _plan(found):
+        # Popped: stacked arrays are gone before the next ones are split.
+        arrays = [found.pop(source) for source in sources]
+        if not path.startswith(f"{_BLOCKS}/"):
+            leaves[path] = place(_narrowed(path, arrays[0], dtype))
+            continue
+        for number in range(arrays[0].shape[0]):
+            made = _take(arrays, number, axis)
+            leaves[f"{_BLOCKS}_{number}/{path.removeprefix(f'{_BLOCKS}/')}"] = place(_narrowed(path, made, dtype))
+    rest = {name: jax.tree.map(place, part) for name, part in params.items() if name != "decoder"}
+    return model, {**rest, "decoder": parameter_paths.unflatten(leaves)}
 
 
-def _plan(stacked: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], int]]:
-    """Returns (path in a layer's tree, stacked paths that make it, axis along which they are joined)."""
-    planned, left = [], dict.fromkeys(stacked)
-    for layers, merged, axis in _MERGED:
-        names = {path.rpartition("/")[2] for path in stacked if path.rpartition("/")[0] in layers}
-        joined = [(name, tuple(f"{layer}/{name}" for layer in layers)) for name in sorted(names)]
+def _plan(found: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], int]]:
+    """Returns (path of an array, of one layer where it is stacked; the arrays that make it; the axis to join them)."""
+    planned, left = [], dict.fromkeys(found)
+    for parts, merged, axis in _MERGED:
+        names = {path.rpartition("/")[2] for path in found if path.rpartition("/")[0] in parts}
+        joined = [(name, tuple(f"{part}/{name}" for part in parts)) for name in sorted(names)]
         # Joined along an axis that is split over devices, every product would begin by sorting its parts out.
-        if all(path in stacked and _is_whole(stacked[path], axis) for _, sources in joined for path in sources):
+        if all(path in found and _is_whole(found[path], axis) for _, sources in joined for path in sources):
             planned += [(f"{merged}/{name}", sources, axis) for name, sources in joined]
-            left = {path: None for path in left if path.rpartition("/")[0] not in layers}
+            left = {path: None for path in left if path.rpartition("/")[0] not in parts}
     return planned + [(path, (path,), 0) for path in left]
 
 

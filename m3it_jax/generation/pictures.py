@@ -33,8 +33,10 @@ class Picture:
     name: str
     content: bytes | np.ndarray
 
-    def pixels(self, size: int) -> np.ndarray:
+    def pixels(self, size: int, fit: str = "stretch") -> np.ndarray:
         """Returns uint8 [size, size, 3], or float32 of that shape if the picture was given normalised.
+
+        `fit` is a key of `preprocessing.FITS`.
 
         Raises:
           UserError: the picture cannot be decoded, or an array has another size.
@@ -46,7 +48,7 @@ class Picture:
                 )
             return np.ascontiguousarray(self.content.transpose(1, 2, 0), dtype=np.float32)
         try:
-            return preprocessing.decode_image(self.content, size)
+            return preprocessing.decode_image(self.content, size, fit)
         except errors.UserError as error:
             raise errors.UserError(f"{self.name}: {error}") from error
 

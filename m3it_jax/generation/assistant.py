@@ -1,5 +1,6 @@
 """What `m3it_jax.load` returns: a trained model that answers about pictures."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax import checkpointing, errors, parameter_paths
+from m3it_jax import checkpointing, errors, parameter_paths, prompts
 from m3it_jax import config as config_lib
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.generation import layered, streaming
@@ -113,17 +114,29 @@ class Assistant:
         return self.sampler.log_likelihood(request, response)
 
     def logits(
-        self, images: Sequence[Any], token_ids: Sequence[int], *, decoder_ids: Sequence[int] | None = None
+        self,
+        images: Sequence[Any],
+        token_ids: Sequence[int],
+        *,
+        decoder_ids: Sequence[int] | None = None,
+        qformer_text: str = "",
     ) -> np.ndarray:
         """Returns float32 [T, V]: the scores of the next token after every position.
 
         The positions are those of the pictures' blocks (opening marks, query tokens, closing marks), then `token_ids`,
-        which are taken as they are: the begin id is the caller's.
+        which are taken as they are: the begin id is the caller's. In ids that have image placeholders, the pictures
+        stand there instead.
+
+        Args:
+          images: Pictures in order, as `generate` takes them.
+          token_ids: The ids that the family's reference takes.
+          decoder_ids: What an encoder-decoder model writes, the start token first; the positions are then theirs.
+          qformer_text: What a Q-Former that reads text reads beside the pictures.
 
         Raises:
           UserError: an id outside the vocabulary, an unreadable picture, or more than the model can hold.
         """
-        return self.sampler.logits(images, token_ids, decoder_ids)
+        return self.sampler.logits(images, token_ids, decoder_ids, qformer_text=qformer_text)
 
     def session(self) -> Session:
         """Returns the memory of one conversation, which computes pictures and earlier turns once."""
@@ -164,7 +177,24 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None
         return checkpointing.placed(leaf, jnp.dtype(dtype or leaf.dtype), device)
 
     model, params = layered.of(model, params, used_up=True, place=place)
-    return Assistant(Sampler(model, params, tokenizer, max_rows=max_rows), config, step)
+    qformer_path = tokenization.find_qformer(path)
+    sampler = Sampler(
+        model,
+        params,
+        tokenizer,
+        max_rows=max_rows,
+        prompt_format=prompts.FORMATS[variant.prompt],
+        image_token_id=_image_token_id(run),
+        qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
+    )
+    return Assistant(sampler, config, step)
+
+
+def _image_token_id(run: Path) -> int | None:
+    """Returns the id that stands for a picture's positions in the ids of imported weights' reference, if it has one."""
+    path = run / "hf" / checkpointing.CONFIG_FILE
+    found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return found.get("image_token_index", found.get("image_token_id"))
 
 
 def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, vlm.VLM]:

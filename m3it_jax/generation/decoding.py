@@ -28,9 +28,19 @@ State = dict[str, Any]
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def encode_images(model: VLM, params: Params, images: jax.Array) -> jax.Array:
-    """Returns image_embeds [I, Q, D] of pictures [I, h, w, 3]: uint8, or float32 that is normalised already."""
-    return model.apply({"params": params}, images, method="encode_images")
+def encode_images(
+    model: VLM,
+    params: Params,
+    images: jax.Array,
+    *,
+    text_ids: jax.Array | None = None,
+    text_mask: jax.Array | None = None,
+) -> jax.Array:
+    """Returns image_embeds [I, Q, D] of pictures [I, h, w, 3]: uint8, or float32 that is normalised already.
+
+    `text_ids` int32 [I, C] and `text_mask` bool [I, C], True = real, are for a Q-Former that reads text.
+    """
+    return model.apply({"params": params}, images, text_ids=text_ids, text_mask=text_mask, method="encode_images")
 
 
 @functools.partial(jax.jit, static_argnames=("model", "num_slots"))

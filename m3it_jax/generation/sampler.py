@@ -32,6 +32,7 @@ class Sampler:
         max_rows: int,
         prompt_format: prompts.PromptFormat = prompts.YING_VLM,
         image_token_id: int | None = None,
+        qformer_tokenizer: Tokenizer | None = None,
     ):
         """Takes what answers are made of.
 
@@ -42,9 +43,11 @@ class Sampler:
           max_rows: Most rows of one batch, counting each beam.
           prompt_format: How it is asked.
           image_token_id: Stands for each position of a picture in ids of the family's reference; None if it has none.
+          qformer_tokenizer: Encodes what the Q-Former reads, if it reads text.
         """
         self.model, self.params = layered.of(model, params)
         self.tokenizer, self.max_rows, self.image_token_id = tokenizer, max_rows, image_token_id
+        self._qformer_tokenizer = qformer_tokenizer
         self.max_len = model.decoder.config.max_len
         self.num_queries = model.picture_len
         # What an encoder-decoder model begins to write with; the others write on in the row itself.
@@ -74,8 +77,30 @@ class Sampler:
                 f"num_beams={request.sampling.num_beams}: at most {self.max_rows} rows are decoded together; lower it, "
                 "or load the model with a larger max_rows"
             )
-        shown = pictures.read(request.images)
+        shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
         return self.lay_out(self._prompt_ids(request, len(shown)), shown, request.sampling)
+
+    def beside(
+        self, shown: Sequence[pictures.Picture], instruction: str, inputs: str = ""
+    ) -> Sequence[pictures.Picture]:
+        """Returns the pictures beside what is asked about them, where the Q-Former reads it; else as they are.
+
+        Raises:
+          UserError: the Q-Former reads text and its vocabulary is missing.
+        """
+        config = self.model.qformer.config if self.model.qformer is not None else None
+        if config is None or not config.text_vocab_size:
+            return shown
+        if self._qformer_tokenizer is None:
+            raise errors.UserError(
+                "qformer_tokenizer.json: is missing in the checkpoint's folder, and this Q-Former reads the question; "
+                "import the weights from a folder that has it"
+            )
+        text = self.layout.format.prompt(instruction, inputs)
+        ids = transforms.qformer_text(self._qformer_tokenizer, text)["text_ids"]
+        if len(ids) > config.text_max_len:
+            ids = transforms.qformer_text(self._qformer_tokenizer, text, config.text_max_len)["text_ids"]
+        return [picture.beside(ids.tolist()) for picture in shown]
 
     def _prompt_ids(self, request: Request, num_images: int) -> list[int]:
         return transforms.prompt_ids(
@@ -240,7 +265,7 @@ class Sampler:
           UserError: see `token_logits`; or a picture file is missing.
         """
         check_text("response", response)
-        shown = pictures.read(request.images)
+        shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
         response_ids = transforms.response_ids(self.layout, self.tokenizer, response)
         prompt_ids = self._prompt_ids(request, len(shown))
         if self.start_ids:
@@ -254,19 +279,24 @@ class Sampler:
         return float((before[np.arange(len(response_ids)), response_ids] - log_sums).sum())
 
     def logits(
-        self, images: Sequence[Any], token_ids: Sequence[int], decoder_ids: Sequence[int] | None = None
+        self,
+        images: Sequence[Any],
+        token_ids: Sequence[int],
+        decoder_ids: Sequence[int] | None = None,
+        *,
+        qformer_text: str = "",
     ) -> np.ndarray:
         """Returns float32 [T, V] for pictures and exactly these token ids (begin and end ids included).
 
-        Pictures stand where the ids have the family's image placeholders. Ids without any follow the pictures' blocks,
-        if the family has its pictures first.
+        A Q-Former that reads text reads `qformer_text`. Pictures stand where the ids have the family's image
+        placeholders. Ids without any follow the pictures' blocks, if the family has its pictures first.
 
         Raises:
           UserError: an id is outside the vocabulary, or the placeholders do not fit the pictures; or as `token_logits`.
         """
         ids = self._checked_ids("token_ids", token_ids)
         written = None if decoder_ids is None else self._checked_ids("decoder_ids", decoder_ids)
-        shown = pictures.read(images)
+        shown = self.beside(pictures.read(images), qformer_text)
         row = transforms.given_row(self.layout, ids, num_images=len(shown), image_token_id=self.image_token_id)
         if not len(row["token_ids"]):
             raise errors.UserError("token_ids: is empty and there is no picture; give at least the begin id")

@@ -89,7 +89,8 @@ class Conversation:
         new_ids: list[int] = []
 
         def tokens() -> Iterator[int]:
-            for token in self._session.stream(self._fitted(turn), self._pictures, self._sampling):
+            shown = sampler.beside(self._pictures, instruction, inputs)
+            for token in self._session.stream(self._fitted(turn), shown, self._sampling):
                 new_ids.append(token)
                 yield token
 

@@ -56,7 +56,7 @@ def family(name):
     model, params = layered.of(*small_models.make(name))
     batch = jax.tree.map(jnp.asarray, small_models.make_batch(small_models.SMALL[name], num_rows=3))
     texts = {key: batch[key] for key in ("text_ids", "text_mask") if key in batch}
-    embeds = model.apply({"params": params}, batch["images"], **texts, method="encode_images")
+    embeds = decoding.encode_images(model, params, batch["images"], **texts)
     given = {name: np.asarray(batch[name]) for name in ("token_ids", "image_token_index", "segment_ids")}
     decoder_ids = np.asarray(batch["decoder_ids"]) if "decoder_ids" in batch else None
     return model, params, given, decoder_ids, embeds

@@ -22,7 +22,7 @@ def parts(family):
     model, params = layered.of(vlm.make_vlm(variant), params)
     batch = reference_goldens.batch_of(stored)
     texts = {name: batch[name] for name in ("text_ids", "text_mask") if name in batch}
-    embeds = model.apply({"params": params}, batch["images"], **texts, method="encode_images")
+    embeds = decoding.encode_images(model, params, batch["images"], **texts)
     rows = {name: batch[name] for name in ("token_ids", "image_token_index", "segment_ids")}
     return model, params, rows, embeds, stored, notes
 

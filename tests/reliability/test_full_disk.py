@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 
-import built_folder
 import pytest
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "raw"
@@ -36,20 +35,21 @@ def allowed() -> bool:
 def test_a_full_disk_leaves_nothing_that_looks_whole(tmp_path, verb):
     if not allowed():
         pytest.skip("needs unshare with user and mount namespaces")
+    import built_folder  # pytest knows where it is; the program below does without
+
     rows = tmp_path / "okvqa_train.jsonl"
     with open(rows, "w") as file:
         for number in range(8):
             picture = base64.b64encode(built_folder.picture(number)).decode()
-            file.write(
-                json.dumps({"question": f"what is {number}?", "answer": str(number), "image_str": picture}) + "\n"
-            )
+            row = {"question": f"what is {number}?", "answer": str(number), "image_str": picture}
+            file.write(json.dumps(row) + "\n")
     disk = tmp_path / "disk"
     disk.mkdir()
     command = [*IN_A_NAMESPACE, sys.executable, __file__, verb, tmp_path, rows]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     full, whole = json.loads(done.stdout.splitlines()[-1])
-    assert full >= NUM_SIZES / 3 and whole >= 1, "the sizes were all too small, or all large enough"
+    assert full >= NUM_SIZES / 4 and whole >= 1, "the sizes were all too small, or all large enough"
 
 
 # -- what runs in the namespace

@@ -1,7 +1,7 @@
 """The reference's side of benchmarks/decode.py: `transformers` in an interpreter of its own.
 
-    python benchmarks/reference/generate.py make FOLDER          writes a checkpoint with random weights
-    python benchmarks/reference/generate.py serve FOLDER --threads N
+    python tests/reference/serve_generate.py make FOLDER          writes a checkpoint with random weights
+    python tests/reference/serve_generate.py serve FOLDER --threads N
 
 `serve` reads one JSON object a line, {"ids": [[...]], "pictures": [[3, h, w], seed], "new_tokens": N}, makes so many
 tokens of every row greedily, and answers {"ids": [[...]], "seconds": s}. The JSON of `serve`'s first line says which

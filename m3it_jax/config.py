@@ -7,6 +7,7 @@ every check that needs no data, names the field by its path, and runs before any
 import dataclasses
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from m3it_jax import errors, licences
@@ -14,7 +15,7 @@ from m3it_jax import errors, licences
 
 @dataclasses.dataclass
 class ModelConfig:
-    """Which model is trained. `variant` is a row of `models/variants.py`."""
+    """Which model is trained. `variant` is a row of `models/variants.py`, or a folder that has a model.json."""
 
     variant: str = "mini"
     compute_dtype: str = "float32"  # of activations; norms, softmax and loss stay in float32
@@ -142,13 +143,34 @@ _MOMENT = ((lambda value: 0 <= value < 1), "from 0 up to but not 1")
 _AXIS = ((lambda value: value == -1 or value > 0), "a number of devices, or -1 for what is left")
 _DTYPE = _one_of("float32", "bfloat16")
 
+# Rows of `models/variants.py` that can be trained, and those whose language model has an encoder and only answers.
+TRAINED_VARIANTS = (
+    "tiny",
+    "mini",
+    "ying_vlm_13b",
+    "blip2_opt_2.7b",
+    "instructblip_vicuna_7b",
+    "instructblip_vicuna_13b",
+    "minigpt4_vicuna_7b",
+    "minigpt4_vicuna_13b",
+    "llava_1.5_7b",
+    "llava_1.5_13b",
+)
+ANSWERING_VARIANTS = ("blip2_flan_t5_xl", "blip2_flan_t5_xxl", "instructblip_flan_t5_xl", "instructblip_flan_t5_xxl")
+
+_VARIANT = (
+    (lambda value: value in TRAINED_VARIANTS or (bool(value) and (Path(value) / "model.json").is_file())),
+    f"one of {', '.join(TRAINED_VARIANTS)}, or a folder with a model.json; {', '.join(ANSWERING_VARIANTS)} have an "
+    "encoder-decoder language model, which answers and is not trained here",
+)
+
 # Field path -> (test, what is allowed). Names that other modules define (variants, rules, objectives) are listed here
 # as well, so that a wrong one is refused before JAX is even imported; a test holds the copies together.
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": _NOT_NEGATIVE,
     "num_steps": _POSITIVE,
     "objective": _one_of("response", "vit_tower", "qformer_tower"),
-    "model.variant": _one_of("tiny", "mini", "ying_vlm_13b"),
+    "model.variant": _VARIANT,
     "model.compute_dtype": _DTYPE,
     "model.frozen_dtype": _DTYPE,
     "data.path": ((lambda value: bool(value)), "the path of a data folder"),

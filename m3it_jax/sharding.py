@@ -50,29 +50,38 @@ PRESETS: dict[str, ShardingRules] = {
 }
 
 # Parameter path -> logical axes, first match wins. Blocks are scanned, so their first axis is `layers`.
-_STACKED = r"(vit/blocks|qformer/groups/block_\d+|decoder/blocks)"
+_STACKED = r"(vit/blocks|qformer/groups/block_\d+|decoder/(encoder/)?blocks)"
 _ATTENTION = rf"{_STACKED}/(attn|self_attn|cross_attn)"
 PARAMETER_AXES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"decoder/blocks/attn/(key|value)/kernel", ("layers", "embed", "kv_heads", "head_dim")),
+    (r"decoder/blocks/attn/(key|value)/(bias|kernel_scale)", ("layers", "kv_heads", "head_dim")),
     (rf"{_ATTENTION}/(query|key|value)/kernel", ("layers", "embed", "heads", "head_dim")),
-    (rf"{_ATTENTION}/(query|key|value)/bias", ("layers", "heads", "head_dim")),
+    (rf"{_ATTENTION}/(query|key|value)/(bias|kernel_scale)", ("layers", "heads", "head_dim")),
     (rf"{_ATTENTION}/out/kernel", ("layers", "heads", "head_dim", "embed")),
-    (rf"{_ATTENTION}/out/bias", ("layers", "embed")),
-    (rf"{_STACKED}/mlp/(up|gate)/kernel", ("layers", "embed", "mlp")),
-    (rf"{_STACKED}/mlp/up/bias", ("layers", "mlp")),
-    (rf"{_STACKED}/mlp/down/kernel", ("layers", "mlp", "embed")),
-    (rf"{_STACKED}/mlp/down/bias", ("layers", "embed")),
+    (rf"{_ATTENTION}/out/(bias|kernel_scale)", ("layers", "embed")),
+    (rf"{_STACKED}/(text_)?mlp/(up|gate)/kernel", ("layers", "embed", "mlp")),
+    (rf"{_STACKED}/(text_)?mlp/(up|gate)/(bias|kernel_scale)", ("layers", "mlp")),
+    (rf"{_STACKED}/(text_)?mlp/down/kernel", ("layers", "mlp", "embed")),
+    (rf"{_STACKED}/(text_)?mlp/down/(bias|kernel_scale)", ("layers", "embed")),
     (rf"{_STACKED}/\w+_norm/(scale|bias)", ("layers", "embed")),
     (r"vit/patch_embedding/kernel", ("patch", "patch", None, "embed")),
     (r"vit/patch_embedding/bias", ("embed",)),
     (r"vit/class_token", ("embed",)),
     (r"vit/position_embedding", (None, "embed")),
     (r"qformer/query_tokens", ("query", "embed")),
-    (r"(vit|decoder)/final_norm/(scale|bias)|qformer/input_norm/(scale|bias)", ("embed",)),
+    (r"qformer/text_embedding/embedding|qformer/text_position_embedding", (None, "embed")),  # 30,523 = 131 * 233 rows
+    (r"(vit|qformer)/input_norm/(scale|bias)|(vit|decoder|decoder/encoder)/final_norm/(scale|bias)", ("embed",)),
     (r"projection/kernel", (None, "embed")),
     (r"projection/bias", ("embed",)),
+    (r"projection/up/kernel", (None, "mlp")),
+    (r"projection/up/bias", ("mlp",)),
+    (r"projection/down/kernel", ("mlp", "embed")),
+    (r"projection/down/bias", ("embed",)),
     (r"decoder/token_embedding/embedding", ("vocab", "embed")),
+    (r"decoder/position_embedding", (None, "embed")),
+    (r"decoder/(encoder/)?relative_bias/embedding", (None, "heads")),
     (r"decoder/head/kernel", ("embed", "vocab")),
+    (r"decoder/head/kernel_scale", ("vocab",)),
     # What the towers are pre-trained with (models/towers.py).
     (r"heads/text_embedding/embedding", ("vocab", "embed")),
     (r"heads/(pool_queries|text_positions)", (None, "embed")),

@@ -6,9 +6,11 @@ import re
 import jax
 import numpy as np
 import pytest
+import small_models
 from jax.sharding import PartitionSpec
 
 from m3it_jax import config, errors, parameter_paths, sharding
+from m3it_jax.models import quantization
 from m3it_jax.models.variants import VARIANTS
 from m3it_jax.training import objectives, setup
 
@@ -28,6 +30,9 @@ def test_every_parameter_of_every_objective_has_a_row(objective: str) -> None:
 
 def test_every_row_of_the_table_covers_some_parameter() -> None:
     paths = [path for name in objectives.OBJECTIVES for path in parameter_paths.flatten(abstract(name, "mini"))]
+    for name in small_models.SMALL:
+        params = small_models.shapes(name)
+        paths += parameter_paths.flatten(jax.eval_shape(quantization.quantize, params))
     for pattern, _ in sharding.PARAMETER_AXES:
         assert any(re.fullmatch(pattern, path) for path in paths), pattern
 
@@ -91,8 +96,9 @@ def test_config_lists_the_names_that_other_modules_define() -> None:
     """config.py cannot import JAX, so it holds copies of these names."""
     for path, table in (
         ("mesh.rules", sharding.PRESETS),
-        ("model.variant", VARIANTS),
         ("objective", objectives.OBJECTIVES),
     ):
         allowed = config.CHECKS[path][1].removeprefix("one of ").split(", ")
         assert sorted(allowed) == sorted(table)
+    trains = {name: not variant.is_encoder_decoder for name, variant in VARIANTS.items()}
+    assert trains == dict.fromkeys(config.TRAINED_VARIANTS, True) | dict.fromkeys(config.ANSWERING_VARIANTS, False)

@@ -133,13 +133,16 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS) -> Assistant:
 def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, vlm.VLM]:
     fields = config.get("model")
     fields = fields if isinstance(fields, dict) else {}
-    name = fields.get("variant")
-    if not isinstance(name, str) or name not in variants.VARIANTS:
+    name, dtype = fields.get("variant"), fields.get("compute_dtype", "float32")
+    if (run / variants.MODEL_FILE).is_file():
+        variant = variants.read(run)
+    elif isinstance(name, str) and name in variants.VARIANTS:
+        variant = variants.VARIANTS[name]
+    else:
         raise errors.UserError(
-            f"{run / checkpointing.CONFIG_FILE}: model.variant={name!r} is not one of {', '.join(variants.VARIANTS)}; "
-            "the checkpoint is of another version or no model of this program"
+            f"{run / checkpointing.CONFIG_FILE}: model.variant={name!r} is not one of {', '.join(variants.VARIANTS)}, "
+            f"and there is no {variants.MODEL_FILE}; the checkpoint is of another version or no model of this program"
         )
-    variant, dtype = variants.VARIANTS[name], fields.get("compute_dtype", "float32")
     fits, allowed = config_lib.CHECKS["model.compute_dtype"]
     if not fits(dtype):
         raise errors.UserError(

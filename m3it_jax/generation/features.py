@@ -35,7 +35,7 @@ class FeatureStore:
           UserError: a picture cannot be read.
         """
         found = self._look_up(pictures)
-        shape = (self._model.qformer.config.num_queries, self._model.decoder.config.embed_dim)
+        shape = (self._model.picture_len, self._model.decoder.config.embed_dim)
         table = np.zeros((num_slots, *shape), self._model.decoder.dtype)
         for number, picture in enumerate(pictures):
             table[number] = found[picture.key]

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from m3it_jax.models.decoder import DecoderConfig
+from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 
 KVCache = dict[str, jax.Array]
 
@@ -21,7 +22,7 @@ KVCache = dict[str, jax.Array]
 _ROW_AXIS = {"k": 1, "v": 1}
 
 
-def make(config: DecoderConfig, *, num_rows: int, num_slots: int, dtype: jnp.dtype) -> KVCache:
+def make(config: DecoderConfig | EncoderDecoderConfig, *, num_rows: int, num_slots: int, dtype: jnp.dtype) -> KVCache:
     """Returns an empty cache for `num_rows` rows of at most `num_slots` tokens."""
     shape = (config.num_layers, num_rows, num_slots, config.num_kv_heads, config.head_dim)
     return {

@@ -42,7 +42,7 @@ class Sampler:
         """
         self.model, self.params, self.tokenizer, self.max_rows = model, params, tokenizer, max_rows
         self.max_len = model.decoder.config.max_len
-        self.num_queries = model.qformer.config.num_queries
+        self.num_queries = model.picture_len
         self.layout = transforms.Layout.of(
             tokenizer,
             prompt_format,

@@ -1,4 +1,4 @@
-"""The decoder-only language model of LLaMA's type. A cache of keys and values goes in and comes out."""
+"""The decoder-only language model, LLaMA or OPT by its values. A cache of keys and values goes in and comes out."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ KVCache = dict[str, Any]  # see generation/kv_cache.py for its arrays
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the language model."""
+    """Sizes and kinds of the language model."""
 
     vocab_size: int
     embed_dim: int
@@ -24,12 +24,19 @@ class DecoderConfig:
     num_kv_heads: int
     head_dim: int
     max_len: int  # positions the model was made for
-    rope_base: float
-    rms_norm_epsilon: float
+    norm: str  # "rms" or "layer"
+    norm_epsilon: float
+    positions: str  # "rotary", or "learned": a table whose rows are added to the embeddings
+    rope_base: float  # of rotary positions
+    position_offset: int  # row of the learned table that belongs to position 0
+    has_biases: bool  # in attention; a plain `mlp` has them anyway, a gated one never
+    mlp: str  # "gated" or "plain"
+    activation: str
+    has_tied_head: bool  # the output head is the token embedding
 
 
 class DecoderAttention(nn.Module):
-    """Causal attention with rotary positions; with a cache, over the cache's keys as well."""
+    """Causal attention; with a cache, over the cache's keys as well."""
 
     config: DecoderConfig
     dtype: jnp.dtype
@@ -49,44 +56,36 @@ class DecoderAttention(nn.Module):
 
         def heads(name: str, num_heads: int) -> Array:
             shape = (num_heads, config.head_dim)
-            kernel_init = layers.DENSE_INIT
-            return nn.DenseGeneral(shape, use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name=name)(x)
+            return layers.Linear(shape, self.dtype, use_bias=config.has_biases, name=name)(x)
 
-        query = layers.rotate(heads("query", config.num_heads), positions, config.rope_base)
-        key = layers.rotate(heads("key", config.num_kv_heads), positions, config.rope_base)
+        query, key = heads("query", config.num_heads), heads("key", config.num_kv_heads)
         value = heads("value", config.num_kv_heads)
+        if config.positions == "rotary":
+            query, key = (layers.rotate(heads, positions, config.rope_base) for heads in (query, key))
         written = None
         if cache is not None:
-            rows = jnp.arange(x.shape[0])[:, None]
-            written = {"k": key.astype(cache["k"].dtype), "v": value.astype(cache["v"].dtype)}
-            key = cache["k"].at[rows, slots].set(written["k"], mode="drop").astype(self.dtype)
-            value = cache["v"].at[rows, slots].set(written["v"], mode="drop").astype(self.dtype)
+            key, value, written = update_cache(cache, key, value, slots=slots)
         attended = layers.attend(query, key, value, mask=mask)
-        out = nn.DenseGeneral(
-            config.embed_dim, axis=(-2, -1), use_bias=False, dtype=self.dtype, kernel_init=layers.DENSE_INIT, name="out"
-        )(attended)
-        return out, written
+        out = layers.Linear((config.embed_dim,), self.dtype, num_axes=2, use_bias=config.has_biases, name="out")
+        return out(attended), written
 
 
-class GatedFeedForward(nn.Module):
-    """SwiGLU: down(silu(gate(x)) * up(x)), without biases."""
-
-    config: DecoderConfig
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        """Returns the transformed tokens."""
-
-        def dense(name: str, width: int, source: Array) -> Array:
-            return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=layers.DENSE_INIT, name=name)(source)
-
-        gate = layers.ACTIVATIONS["silu"](dense("gate", self.config.mlp_dim, x))
-        return dense("down", self.config.embed_dim, gate * dense("up", self.config.mlp_dim, x))
+def update_cache(
+    cache: dict[str, Array], key: Array, value: Array, *, slots: Int[Array, "B T"]
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Returns (all keys, all values, the new ones as the cache keeps them) of one layer."""
+    rows = jnp.arange(slots.shape[0])[:, None]
+    written = {"k": key.astype(cache["k"].dtype), "v": value.astype(cache["v"].dtype)}
+    keys = cache["k"].at[rows, slots].set(written["k"], mode="drop").astype(key.dtype)
+    values = cache["v"].at[rows, slots].set(written["v"], mode="drop").astype(value.dtype)
+    return keys, values, written
 
 
 class DecoderBlock(nn.Module):
-    """Attention and gated feed-forward, each behind an RMS norm and beside a residual path."""
+    """Attention and feed-forward, each behind a norm and beside a residual path.
+
+    It takes one layer's parameters and caches, so the stack may be a scan or a plain loop.
+    """
 
     config: DecoderConfig
     dtype: jnp.dtype
@@ -95,16 +94,24 @@ class DecoderBlock(nn.Module):
     def __call__(
         self, x: Array, cache: dict[str, Array] | None, where: tuple[Array, Array, Array | None]
     ) -> tuple[Array, dict[str, Array] | None]:
-        """Returns (x, this layer's new keys and values), the form that `nn.scan` asks for."""
+        """Returns (x, this layer's new keys and values), the form that `nn.scan` asks for.
+
+        Args:
+          x: [B, T, D].
+          cache: This layer's `k` and `v` [B, S, K, H], or None.
+          where: positions int32 [B, T]; mask bool [B, 1, T, S], True = may attend; slots int32 [B, T] of the cache.
+        """
         positions, mask, slots = where
-        epsilon = self.config.rms_norm_epsilon
-        normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="attn_norm")(x)
-        attended, written = DecoderAttention(self.config, self.dtype, name="attn")(
-            normed, positions, mask, cache=cache, slots=slots
-        )
+        config = self.config
+
+        def norm(name: str) -> nn.Module:
+            return layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype, name=name)
+
+        attention = DecoderAttention(config, self.dtype, name="attn")
+        attended, written = attention(norm("attn_norm")(x), positions, mask, cache=cache, slots=slots)
         x = x + attended
-        normed = nn.RMSNorm(epsilon, dtype=self.dtype, name="mlp_norm")(x)
-        x = x + GatedFeedForward(self.config, self.dtype, name="mlp")(normed)
+        feed_forward = layers.FEED_FORWARDS[config.mlp](config.mlp_dim, config.activation, self.dtype, name="mlp")
+        x = x + feed_forward(norm("mlp_norm")(x))
         return layers.constrain(x), written
 
 
@@ -121,6 +128,9 @@ class Decoder(nn.Module):
         self.token_embedding = nn.Embed(
             config.vocab_size, config.embed_dim, dtype=self.dtype, embedding_init=layers.TOKEN_INIT
         )
+        if config.positions == "learned":
+            shape = (config.position_offset + config.max_len, config.embed_dim)
+            self.position_embedding = self.param("position_embedding", layers.TOKEN_INIT, shape)
         block = nn.remat(DecoderBlock) if self.remat else DecoderBlock
         self.blocks = nn.scan(
             block,
@@ -129,26 +139,46 @@ class Decoder(nn.Module):
             in_axes=(0, nn.broadcast),
             length=config.num_layers,
         )(config, self.dtype)
-        self.final_norm = nn.RMSNorm(config.rms_norm_epsilon, dtype=self.dtype)
-        self.head = nn.Dense(config.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=layers.DENSE_INIT)
+        self.final_norm = layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype)
+        if not config.has_tied_head:
+            self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)
 
     def embed(self, token_ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        """Returns the embeddings of token ids."""
+        """Returns the embeddings of token ids, without positions."""
         return self.token_embedding(token_ids)
+
+    def place(self, embeds: Float[Array, "B T D"], positions: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """Returns what goes into the first block: the embeddings, with learned positions where the model has them."""
+        if self.config.positions == "learned":
+            embeds = embeds + self.position_embedding[positions + self.config.position_offset].astype(self.dtype)
+        return layers.constrain(embeds)
 
     def hidden(
         self, embeds: Float[Array, "B T D"], positions: Int[Array, "B T"], segment_ids: Int[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Returns the last hidden states (normed) of whole rows, without a cache."""
-        embeds = layers.constrain(embeds)
         mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
-        x, _ = self.blocks(embeds, None, (positions, mask, None))
+        x, _ = self.blocks(self.place(embeds, positions), None, (positions, mask, None))
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns float32 scores of the next token."""
         hidden = layers.constrain(hidden)
-        return self.head(hidden).astype(jnp.float32)
+        logits = self.token_embedding.attend(hidden) if self.config.has_tied_head else self.head(hidden)
+        return logits.astype(jnp.float32)
+
+    def prefill(
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        *,
+        cache: KVCache,
+    ) -> tuple[Float[Array, "B 1 D"], KVCache]:
+        """Returns (the hidden state of each row's last token, the cache that holds the rows)."""
+        hidden, cache = self.extend(embeds, positions, segment_ids, cache=cache)
+        last = jnp.maximum((segment_ids > 0).sum(axis=1) - 1, 0)
+        return jnp.take_along_axis(hidden, last[:, None, None], axis=1), cache
 
     def extend(
         self,
@@ -163,19 +193,31 @@ class Decoder(nn.Module):
         Row b's tokens go to the slots `lengths[b] ... lengths[b] + T - 1`. Padding (segment 0) stands at the end of a
         row, is never attended to, and its slots are written over by the next call.
         """
-        num_new = embeds.shape[1]
-        slots = cache["lengths"][:, None] + jnp.arange(num_new)[None, :]
-        rows = jnp.arange(embeds.shape[0])[:, None]
-        key_positions = cache["positions"].at[rows, slots].set(positions, mode="drop")
-        key_segments = cache["segment_ids"].at[rows, slots].set(segment_ids, mode="drop")
-        mask = masks.segment_causal_mask(segment_ids, positions, key_segments=key_segments, key_positions=key_positions)
+        index, slots = index_new(cache, positions, segment_ids)
+        mask = masks.segment_causal_mask(
+            segment_ids, positions, key_segments=index["segment_ids"], key_positions=index["positions"]
+        )
         # The scan gives out the new keys and values alone: stacking whole caches would copy them at every token.
-        x, written = self.blocks(embeds, {"k": cache["k"], "v": cache["v"]}, (positions, mask, slots))
-        cache = {
-            "k": cache["k"].at[:, rows, slots].set(written["k"], mode="drop"),
-            "v": cache["v"].at[:, rows, slots].set(written["v"], mode="drop"),
-            "positions": key_positions,
-            "segment_ids": key_segments,
-            "lengths": cache["lengths"] + (segment_ids > 0).sum(axis=1).astype(jnp.int32),
-        }
-        return self.final_norm(x), cache
+        x = self.place(embeds, positions)
+        x, written = self.blocks(x, {"k": cache["k"], "v": cache["v"]}, (positions, mask, slots))
+        return self.final_norm(x), {**cache, **index, **write_stacked(cache, written, slots=slots)}
+
+
+def index_new(
+    cache: KVCache, positions: Int[Array, "B T"], segment_ids: Int[Array, "B T"]
+) -> tuple[dict[str, Array], Int[Array, "B T"]]:
+    """Returns (`positions`, `segment_ids` and `lengths` of the cache with T new tokens in it, the tokens' slots)."""
+    slots = cache["lengths"][:, None] + jnp.arange(positions.shape[1])[None, :]
+    rows = jnp.arange(positions.shape[0])[:, None]
+    index = {
+        "positions": cache["positions"].at[rows, slots].set(positions, mode="drop"),
+        "segment_ids": cache["segment_ids"].at[rows, slots].set(segment_ids, mode="drop"),
+        "lengths": cache["lengths"] + (segment_ids > 0).sum(axis=1).astype(jnp.int32),
+    }
+    return index, slots
+
+
+def write_stacked(cache: KVCache, written: dict[str, Array], *, slots: Int[Array, "B T"]) -> dict[str, Array]:
+    """Returns `k` and `v` [L, B, S, K, H] of the cache with the new ones [L, B, T, K, H] in their slots."""
+    rows = jnp.arange(slots.shape[0])[:, None]
+    return {name: cache[name].at[:, rows, slots].set(written[name], mode="drop") for name in ("k", "v")}

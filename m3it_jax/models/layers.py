@@ -1,5 +1,6 @@
-"""What the towers share: activations, attention, feed-forward layers, rotary positions."""
+"""What the towers share: linear layers, activations, attention, feed-forward layers, positions."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -57,9 +58,47 @@ def exact_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": exact_gelu,
+    "gelu_tanh": jax.nn.gelu,
     "quick_gelu": quick_gelu,
+    "relu": jax.nn.relu,
     "silu": jax.nn.silu,
 }
+
+
+def make_norm(kind: str, epsilon: float, *, dtype: jnp.dtype, name: str | None = None) -> nn.Module:
+    """Returns a norm over the width, computed in float32: "rms" (a scale alone) or "layer" (scale and bias)."""
+    norm = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}[kind]
+    return norm(epsilon, dtype=dtype, name=name)
+
+
+class Linear(nn.Module):
+    """x kernel + bias over the last axes of `x`. Kernels may be int8 with a `kernel_scale` for each output channel.
+
+    A quantized kernel is told by its parameters (`models/quantization.py`): the module that was initialised in float
+    takes either.
+    """
+
+    features: tuple[int, ...]  # the output's axes
+    dtype: jnp.dtype
+    num_axes: int = 1  # last axes of `x` that are summed over
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = DENSE_INIT
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns `x` with `features` in the place of its last `num_axes` axes."""
+        axes = tuple(range(x.ndim - self.num_axes, x.ndim))
+        summed = x.shape[x.ndim - self.num_axes :]
+
+        def init(key: Array, shape: tuple[int, ...]) -> Array:
+            return self.kernel_init(key, (math.prod(summed), math.prod(self.features))).reshape(shape)
+
+        kernel = self.param("kernel", init, (*summed, *self.features)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else None
+        out = jax.lax.dot_general(x.astype(self.dtype), kernel, ((axes, tuple(range(self.num_axes))), ((), ())))
+        if self.has_variable("params", "kernel_scale"):
+            out = (out * self.get_variable("params", "kernel_scale")).astype(self.dtype)
+        return out if bias is None else out + bias.astype(self.dtype)
 
 
 def attend(
@@ -67,13 +106,23 @@ def attend(
     key: Float[Array, "B S K H"],
     value: Float[Array, "B S K H"],
     *,
-    mask: Bool[Array, "B 1 T S"] | None = None,
+    mask: Bool[Array, "#B 1 #T S"] | None = None,
+    bias: Float[Array, "#B #N #T S"] | None = None,
+    scale: float | None = None,
 ) -> Float[Array, "B T N H"]:
-    """Returns softmax(query key / sqrt(H)) value, the softmax in float32; N is a multiple of K. Mask: True = attend.
+    """Returns softmax(scale query key + bias) value, the softmax in float32. N is a multiple of K.
 
     A query that may attend to nothing (padding) gets a finite value that no one reads.
+
+    Args:
+      query: T queries of each row.
+      key: S keys of each row.
+      value: What stands beside the keys.
+      mask: True where a query may attend; None: everywhere. Any axis but the last may be 1.
+      bias: Added to the scores before the softmax; None: nothing. Any axis may be 1.
+      scale: None means 1 / sqrt(H).
     """
-    return jax.nn.dot_product_attention(query, key, value, mask=mask)
+    return jax.nn.dot_product_attention(query, key, value, bias=bias, mask=mask, scale=scale)
 
 
 class Attention(nn.Module):
@@ -90,30 +139,44 @@ class Attention(nn.Module):
         x: Float[Array, "B T D"],
         context: Float[Array, "B S C"] | None = None,
         *,
+        mask: Bool[Array, "#B 1 #T S"] | None = None,
         deterministic: bool = True,
     ) -> Float[Array, "B T D"]:
-        """Returns the attended values, projected back to the width of `x`."""
+        """Returns the attended values, projected back to the width of `x`. Mask: True = attend, None = everywhere."""
         context = x if context is None else context
 
         def heads(name: str, source: Array) -> Array:
-            shape = (self.num_heads, self.head_dim)
-            return nn.DenseGeneral(shape, dtype=self.dtype, kernel_init=DENSE_INIT, name=name)(source)
+            return Linear((self.num_heads, self.head_dim), self.dtype, name=name)(source)
 
         query, key, value = heads("query", x), heads("key", context), heads("value", context)
         if deterministic or self.dropout_rate == 0.0:
-            attended = attend(query, key, value)
+            attended = attend(query, key, value, mask=mask)
         else:  # dropout falls on the attention weights, which the fused form does not give out
             scores = jnp.einsum("BTNH,BSNH->BNTS", query, key) / jnp.sqrt(self.head_dim)
+            scores = scores if mask is None else jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
             weights = jax.nn.softmax(scores.astype(jnp.float32)).astype(self.dtype)
             weights = nn.Dropout(self.dropout_rate, deterministic=False)(weights)
             attended = jnp.einsum("BNTS,BSNH->BTNH", weights, value)
-        return nn.DenseGeneral(x.shape[-1], axis=(-2, -1), dtype=self.dtype, kernel_init=DENSE_INIT, name="out")(
-            attended
-        )
+        return Linear((x.shape[-1],), self.dtype, num_axes=2, name="out")(attended)
 
 
 class FeedForward(nn.Module):
-    """Two dense layers with an activation between them."""
+    """Two linear layers with an activation between them; `out_dim` None keeps the width."""
+
+    mlp_dim: int
+    activation: str
+    dtype: jnp.dtype
+    out_dim: int | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T E"]:
+        """Returns down(activation(up(x)))."""
+        hidden = ACTIVATIONS[self.activation](Linear((self.mlp_dim,), self.dtype, name="up")(x))
+        return Linear((self.out_dim or x.shape[-1],), self.dtype, name="down")(hidden)
+
+
+class GatedFeedForward(nn.Module):
+    """down(activation(gate(x)) * up(x)), without biases: SwiGLU of LLaMA, gated GELU of T5 1.1."""
 
     mlp_dim: int
     activation: str
@@ -121,10 +184,16 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        """Returns down(activation(up(x)))."""
-        hidden = nn.Dense(self.mlp_dim, dtype=self.dtype, kernel_init=DENSE_INIT, name="up")(x)
-        hidden = ACTIVATIONS[self.activation](hidden)
-        return nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=DENSE_INIT, name="down")(hidden)
+        """Returns the transformed tokens."""
+
+        def linear(name: str, width: int, source: Array) -> Array:
+            return Linear((width,), self.dtype, use_bias=False, name=name)(source)
+
+        gate = ACTIVATIONS[self.activation](linear("gate", self.mlp_dim, x))
+        return linear("down", x.shape[-1], gate * linear("up", self.mlp_dim, x))
+
+
+FEED_FORWARDS: dict[str, Callable[..., nn.Module]] = {"gated": GatedFeedForward, "plain": FeedForward}
 
 
 def rotate(x: Float[Array, "B T N H"], positions: Int[Array, "B T"], base: float) -> Float[Array, "B T N H"]:

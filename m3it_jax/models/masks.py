@@ -1,4 +1,4 @@
-"""The one attention rule of the language model, made from integer arrays, never a triangle wired into a layer."""
+"""The attention rules of the language models, made from integer arrays, never a triangle wired into a layer."""
 
 from jaxtyping import Array, Bool, Int
 
@@ -26,3 +26,8 @@ def segment_causal_mask(
     real_key = key_segments[:, None, :] > 0
     not_later = key_positions[:, None, :] <= query_positions[:, :, None]
     return (same_segment & real_key & not_later)[:, None]
+
+
+def real_mask(segment_ids: Int[Array, "B S"]) -> Bool[Array, "B 1 1 S"]:
+    """Returns `attn_mask` for queries that may attend to every real key, before or after them."""
+    return (segment_ids > 0)[:, None, None]

@@ -1,4 +1,4 @@
-"""The vision tower: a pre-norm ViT whose every token is used, as in EVA-CLIP g/14 of BLIP-2."""
+"""The vision tower: a pre-norm ViT, as in EVA-CLIP g/14 of BLIP-2 and CLIP L/14 of LLaVA."""
 
 import dataclasses
 
@@ -24,24 +24,34 @@ class ViTConfig:
     layer_norm_epsilon: float
     pixel_mean: tuple[float, float, float]  # of red, green and blue, pixels scaled to [0, 1]
     pixel_std: tuple[float, float, float]
+    has_patch_bias: bool
+    has_input_norm: bool  # before the first block
+    has_final_norm: bool  # after the last block
+    keeps_class_token: bool  # among the output tokens; it is always computed
+    image_fit: str  # how a picture becomes a square: "stretch", or "crop": its shortest edge fits, the centre stays
+
+    @property
+    def num_positions(self) -> int:
+        """Number of tokens in the blocks: one class token and one for each patch."""
+        return 1 + (self.image_size // self.patch_size) ** 2
 
     @property
     def num_tokens(self) -> int:
-        """Number of output tokens of a picture: one class token and one for each patch."""
-        return 1 + (self.image_size // self.patch_size) ** 2
+        """Number of output tokens of a picture."""
+        return self.num_positions - (not self.keeps_class_token)
 
 
-def sincos_positions(num_tokens: int, embed_dim: int) -> np.ndarray:
+def sincos_positions(num_positions: int, embed_dim: int) -> np.ndarray:
     """Returns 2-D sine-cosine positions [P, D] for a square grid, zero for the class token: only where learning starts.
 
     Source of the idea: big_vision models/vit.py (`posemb_sincos_2d`).
     """
-    side = int(np.sqrt(num_tokens - 1))
+    side = int(np.sqrt(num_positions - 1))
     rows, columns = np.divmod(np.arange(side * side), side)
     frequency = 1.0 / 10_000 ** (np.arange(embed_dim // 4) / max(embed_dim // 4 - 1, 1))
     angles = [axis[:, None] * frequency for axis in (columns, rows)]
     grid = np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)
-    positions = np.zeros((num_tokens, embed_dim), np.float32)
+    positions = np.zeros((num_positions, embed_dim), np.float32)
     positions[1:, : grid.shape[1]] = grid
     return positions
 
@@ -65,7 +75,7 @@ class ViTBlock(nn.Module):
 
 
 class ViT(nn.Module):
-    """Pixels in, one vector for each patch and one for the whole picture out."""
+    """Pixels in, one vector for each patch out, and one for the whole picture where the configuration keeps it."""
 
     config: ViTConfig
     dtype: jnp.dtype
@@ -73,7 +83,7 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "I h w c"]) -> Float[Array, "I P D"]:
-        """Returns the tokens after the final layer norm, the class token first.
+        """Returns the tokens after the last block and its norm, the class token first where it is kept.
 
         Args:
           images: Pictures of the tower's size, normalised by its mean and deviation (`vlm.normalise_pixels`).
@@ -82,22 +92,20 @@ class ViT(nn.Module):
         side, patch = config.image_size // config.patch_size, config.patch_size
         patches = images.reshape(-1, side, patch, side, patch, 3).transpose(0, 1, 3, 2, 4, 5)
         patches = patches.reshape(-1, side * side, patch, patch, 3).astype(self.dtype)
-        x = nn.DenseGeneral(
-            config.embed_dim,
-            axis=(-3, -2, -1),
-            dtype=self.dtype,
-            kernel_init=layers.DENSE_INIT,
-            name="patch_embedding",
+        x = layers.Linear(
+            (config.embed_dim,), self.dtype, num_axes=3, use_bias=config.has_patch_bias, name="patch_embedding"
         )(patches)
         class_token = self.param("class_token", layers.TOKEN_INIT, (config.embed_dim,))
         positions = self.param(
             "position_embedding",
             lambda _, *shape: jnp.asarray(sincos_positions(*shape)),
-            config.num_tokens,
+            config.num_positions,
             config.embed_dim,
         )
         class_tokens = jnp.broadcast_to(class_token.astype(self.dtype), (x.shape[0], 1, config.embed_dim))
         x = jnp.concatenate([class_tokens, x], axis=1) + positions.astype(self.dtype)
+        if config.has_input_norm:
+            x = nn.LayerNorm(config.layer_norm_epsilon, dtype=self.dtype, name="input_norm")(x)
         x = layers.constrain(x)
         block = nn.remat(ViTBlock) if self.remat else ViTBlock
         blocks = nn.scan(
@@ -108,4 +116,6 @@ class ViT(nn.Module):
             length=config.num_layers,
         )
         x, _ = blocks(config, self.dtype, name="blocks")(x, None)
-        return nn.LayerNorm(config.layer_norm_epsilon, dtype=self.dtype, name="final_norm")(x)
+        if config.has_final_norm:
+            x = nn.LayerNorm(config.layer_norm_epsilon, dtype=self.dtype, name="final_norm")(x)
+        return x if config.keeps_class_token else x[:, 1:]

@@ -1,11 +1,12 @@
-"""The whole model: vision tower -> Q-Former -> projection -> language model. A video is its frames."""
+"""The whole model: vision tower -> Q-Former or none -> projection -> language model. A video is its frames."""
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
-from m3it_jax.models import layers
-from m3it_jax.models.decoder import Decoder, KVCache
+from m3it_jax.models import projection
+from m3it_jax.models.decoder import Decoder, DecoderConfig, KVCache
+from m3it_jax.models.encoder_decoder import EncoderDecoder
 from m3it_jax.models.qformer import QFormer
 from m3it_jax.models.variants import Variant
 from m3it_jax.models.vit import ViT, ViTConfig
@@ -26,19 +27,40 @@ class VLM(nn.Module):
     """
 
     vit: ViT
-    qformer: QFormer
-    projection: nn.Dense
-    decoder: Decoder
+    qformer: QFormer | None
+    projection: nn.Module
+    decoder: Decoder | EncoderDecoder
 
-    def encode_images(self, images: Num[Array, "I h w c"], *, deterministic: bool = True) -> Float[Array, "I Q D"]:
+    @property
+    def picture_len(self) -> int:
+        """Q, the positions of one picture in a row of the language model."""
+        return self.vit.config.num_tokens if self.qformer is None else self.qformer.config.num_queries
+
+    def encode_images(
+        self,
+        images: Num[Array, "I h w c"],
+        *,
+        text_ids: Int[Array, "I T"] | None = None,
+        text_mask: Bool[Array, "I T"] | None = None,
+        deterministic: bool = True,
+    ) -> Float[Array, "I Q D"]:
         """Returns what the language model sees of each picture.
 
         Args:
           images: uint8 pictures of the tower's size, or float pictures that are normalised already.
+          text_ids: The instruction beside each picture, for a Q-Former with text input alone (`QFormer`).
+          text_mask: True for the real tokens of `text_ids`.
           deterministic: True switches dropout off.
+
+        Raises:
+          ValueError: text for a model that has no text input there.
         """
-        patches = self.vit(normalise_pixels(images, self.vit.config))
-        return self.projection(self.qformer(patches, deterministic=deterministic))
+        tokens = self.vit(normalise_pixels(images, self.vit.config))
+        if self.qformer is not None:
+            tokens = self.qformer(tokens, text_ids=text_ids, text_mask=text_mask, deterministic=deterministic)
+        elif text_ids is not None:
+            raise ValueError("text_ids: this model has no Q-Former")
+        return self.projection(tokens)
 
     def embed(
         self,
@@ -60,18 +82,43 @@ class VLM(nn.Module):
 
     def hidden(self, batch: dict[str, Array], *, deterministic: bool = True) -> Float[Array, "B T D"]:
         """Returns the last hidden states of a batch as `input_pipeline` makes it (`images` may be missing)."""
-        images = batch.get("images")
-        image_embeds = None if images is None else self.encode_images(images, deterministic=deterministic)
-        embeds = self.embed(batch["token_ids"], batch["image_token_index"], image_embeds)
-        return self.decoder.hidden(embeds, batch["positions"], batch["segment_ids"])
+        return self.decoder.hidden(self._embed_batch(batch, deterministic), batch["positions"], batch["segment_ids"])
+
+    def _embed_batch(self, batch: dict[str, Array], deterministic: bool) -> Float[Array, "B T D"]:
+        image_embeds = None
+        if "images" in batch:
+            text = {name: batch.get(name) for name in ("text_ids", "text_mask")}
+            image_embeds = self.encode_images(batch["images"], **text, deterministic=deterministic)
+        return self.embed(batch["token_ids"], batch["image_token_index"], image_embeds)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns float32 scores of the next token after each hidden state."""
         return self.decoder.logits(hidden)
 
     def __call__(self, batch: dict[str, Array], *, deterministic: bool = True) -> Float[Array, "B T V"]:
-        """Returns float32 scores of the next token at every position of a batch."""
-        return self.logits(self.hidden(batch, deterministic=deterministic))
+        """Returns float32 scores of the next token at every position of a batch.
+
+        With an encoder-decoder model the batch is what the encoder reads, and the positions are those of `decoder_ids`
+        int32 [B, T] of the batch; where it has none, the start token's.
+        """
+        if isinstance(self.decoder, Decoder):
+            return self.logits(self.hidden(batch, deterministic=deterministic))
+        embeds, segment_ids = self._embed_batch(batch, deterministic), batch["segment_ids"]
+        start = jnp.full((embeds.shape[0], 1), self.decoder.config.start_id, jnp.int32)
+        return self.decoder.decode(
+            batch.get("decoder_ids", start), self.decoder.encode(embeds, segment_ids), segment_ids
+        )
+
+    def prefill(
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        *,
+        kv_cache: KVCache,
+    ) -> tuple[Float[Array, "B 1 D"], KVCache]:
+        """Returns the hidden state of the last token of each row and the filled cache (see `Decoder.prefill`)."""
+        return self.decoder.prefill(embeds, positions, segment_ids, cache=kv_cache)
 
     def extend(
         self,
@@ -88,9 +135,10 @@ class VLM(nn.Module):
 def make_vlm(variant: Variant, *, dtype: str = "float32", remat: bool = False) -> VLM:
     """Returns the model of a variant; `dtype` is that of the activations."""
     compute = jnp.dtype(dtype)
+    language_model = Decoder if isinstance(variant.decoder, DecoderConfig) else EncoderDecoder
     return VLM(
         vit=ViT(variant.vit, compute, remat),
-        qformer=QFormer(variant.qformer, compute, remat),
-        projection=nn.Dense(variant.decoder.embed_dim, dtype=compute, kernel_init=layers.TOKEN_INIT),
-        decoder=Decoder(variant.decoder, compute, remat),
+        qformer=None if variant.qformer is None else QFormer(variant.qformer, compute, remat),
+        projection=projection.make_projection(variant.projection, out_dim=variant.decoder.embed_dim, dtype=compute),
+        decoder=language_model(variant.decoder, compute, remat),
     )

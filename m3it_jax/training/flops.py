@@ -49,6 +49,7 @@ class Shapes:
     row_len: int  # T, tokens
     num_targets: int  # tokens of a row that go through the output head
     caption_len: int  # C, tokens; towers alone
+    text_len: int  # tokens that the Q-Former reads beside each picture
 
     @classmethod
     def of(cls, batch: Mapping[str, Any], max_targets: int) -> "Shapes":
@@ -60,6 +61,7 @@ class Shapes:
             row_len=row_len,
             num_targets=min(max_targets, max(row_len - 1, 0)),
             caption_len=batch["caption_ids"].shape[1] if "caption_ids" in batch else 0,
+            text_len=batch["text_ids"].shape[1] if "text_ids" in batch else 0,
         )
 
 
@@ -68,12 +70,13 @@ class _Sizes(Shapes):
     """A step's shapes with the token counts of the variant's parts."""
 
     num_patches: int  # P, the class token counted
-    num_queries: int  # Q
+    num_queries: int  # Q, of the Q-Former, or what the projection takes of a picture without one
     num_read: int  # tokens of a picture that the towers' heads read
 
 
 _PICTURE = r"(vit|qformer|projection)/.*"
-_BELOW_TEXT = rf"{_PICTURE}|decoder/(token_embedding|blocks)/.*"
+_BELOW_TEXT = rf"{_PICTURE}|decoder/(token_embedding/|position_embedding|blocks/).*"
+_TIED_HEAD = r"decoder/token_embedding/embedding"  # a kernel where the model has no other output head
 
 # Kernels -> how many tokens go through one, and which parameters stand below it (what its input gradient serves).
 # The first pattern that matches the whole path counts; every kernel must match.
@@ -81,7 +84,14 @@ _KERNELS: tuple[tuple[str, Callable[[_Sizes], int], str], ...] = (
     (r"vit/patch_embedding/kernel", lambda n: n.num_images * (n.num_patches - 1), r""),
     (r"vit/.*", lambda n: n.num_images * n.num_patches, r"vit/(?!final_norm).*"),
     (r"qformer/.*/cross_attn/(key|value)/kernel", lambda n: n.num_images * n.num_patches, r"vit/.*"),
+    (r"qformer/.*/text_mlp/.*", lambda n: n.num_images * n.text_len, r"(vit|qformer)/.*"),
+    (
+        r"qformer/.*/self_attn/.*",
+        lambda n: n.num_images * (n.num_queries + n.text_len),
+        r"(vit|qformer)/.*",
+    ),
     (r"(qformer|projection)/.*", lambda n: n.num_images * n.num_queries, r"(vit|qformer)/.*"),
+    (_TIED_HEAD, lambda n: n.num_rows * n.num_targets, rf"{_PICTURE}|decoder/.*"),
     (r"decoder/head/kernel", lambda n: n.num_rows * n.num_targets, rf"{_PICTURE}|decoder/(?!head).*"),
     (r"decoder/.*", lambda n: n.num_rows * n.row_len, _BELOW_TEXT),
     (r"heads/pool_(key|value)/kernel", lambda n: n.num_images * n.num_read, _PICTURE),
@@ -112,7 +122,7 @@ class StepFlops:
         self._paths, self._trained = leaves.keys(), trained.keys()
         self._kernels = []
         for path, leaf in leaves.items():
-            if path.endswith("/kernel"):
+            if path.endswith("/kernel") or (path == _TIED_HEAD and "decoder/head/kernel" not in leaves):
                 row = next((row for row in _KERNELS if re.fullmatch(row[0], path)), None)
                 if row is None:
                     raise ValueError(f"{path}: no row of training/flops.py says how many tokens go through it; add one")
@@ -128,7 +138,7 @@ class StepFlops:
         return self._known[shapes]
 
     def _count(self, shapes: Shapes) -> float:
-        num_patches, num_queries = self._variant.vit.num_tokens, self._variant.qformer.num_queries
+        num_patches, num_queries = self._variant.vit.num_positions, self._variant.picture_len
         num_read = num_queries if self._holds("qformer/.*") else num_patches
         sizes = _Sizes(
             **dataclasses.asdict(shapes), num_patches=num_patches, num_queries=num_queries, num_read=num_read
@@ -139,19 +149,23 @@ class StepFlops:
     def _attention(self, n: _Sizes) -> list[float]:
         """Returns the operations of each kind of attention: scores and weighted values, over all layers."""
         vit, qformer, decoder = self._variant.vit, self._variant.qformer, self._variant.decoder
-        num_reading = qformer.num_layers // qformer.cross_attention_every
         num_pools = len([path for path in self._paths if re.fullmatch(r"heads/attribute_.*/kernel", path)]) + 1
         pictures = vit.embed_dim * n.num_images
-        queries = qformer.embed_dim * n.num_images * n.num_queries
         texts = decoder.num_heads * decoder.head_dim * n.num_rows
-        kinds = (  # part, its layers, products of one score matrix, what is below its scores or in its keys
+        # Part, its layers' products of one score matrix, what is below its scores or in its keys.
+        kinds: list[tuple[str, float, str]] = [
             ("vit/.*", vit.num_layers * pictures * n.num_patches**2, r"vit/(?!final_norm).*"),
-            ("qformer/.*", qformer.num_layers * queries * n.num_queries, r"(vit|qformer)/.*"),
-            ("qformer/.*", num_reading * queries * n.num_patches, r"(vit|qformer)/.*"),
             ("decoder/.*", decoder.num_layers * texts * n.row_len**2, _BELOW_TEXT),
             ("heads/.*", num_pools * pictures * n.num_read, rf"{_PICTURE}|heads/pool_.*"),
             ("heads/.*", 0.5 * pictures * n.num_images, r".*"),  # every picture against every caption: one product
-        )
+        ]
+        if qformer is not None:
+            num_reading = qformer.num_layers // qformer.cross_attention_every
+            width = qformer.embed_dim * n.num_images
+            kinds += [
+                ("qformer/.*", qformer.num_layers * width * (n.num_queries + n.text_len) ** 2, r"(vit|qformer)/.*"),
+                ("qformer/.*", num_reading * width * n.num_queries * n.num_patches, r"(vit|qformer)/.*"),
+            ]
         return [
             2.0 * products * (2 + 4 * self._has_trained(below)) for part, products, below in kinds if self._holds(part)
         ]

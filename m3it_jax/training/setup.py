@@ -16,7 +16,7 @@ from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import tower_rows, transforms
 from m3it_jax.input_pipeline.mixture import Plan
 from m3it_jax.input_pipeline.pipeline import Pipeline
-from m3it_jax.models.variants import VARIANTS, Variant
+from m3it_jax.models import variants
 from m3it_jax.training import objectives, optimizer
 from m3it_jax.training.state import TrainState, split
 
@@ -45,7 +45,12 @@ def prepare(config: Experiment) -> Setup:
       UserError: the data folder or the tokenizer cannot be used.
       ConfigError: they do not suit the configuration.
     """
-    variant = VARIANTS[config.model.variant]
+    variant = variants.named(config.model.variant)
+    if variant.is_encoder_decoder:
+        raise errors.ConfigError(
+            f"model.variant={config.model.variant}: has an encoder-decoder language model, which answers and is not "
+            "trained here; take a variant with a decoder alone"
+        )
     folder = records.DataFolder.open(config.data.path)
     tokenizer_path = checkpointing.tokenizer_path(config.data.tokenizer or str(folder.tokenizer_path))
     tokenizer = tokenization.Tokenizer.load(tokenizer_path)
@@ -95,11 +100,11 @@ def prepare(config: Experiment) -> Setup:
     )
 
 
-def _layout(config: Experiment, variant: Variant, tokenizer: tokenization.Tokenizer) -> transforms.Layout:
+def _layout(config: Experiment, variant: variants.Variant, tokenizer: tokenization.Tokenizer) -> transforms.Layout:
     return transforms.Layout.of(
         tokenizer,
-        prompts.YING_VLM,
-        picture_len=variant.qformer.num_queries,
+        prompts.FORMATS[variant.prompt],
+        picture_len=variant.picture_len,
         max_text_len=config.data.max_text_len,
         max_response_len=config.data.max_response_len,
     )

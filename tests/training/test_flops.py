@@ -10,7 +10,8 @@ import pytest
 
 from m3it_jax import parameter_paths, sharding
 from m3it_jax.config import OptimizerConfig
-from m3it_jax.models.variants import VARIANTS, Variant
+from m3it_jax.models.variant import Variant
+from m3it_jax.models.variants import VARIANTS
 from m3it_jax.training import flops, objectives, optimizer, setup, state, step
 
 I, B, T, R, C = 4, 4, 32, 8, 16  # noqa: E741
@@ -23,10 +24,11 @@ ALL = ((r".*", True),)
 def wide(width: int = 256) -> Variant:
     """The mini variant with fewer layers and wider: matrix products outweigh what the formula leaves out."""
     variant = VARIANTS["mini"]
-    return Variant(
-        dataclasses.replace(variant.vit, num_layers=2, embed_dim=width, mlp_dim=4 * width, patch_size=16),
-        dataclasses.replace(variant.qformer, num_layers=4, embed_dim=width, mlp_dim=4 * width),
-        dataclasses.replace(
+    return dataclasses.replace(
+        variant,
+        vit=dataclasses.replace(variant.vit, num_layers=2, embed_dim=width, mlp_dim=4 * width, patch_size=16),
+        qformer=dataclasses.replace(variant.qformer, num_layers=4, embed_dim=width, mlp_dim=4 * width),
+        decoder=dataclasses.replace(
             variant.decoder, num_layers=2, embed_dim=width, mlp_dim=3 * width, head_dim=width // 4, vocab_size=512
         ),
     )

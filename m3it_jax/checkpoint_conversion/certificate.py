@@ -159,9 +159,7 @@ def _compare_texts(sides: _Sides) -> dict[str, Any]:
     return checks.compare_texts(reference, tokenization.Tokenizer.load(path).encode)
 
 
-def _probe(
-    sides: _Sides, plain: PlainModel, processor: Mapping[str, Any] | None, *, answer: Answer | str
-) -> Probe:
+def _probe(sides: _Sides, plain: PlainModel, processor: Mapping[str, Any] | None, *, answer: Answer | str) -> Probe:
     """Returns what both models are shown: the row that our program made, or without one a picture and random text."""
     draw = np.random.default_rng(0)
     side = sides.variant.vit.image_size

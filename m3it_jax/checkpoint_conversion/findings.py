@@ -149,7 +149,9 @@ def _rows(told: Mapping[str, Any]) -> Iterator[str]:
     logits = told["logits"]
     yield f"logits         largest difference {logits['max_abs_diff']:.1e} at values up to {logits['scale']:.1f}"
     yield f"tokenizer      {texts.get('left_out') or _count(texts['num_texts'] - texts['num_unequal'], texts)}"
-    same = "" if "left_out" in pictures else f"{pictures['identical']:.3%} identical, at most {pictures['max_steps']}/255"
+    same = (
+        "" if "left_out" in pictures else f"{pictures['identical']:.3%} identical, at most {pictures['max_steps']}/255"
+    )
     yield f"preprocessing  {pictures.get('left_out') or same}"
     yield f"greedy         {greedy.get('left_out') or _agreed(greedy)}"
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from m3it_jax.models.projection import ProjectionConfig
 
 from m3it_jax import parameter_paths
 from m3it_jax.checkpoint_conversion.layerwise import LayerwiseModel
 from m3it_jax.models import encoder_decoder, variants, vlm
+from m3it_jax.models.projection import ProjectionConfig
 
 TINY = variants.VARIANTS["tiny"]
 T5 = encoder_decoder.EncoderDecoderConfig(

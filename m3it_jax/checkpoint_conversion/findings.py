@@ -86,9 +86,11 @@ def _texts(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"tokenizer: {texts['missing']} is missing, and HF_DIR has one"
         return
     first = texts["first_difference"]
+    theirs, ours = [*first["hf_dir"], "nothing"], [*first["checkpoint"], "nothing"]
+    place = next(place for place, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
     yield (
-        f"tokenizer: {texts['num_unequal']} of {texts['num_texts']} texts have other ids; {first['text'][:60]!r} is "
-        f"{_short(first['hf_dir'])} in HF_DIR and {_short(first['checkpoint'])} in CHECKPOINT"
+        f"tokenizer: {texts['num_unequal']} of {texts['num_texts']} texts have other ids; id {place} of "
+        f"{first['text'][:60]!r} is {theirs[place]} in HF_DIR and {ours[place]} in CHECKPOINT"
     )
 
 
@@ -123,10 +125,6 @@ def _outputs(told: Mapping[str, Any]) -> Iterator[str]:
             f"greedy: new token {one['position']} is {one['checkpoint']}, the reference takes {one['hf_dir']}, whose "
             f"score is {one['margin']:.1e} above"
         )
-
-
-def _short(ids: list[int]) -> str:
-    return str(ids) if len(ids) <= 12 else f"{ids[:12]}..."
 
 
 def table(certificate: Mapping[str, Any]) -> str:

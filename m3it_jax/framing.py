@@ -9,7 +9,7 @@ import functools
 import mmap
 import pathlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import google_crc32c
@@ -38,16 +38,23 @@ class BrokenRecordError(errors.UserError):
         return functools.partial(type(self), **where), (self.path,)
 
 
-def masked_crc(data: bytes) -> int:
-    """Returns the masked CRC32C of `data` as TFRecord files store it."""
-    crc = google_crc32c.value(data)
+def masked_crc(*parts: bytes) -> int:
+    """Returns the masked CRC32C of the joined parts as TFRecord files store it."""
+    crc = 0
+    for part in parts:
+        crc = google_crc32c.extend(crc, part)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def frame(data: bytes) -> bytes:
     """Returns one framed record."""
-    length = struct.pack("<Q", len(data))
-    return b"".join((length, struct.pack("<I", masked_crc(length)), data, struct.pack("<I", masked_crc(data))))
+    return b"".join(framed([data]))
+
+
+def framed(parts: Sequence[bytes]) -> list[bytes]:
+    """Returns one framed record in parts, of the parts of its data."""
+    length = struct.pack("<Q", sum(map(len, parts)))
+    return [length, struct.pack("<I", masked_crc(length)), *parts, struct.pack("<I", masked_crc(*parts))]
 
 
 def frame_problem(frame: bytes, length: int) -> str | None:

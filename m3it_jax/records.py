@@ -20,7 +20,6 @@ A data folder is what `m3it mini` and `m3it build` write:
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -33,108 +32,20 @@ import numpy as np
 
 from m3it_jax import errors, framing, schema
 
-INDEX_SUFFIX = ".index.npz"
+# What a data folder is made of: whoever has the folder has these through this module.
+from m3it_jax.examples import decode as decode
+from m3it_jax.examples import encode as encode
+from m3it_jax.examples import to_features as to_features
+from m3it_jax.shard_index import INDEX_SUFFIX as INDEX_SUFFIX
+from m3it_jax.shard_index import Rows
+from m3it_jax.shard_index import ShardIndex as ShardIndex
+from m3it_jax.shard_index import index_path as index_path
+from m3it_jax.shard_index import load_index as load_index
+from m3it_jax.shard_index import read_index as read_index
+from m3it_jax.shard_index import store_index as store_index
+
 MANIFEST = "m3it.json"
 PROVENANCE = "provenance.json"
-
-
-@functools.cache
-def _example_class() -> Any:
-    # TensorFlow takes seconds to import, and whoever reads only indices (data order, counts) does not need it.
-    import tensorflow as tf
-
-    return tf.train.Example
-
-
-def to_features(instance: schema.Instance) -> dict[str, Any]:
-    """Returns the record as the TFDS builder takes it; `meta` becomes JSON text with sorted keys."""
-    features = {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
-    features["images"] = list(instance.images)
-    features["meta"] = json.dumps(dict(instance.meta), ensure_ascii=False, sort_keys=True)
-    return features
-
-
-def encode(instance: schema.Instance) -> bytes:
-    """Returns the record as a serialized tf.train.Example with the features that TFDS writes, in a fixed order."""
-    example = _example_class()()
-    for name, value in to_features(instance).items():
-        values = value if name == "images" else [value.encode("utf-8")]
-        example.features.feature[name].bytes_list.value.extend(values)
-    return example.SerializeToString(deterministic=True)
-
-
-def decode(serialized: bytes) -> schema.Instance:
-    """Returns the record in a serialized tf.train.Example, as TFDS writes it.
-
-    Raises:
-      ValueError: the bytes are no Example, a field is missing or no text, or `meta` is no JSON object.
-    """
-    try:
-        feature = _example_class().FromString(serialized).features.feature
-    except Exception as error:  # protobuf's DecodeError differs between its implementations
-        raise ValueError(f"is no tf.train.Example ({error})") from error
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(schema.Instance):
-        if field.name not in feature:
-            raise ValueError(f"field {field.name!r} is missing; the record has another schema")
-        raw = list(feature[field.name].bytes_list.value)
-        if field.name == "images":
-            values["images"] = tuple(raw)
-            continue
-        if len(raw) != 1:
-            raise ValueError(f"field {field.name!r} holds {len(raw)} texts, must be one")
-        values[field.name] = raw[0].decode("utf-8")
-    try:
-        values["meta"] = json.loads(values["meta"])
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"field 'meta' is no JSON ({error})") from error
-    if not isinstance(values["meta"], dict):
-        raise ValueError(f"field 'meta' is no JSON object but {type(values['meta']).__name__}")
-    return schema.Instance(**values)
-
-
-def normalise(shard: pathlib.Path) -> None:
-    """Writes a shard again with the fields of each record in a fixed order.
-
-    Protocol buffers write the entries of a map in an order that differs between processes, so two builds of the same
-    records would differ in their bytes.
-    """
-    partial = shard.with_name(shard.name + ".partial")
-    with open(partial, "wb") as file:
-        for _, data in framing.scan(shard):
-            example = _example_class().FromString(data)
-            file.write(framing.frame(example.SerializeToString(deterministic=True)))
-    os.replace(partial, shard)
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardIndex:
-    """Where each record of a shard lies.
-
-    Attributes:
-      ids: text, `Instance.id` in the shard's order.
-      offsets: int64, bytes from the file's begin to the record's header.
-      lengths: int64, bytes of the data (without the 16 bytes of framing).
-      num_images: int32, pictures of the record.
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    lengths: np.ndarray
-    num_images: np.ndarray
-
-    def end(self) -> int:
-        """Returns the size in bytes that the shard must have."""
-        return (
-            int(self.offsets[-1] + self.lengths[-1]) + framing.HEADER_BYTES + framing.FOOTER_BYTES
-            if len(self.ids)
-            else 0
-        )
-
-
-def index_path(shard: pathlib.Path) -> pathlib.Path:
-    """Returns the path of a shard's index."""
-    return shard.with_name(shard.name + INDEX_SUFFIX)
 
 
 def write_index(shard: pathlib.Path, on_record: Callable[[schema.Instance], None] = lambda _: None) -> ShardIndex:
@@ -143,62 +54,33 @@ def write_index(shard: pathlib.Path, on_record: Callable[[schema.Instance], None
     Raises:
       BrokenRecordError: a record of the shard does not hold.
     """
-    rows = []
+    rows = Rows()
     for record, (offset, data) in enumerate(framing.scan(shard)):
         try:
             instance = decode(data)
         except ValueError as error:
             raise framing.BrokenRecordError(shard, record=record, offset=offset, reason=str(error)) from error
         on_record(instance)
-        rows.append((instance.id, offset, len(data), len(instance.images)))
-    ids, offsets, lengths, num_images = zip(*rows, strict=True) if rows else ((), (), (), ())
-    index = ShardIndex(
-        ids=np.array(ids, np.str_),
-        offsets=np.array(offsets, np.int64),
-        lengths=np.array(lengths, np.int64),
-        num_images=np.array(num_images, np.int32),
-    )
-    partial = shard.with_name(shard.name + ".index.partial")
+        rows.add(instance.id, len(data), len(instance.images))
+    index = rows.index()
+    store_index(shard, index)
+    return index
+
+
+def normalise(shard: pathlib.Path) -> None:
+    """Writes a shard again with the fields of each record in a fixed order.
+
+    Protocol buffers write the entries of a map in an order that differs between processes, so two builds of the same
+    records would differ in their bytes.
+
+    Raises:
+      BrokenRecordError: a record of the shard does not hold.
+    """
+    partial = shard.with_name(shard.name + ".partial")
     with open(partial, "wb") as file:
-        np.savez(file, **{field.name: getattr(index, field.name) for field in dataclasses.fields(index)})
-    os.replace(partial, index_path(shard))
-    return index
-
-
-def load_index(shard: pathlib.Path) -> ShardIndex:
-    """Returns the index stored beside a shard; the shard itself is not looked at.
-
-    Raises:
-      UserError: the index is missing or damaged.
-    """
-    path, remedy = index_path(shard), "build the data folder again"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            index = ShardIndex(**{field.name: arrays[field.name] for field in dataclasses.fields(ShardIndex)})
-    except FileNotFoundError as error:
-        raise errors.UserError(f"{path}: the index of a shard is missing; {remedy}") from error
-    except Exception as error:  # zipfile, zlib and numpy each have their own kind for a damaged file
-        raise errors.UserError(f"{path}: the index is damaged ({error}); {remedy}") from error
-    columns = [getattr(index, field.name) for field in dataclasses.fields(index)]
-    kinds = "".join(column.dtype.kind for column in columns)
-    if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1 or kinds != "Uiii":
-        raise errors.UserError(f"{path}: the index is damaged (its columns do not fit each other); {remedy}")
-    return index
-
-
-def read_index(shard: pathlib.Path) -> ShardIndex:
-    """Returns the index stored beside a shard, after a check that the shard has the size it speaks of.
-
-    Raises:
-      UserError: the index or the shard is missing, damaged or does not belong to the other.
-    """
-    index = load_index(shard)
-    size = shard.stat().st_size if shard.exists() else 0
-    if size != index.end():
-        raise errors.UserError(
-            f"{shard}: has {size} bytes, its index speaks of {index.end()}; build the data folder again"
-        )
-    return index
+        for _, data in framing.scan(shard):
+            file.write(framing.frame(encode(decode(data))))
+    os.replace(partial, shard)
 
 
 class RecordTable:

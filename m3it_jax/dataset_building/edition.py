@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import dataclasses
-import functools
 import hashlib
 import json
 import multiprocessing
@@ -242,7 +241,7 @@ def count(number: int = 1) -> None:
 def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dict[str, int]]:
     """Builds the named sources, unless they are finished; returns the lines of their train texts with counts.
 
-    Without a vocabulary to train nobody asks for the lines, and none are kept.
+    They are returned only where a vocabulary is to be trained, in the order of the shards: it depends on it.
     """
     order, names, assets = task
     from m3it_jax.dataset_building import builder, pipeline  # TensorFlow: seconds, and only workers need it
@@ -250,13 +249,7 @@ def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dic
     found: dict[str, dict[str, int]] = {}
     for spec in order.specs:
         if spec.name in names:
-            lines: collections.Counter[str] = collections.Counter()
-            add = functools.partial(_add_lines, lines) if order.vocab_size is not None else _ignore
-            if _finished(order, spec):
-                for shard in records.shard_paths(order.out / spec.name / spec.version, "train"):
-                    for _, data in framing.scan(shard):
-                        add(records.decode(data))
-            else:
+            if not _finished(order, spec):
                 stream = pipeline.Stream(
                     spec,
                     assets,
@@ -267,19 +260,19 @@ def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dic
                     max_bad=order.max_bad,
                     on_record=count,
                 )
-                builder.build(
-                    stream,
-                    order.out,
-                    decided_by=order.decided_by(),
-                    on_train=add,
-                    beam_options=order.beam_options,
-                )
-            found[spec.name] = dict(lines)
+                builder.build(stream, order.out, decided_by=order.decided_by(), beam_options=order.beam_options)
+            if order.vocab_size is not None:
+                found[spec.name] = _train_lines(order.out / spec.name / spec.version)
     return found
 
 
-def _ignore(instance: schema.Instance) -> None:
-    del instance
+def _train_lines(folder: pathlib.Path) -> dict[str, int]:
+    """Returns the lines of a source's train records with their counts, in the order of its shards."""
+    lines: collections.Counter[str] = collections.Counter()
+    for shard in records.shard_paths(folder, "train"):
+        for _, data in framing.scan(shard):
+            _add_lines(lines, records.decode(data))
+    return dict(lines)
 
 
 def _add_lines(lines: collections.Counter[str], instance: schema.Instance) -> None:

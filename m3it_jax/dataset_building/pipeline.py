@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import errors, licences, prompts, rng, schema
-from m3it_jax.dataset_building import boxes, instructions, pictures, quality, video
+from m3it_jax import errors, licences, prompts, schema
+from m3it_jax.dataset_building import boxes, hashed, instructions, pictures, quality, video
 from m3it_jax.dataset_building.specification import (
     Assets,
     Draft,
@@ -64,15 +64,12 @@ class Stream:
         Raises:
           UserError: more than `max_bad` of the rows are bad.
         """
-        seen: set[int] = set()
+        seen = hashed.Counts()
         tally = Tally(self, split)
         for row in self.rows(split):
             result = self.finished(row)
-            if isinstance(result, schema.Instance):
-                digest = rng.fold(0, result.id)  # of millions of records a number takes a tenth of the text's memory
-                if digest in seen:
-                    result = Rejected.duplicate(result)
-                seen.add(digest)
+            if isinstance(result, schema.Instance) and seen.add(result.id) > 1:
+                result = Rejected.duplicate(result)
             if isinstance(result, Rejected):
                 self.on_rejected(split, result)
                 tally.reject(result.reason)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from m3it_jax import prompts, schema
+from m3it_jax.dataset_building import jpeg
 
 MAX_PIXELS = schema.MAX_PIXELS
 FORMATS = ("PNG", "JPEG")
@@ -22,7 +23,8 @@ def picture_problem(data: bytes) -> tuple[str, str] | None:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 return "picture-too-large", f"has {width} x {height} pixels, at most {MAX_PIXELS} are allowed"
-            picture.load()
+            if picture.format != "JPEG" or not jpeg.is_ordinary(data):
+                picture.load()
     except Image.DecompressionBombError as error:
         return "picture-too-large", str(error)
     except Image.UnidentifiedImageError:  # its own text names an address in memory, another one in each run

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m3it_jax import licences, schema
-from m3it_jax.dataset_building import instruction_report
+from m3it_jax.dataset_building import hashed, instruction_report
 
 
 class Collector:
@@ -24,7 +24,7 @@ class Collector:
         self._longest: collections.Counter[str] = collections.Counter()
         self._languages: collections.Counter[str] = collections.Counter()
         self._skills: collections.Counter[str] = collections.Counter()
-        self._outputs: dict[str, collections.Counter[str]] = {}
+        self._outputs: dict[str, hashed.Counts] = {}
 
     def add(self, instance: schema.Instance) -> None:
         """Counts one record."""
@@ -34,7 +34,7 @@ class Collector:
         self._languages[instance.language] += 1
         skill = str(instance.meta.get("skill", instance.source))
         self._skills[skill] += 1
-        self._outputs.setdefault(skill, collections.Counter())[instance.outputs] += 1
+        self._outputs.setdefault(skill, hashed.Counts()).add(instance.outputs)
         for name in ("instruction", "inputs", "outputs"):
             length = len(getattr(instance, name))
             self._characters[name] += length
@@ -46,7 +46,7 @@ class Collector:
             skill: {
                 "records": number,
                 "answers": len(self._outputs[skill]),
-                "majority": round(self._outputs[skill].most_common(1)[0][1] / number, 4),
+                "majority": round(self._outputs[skill].most() / number, 4),
             }
             for skill, number in sorted(self._skills.items())
         }

@@ -21,7 +21,7 @@ def test_the_documents_are_what_the_results_say(render) -> None:
     texts = [document.read_text("utf-8") for document in render.DOCUMENTS]
     for text in texts:
         assert render.rendered(text, FOLDER / "results") == text, "run python benchmarks/render.py"
-    for name in ("step_time", "decode", "input", "quickstart", "stage_one"):
+    for name in ("step_time", "decode", "input", "build", "quickstart", "stage_one"):
         assert f"<!-- begin {name} -->" in "".join(texts) and (FOLDER / f"{name}.py").exists()
 
 
@@ -42,7 +42,7 @@ def test_figures_come_from_the_file_alone(render, tmp_path) -> None:
     assert render.rendered(new, tmp_path) == new
 
 
-@pytest.mark.parametrize("name", ["step_time", "decode", "input"])
+@pytest.mark.parametrize("name", ["step_time", "decode", "input", "build"])
 @pytest.mark.slow
 def test_benchmarks_say_what_they_do(name: str) -> None:
     done = subprocess.run([sys.executable, FOLDER / f"{name}.py", "--help"], capture_output=True, text=True)

@@ -1,7 +1,5 @@
 """A data folder with one real source, built once in this process."""
 
-import collections
-import functools
 import pathlib
 import shutil
 
@@ -14,13 +12,12 @@ from m3it_jax.dataset_building import builder, edition, mini, pipeline
 def one_source(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     out = tmp_path_factory.mktemp("one") / "data"
     spec = next(spec for spec in mini.EDITIONS["base"] if spec.name == "digits-vqa")
-    lines: collections.Counter[str] = collections.Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mini, "EDITIONS", {"base": (spec,)})
         order = mini.order(out, "base", limit=4)
         stream = pipeline.Stream(spec, {}, order.seed, limit=order.limit)
-        builder.build(stream, out, decided_by=order.decided_by(), on_train=functools.partial(edition._add_lines, lines))
-        edition._train_tokenizer(order, {spec.name: lines})
+        builder.build(stream, out, decided_by=order.decided_by())
+        edition._train_tokenizer(order, {spec.name: edition._train_lines(out / spec.name / spec.version)})
         edition._write_manifest(order)
     return out
 

@@ -1,0 +1,108 @@
+"""Where each record of a shard lies: a file beside the shard, so that any record is read without the others."""
+
+import array
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+from m3it_jax import errors, framing
+
+INDEX_SUFFIX = ".index.npz"
+_AROUND = framing.HEADER_BYTES + framing.FOOTER_BYTES
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardIndex:
+    """Where each record of a shard lies.
+
+    Attributes:
+      ids: text, `Instance.id` in the shard's order.
+      offsets: int64, bytes from the file's begin to the record's header.
+      lengths: int64, bytes of the data (without the 16 bytes of framing).
+      num_images: int32, pictures of the record.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    num_images: np.ndarray
+
+    def end(self) -> int:
+        """Returns the size in bytes that the shard must have."""
+        return int(self.offsets[-1] + self.lengths[-1]) + _AROUND if len(self.ids) else 0
+
+
+class Rows:
+    """The rows of an index while a shard is written or read: 12 bytes and the id for each record."""
+
+    def __init__(self) -> None:
+        """Begins with the first record."""
+        self._ids: list[str] = []
+        self._lengths, self._num_images = array.array("q"), array.array("i")
+
+    def add(self, name: str, length: int, num_images: int) -> None:
+        """Adds the record that stands behind the last one; `length` is that of its data, in bytes."""
+        self._ids.append(name)
+        self._lengths.append(length)
+        self._num_images.append(num_images)
+
+    def index(self) -> ShardIndex:
+        """Returns the index of all."""
+        lengths = np.array(self._lengths, np.int64)
+        return ShardIndex(
+            ids=np.array(self._ids, np.str_),
+            offsets=np.cumsum(lengths + _AROUND) - (lengths + _AROUND),
+            lengths=lengths,
+            num_images=np.array(self._num_images, np.int32),
+        )
+
+
+def index_path(shard: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a shard's index."""
+    return shard.with_name(shard.name + INDEX_SUFFIX)
+
+
+def store_index(shard: pathlib.Path, index: ShardIndex) -> None:
+    """Writes the index of a shard beside it, in one step."""
+    partial = shard.with_name(shard.name + ".index.partial")
+    with open(partial, "wb") as file:
+        np.savez(file, **{field.name: getattr(index, field.name) for field in dataclasses.fields(index)})
+    os.replace(partial, index_path(shard))
+
+
+def load_index(shard: pathlib.Path) -> ShardIndex:
+    """Returns the index stored beside a shard; the shard itself is not looked at.
+
+    Raises:
+      UserError: the index is missing or damaged.
+    """
+    path, remedy = index_path(shard), "build the data folder again"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            index = ShardIndex(**{field.name: arrays[field.name] for field in dataclasses.fields(ShardIndex)})
+    except FileNotFoundError as error:
+        raise errors.UserError(f"{path}: the index of a shard is missing; {remedy}") from error
+    except Exception as error:  # zipfile, zlib and numpy each have their own kind for a damaged file
+        raise errors.UserError(f"{path}: the index is damaged ({error}); {remedy}") from error
+    columns = [getattr(index, field.name) for field in dataclasses.fields(index)]
+    kinds = "".join(column.dtype.kind for column in columns)
+    if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1 or kinds != "Uiii":
+        raise errors.UserError(f"{path}: the index is damaged (its columns do not fit each other); {remedy}")
+    return index
+
+
+def read_index(shard: pathlib.Path) -> ShardIndex:
+    """Returns the index stored beside a shard, after a check that the shard has the size it speaks of.
+
+    Raises:
+      UserError: the index or the shard is missing, damaged or does not belong to the other.
+    """
+    index = load_index(shard)
+    size = shard.stat().st_size if shard.exists() else 0
+    if size != index.end():
+        raise errors.UserError(
+            f"{shard}: has {size} bytes, its index speaks of {index.end()}; build the data folder again"
+        )
+    return index

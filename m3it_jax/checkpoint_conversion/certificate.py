@@ -173,7 +173,7 @@ def _probe(sides: _Sides, plain: PlainModel, processor: Mapping[str, Any] | None
         row = [-1] * plain.num_picture_tokens + draw.integers(3, plain.text["vocab_size"], _NUM_TEXT).tolist()
         new = draw.integers(3, plain.text["vocab_size"], _NUM_TEXT).tolist()
         text_ids = draw.integers(1, 100, 8).tolist() if plain.qformer_reads_text else []
-    start = [sides.variant.decoder.start_id] if plain.is_encoder_decoder else []
+    start = [getattr(sides.variant.decoder, "start_id", 0)]
     return Probe(
         pixels=shown.astype(np.float32),
         row=row if plain.is_encoder_decoder else row + new,

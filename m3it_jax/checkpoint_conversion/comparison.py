@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax.checkpoint_conversion.layerwise import LayerwiseModel, State, Step
+from m3it_jax.checkpoint_conversion.layerwise import LayerwiseModel, Step
 from m3it_jax.checkpoint_conversion.plain.joined import PlainModel
 
 
@@ -43,8 +43,8 @@ class Scores:
 class _Pair:
     """A state of the plain model, and the one that ours has come to by itself."""
 
-    plain: State = None
-    ours: State = None
+    plain: Any = None  # float64 [T, D]
+    ours: Any = None  # float32 [T, D]
 
 
 class Comparison:
@@ -62,7 +62,7 @@ class Comparison:
     def run(self, probe: Probe) -> Scores:
         """Returns the scores of both models."""
         plain, ours = self._plain, self._ours
-        pictures = _Pair() if probe.pixels is None else self._picture(probe)
+        pictures = _Pair() if probe.pixels is None else self._picture(probe.pixels, probe.text_ids)
         embedded = plain.embedded(probe.row, pictures.plain)
         if plain.is_encoder_decoder:
             encoded = self._walk(
@@ -77,14 +77,15 @@ class Comparison:
         scores = self._walk("head", [plain.logits(hidden.plain)], [ours.logits_step()], context=_Pair(), start=hidden)
         return Scores(scores.plain, scores.ours)
 
-    def _picture(self, probe: Probe) -> _Pair:
+    def _picture(self, pixels: np.ndarray, text_ids: Sequence[int]) -> _Pair:
+        """Returns what the language models see of a picture [Q, D]."""
         plain, ours = self._plain, self._ours
-        steps = ours.vit_steps(np.moveaxis(probe.pixels, 0, -1))
-        last = self._walk("vit", plain.vision_states(probe.pixels), steps, context=_Pair())
+        steps = ours.vit_steps(np.moveaxis(pixels, 0, -1))
+        last = self._walk("vit", plain.vision_states(pixels), steps, context=_Pair())
         read = _Pair(plain.patches(last.plain), ours.patches(last.ours))
         if plain.has_qformer:
-            states = plain.qformer_states(read.plain, probe.text_ids)
-            last = self._walk("qformer", states, ours.qformer_steps(probe.text_ids), context=read)
+            states = plain.qformer_states(read.plain, text_ids)
+            last = self._walk("qformer", states, ours.qformer_steps(text_ids), context=read)
             read = _Pair(*(state[: plain.num_picture_tokens] for state in (last.plain, last.ours)))
         return self._walk(
             "projection", [plain.projected(read.plain)], [ours.projection_step()], context=_Pair(), start=read

@@ -114,7 +114,8 @@ def tensors(folder: Path) -> Tensors:
     index = folder / INDEX_FILE
     if index.is_file():
         listed = read_json(index).get("weight_map")
-        for name in listed.values() if isinstance(listed, dict) else [listed]:
+        listed = listed if isinstance(listed, dict) else {"": listed}
+        for name in listed.values():
             if not isinstance(name, str) or Path(name).name != name:
                 raise errors.UserError(f"{index}: {name!r} names no file beside it; download it again")
         places = {key: folder / name for key, name in listed.items()}

@@ -80,8 +80,8 @@ _T5 = {
     "layer_norm_epsilon": 1e-6,
     "feed_forward_proj": "relu",
 }
-_TEXT_DEFAULTS = {"llama": _LLAMA, "opt": _OPT, "t5": _T5}
-_VISION_DEFAULTS = {"blip-2": _EVA, "instructblip": _EVA, "llava": _CLIP}
+_TEXT_DEFAULTS: dict[str, dict[str, Any]] = {"llama": _LLAMA, "opt": _OPT, "t5": _T5}
+_VISION_DEFAULTS: dict[str, dict[str, Any]] = {"blip-2": _EVA, "instructblip": _EVA, "llava": _CLIP}
 
 # Fields with another meaning than the plain models give them, and the values that change nothing.
 _ONLY: dict[str, tuple[Any, ...]] = {

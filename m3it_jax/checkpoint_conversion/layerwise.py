@@ -159,7 +159,7 @@ def _step(**how: Any) -> Step:
 
 
 def _call(x: State, context: State, *, module: Any, params: Any, method: Any, extra: State = None) -> np.ndarray:
-    """Returns what `method(module, x, context[, extra])` gives out; arrays come and go without the batch's axis."""
+    """Returns what `method(module, x, context)` gives out, with `extra` a bias on the scores; arrays come and go without the batch's axis."""
     batch = [None if array is None else _batched(array) for array in (x, context, extra)]
     return np.asarray(_run(*batch, params=params, module=module, method=method)[0])
 
@@ -171,8 +171,8 @@ def _batched(array: np.ndarray) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames=("module", "method"))
 def _run(x: Any, context: Any, extra: Any, *, params: Any, module: Any, method: Any) -> jax.Array:
-    inputs = (x, context) if extra is None else (x, context, extra)
-    return module.apply({"params": params}, *inputs, method=method)
+    more = {} if extra is None else {"extra": extra}
+    return module.apply({"params": params}, x, context, method=method, **more)
 
 
 def _embedded_queries(_: State, patches: State, *, ids: State, module: qformer.QFormer, params: Any) -> np.ndarray:
@@ -219,12 +219,12 @@ def _decoder_block(block: Any, x: Any, _: Any) -> Any:
     return block(x, None, (_places(x), _causal(x), None))[0]
 
 
-def _encoder_block(block: Any, x: Any, _: Any, bias: Any) -> Any:
-    return block(x, (masks.real_mask(_ones(x)), bias))[0]
+def _encoder_block(block: Any, x: Any, _: Any, *, extra: Any) -> Any:
+    return block(x, (masks.real_mask(_ones(x)), extra))[0]
 
 
-def _t5_block(block: Any, x: Any, encoded: Any, bias: Any) -> Any:
-    return block(x, {}, encoded, (_causal(x), bias, masks.real_mask(_ones(encoded)), None))[0]
+def _t5_block(block: Any, x: Any, encoded: Any, *, extra: Any) -> Any:
+    return block(x, {}, encoded, (_causal(x), extra, masks.real_mask(_ones(encoded)), None))[0]
 
 
 def _position_bias(module: Any, places: Any, _: Any) -> Any:

@@ -8,6 +8,7 @@ greedy output, which the reference must find the likeliest token by token. `prob
 import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import platform
 import tempfile
 from collections.abc import Callable, Mapping
@@ -38,8 +39,6 @@ _NUM_TEXT = 24  # CHOICE: tokens of text that a model without tokenizer is shown
 # Fields of a variant that change nothing of what one row gives.
 _NOT_COMPUTED = ("prompt", "qformer.dropout_rate", "decoder.max_len")
 
-Told = Callable[[str], None]  # is told each finished step of the work
-
 
 @dataclasses.dataclass(frozen=True)
 class _Sides:
@@ -53,7 +52,9 @@ class _Sides:
     params: Mapping[str, np.ndarray]
 
 
-def verify(hf_dir: Path, checkpoint: Path, *, told: Told = lambda step: None) -> dict[str, Any]:
+def verify(
+    hf_dir: Path, checkpoint: Path, *, finished: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, Any]:
     """Returns the certificate of a checkpoint, as JSON values; `ok` says whether everything holds.
 
     Weights of 16 bits are compared as what they are when widened to float32. One layer of each model is in memory at a
@@ -62,7 +63,7 @@ def verify(hf_dir: Path, checkpoint: Path, *, told: Told = lambda step: None) ->
     Args:
       hf_dir: The folder in Hugging Face layout.
       checkpoint: A folder made by `m3it weights import`, or a run folder.
-      told: Is called with a word after each finished step.
+      finished: Is told (comparisons made, comparisons in all).
 
     Raises:
       UserError: one of the folders cannot be read, or holds a model that is not known.
@@ -80,7 +81,7 @@ def verify(hf_dir: Path, checkpoint: Path, *, told: Told = lambda step: None) ->
         result["tolerance"] = {"layers": findings.LAYER, "logits": findings.LOGITS}
         result["model"] = _compare_models(plan.variant, variant)
         if result["model"]["ok"]:
-            result |= _compare(sides, plain, told)
+            result |= _compare(sides, plain, _counter(sides, finished))
     result |= {"versions": _versions(), "hashes": _hashes(hf_dir)}
     result["problems"] = findings.problems(result)
     result["ok"] = not result["problems"]
@@ -121,24 +122,24 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _compare(sides: _Sides, plain: PlainModel, told: Told) -> dict[str, Any]:
+def _compare(sides: _Sides, plain: PlainModel, step: Callable[[], None]) -> dict[str, Any]:
     """Returns the answers about two models of one size."""
     file = sides.run / checkpointing.CARRIED_FILE
     places = safetensors_files.read_header(file) if file.is_file() else {}
     carried = {key: place.mapped() for key, place in places.items()}
-    tensors = checks.compare_tensors(sides.plan, sides.params, carried=carried, on_tensor=lambda: told("tensors"))
+    tensors = checks.compare_tensors(sides.plan, sides.params, carried=carried, on_tensor=step)
     processor = pixels.read_settings(sides.hf_dir)
     preprocessing = findings.left_out(f"{sides.hf_dir} has no {pixels.PREPROCESSOR_FILE}")
     if processor is not None:
         preprocessing = checks.compare_pictures(processor, lambda data: whole_program.prepare(data, sides.variant))
-    told("preprocessing")
+    step()
     texts = _compare_texts(sides)
-    told("tokenizer")
+    step()
     answer: Answer | str = texts.get("left_out") or "the tokenizers differ"
     if texts["ok"] and "left_out" not in texts:
         answer = whole_program.answer(sides.checkpoint, sides.variant, sides.params)
-    told("greedy")
-    comparison = Comparison(plain, LayerwiseModel(sides.variant, sides.params), told)
+    step()
+    comparison = Comparison(plain, LayerwiseModel(sides.variant, sides.params), step)
     scores = comparison.run(_probe(sides, plain, processor, answer=answer))
     return {
         "tensors": tensors,
@@ -148,6 +149,18 @@ def _compare(sides: _Sides, plain: PlainModel, told: Told) -> dict[str, Any]:
         "preprocessing": preprocessing,
         "greedy": findings.left_out(answer) if isinstance(answer, str) else findings.judge_answer(scores, answer),
     }
+
+
+def _counter(sides: _Sides, finished: Callable[[int, int], None]) -> Callable[[], None]:
+    """Returns what is called after each comparison."""
+    variant, decoder = sides.variant, sides.variant.decoder
+    # What goes in, each layer and the final norm of every part, then projection and head.
+    states = 2 + variant.vit.num_layers + 1 + variant.vit.has_final_norm + decoder.num_layers + 2
+    states += 0 if variant.qformer is None else variant.qformer.num_layers + 1
+    states += getattr(decoder, "num_encoder_layers", -2) + 2
+    total = len(sides.plan.entries) + len(sides.plan.unused) + states + 3  # pictures, texts, answer
+    count = itertools.count(1)
+    return lambda: finished(next(count), total)
 
 
 def _compare_texts(sides: _Sides) -> dict[str, Any]:

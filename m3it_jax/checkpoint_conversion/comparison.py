@@ -54,7 +54,7 @@ class Comparison:
       layers: {part: [{"layer", "max_abs_diff", "scale", "added_up"}]}; `scale` is the largest value of the reference.
     """
 
-    def __init__(self, plain: PlainModel, ours: LayerwiseModel, on_layer: Callable[[str], None] = lambda part: None):
+    def __init__(self, plain: PlainModel, ours: LayerwiseModel, on_layer: Callable[[], None] = lambda: None):
         """Takes the models and what is called after each layer."""
         self._plain, self._ours, self._on_layer = plain, ours, on_layer
         self.layers: dict[str, list[dict[str, Any]]] = {}
@@ -114,7 +114,7 @@ class Comparison:
                     "added_up": _difference(state, at.ours),
                 }
             )
-            self._on_layer(part)
+            self._on_layer()
         return at
 
 

@@ -159,7 +159,10 @@ def _step(**how: Any) -> Step:
 
 
 def _call(x: State, context: State, *, module: Any, params: Any, method: Any, extra: State = None) -> np.ndarray:
-    """Returns what `method(module, x, context)` gives out, with `extra` a bias on the scores; arrays come and go without the batch's axis."""
+    """Returns what `method(module, x, context)` gives out; arrays come and go without the batch's axis.
+
+    `extra` is a bias on the scores of attention, where the blocks take one.
+    """
     batch = [None if array is None else _batched(array) for array in (x, context, extra)]
     return np.asarray(_run(*batch, params=params, module=module, method=method)[0])
 

@@ -6,56 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_models import OPT, SMALL, T5
 
 from m3it_jax import parameter_paths
 from m3it_jax.checkpoint_conversion.layerwise import LayerwiseModel
-from m3it_jax.models import encoder_decoder, variants, vlm
-from m3it_jax.models.projection import ProjectionConfig
+from m3it_jax.models import variants, vlm
 
-TINY = variants.VARIANTS["tiny"]
-T5 = encoder_decoder.EncoderDecoderConfig(
-    vocab_size=61,
-    embed_dim=20,
-    mlp_dim=28,
-    num_encoder_layers=2,
-    num_layers=3,
-    num_heads=3,
-    head_dim=6,
-    relative_buckets=8,
-    relative_max_distance=12,
-    activation="gelu_tanh",
-    has_tied_head=True,
-    rms_norm_epsilon=1e-6,
-    max_len=64,
-    start_id=0,
-)
-OPT = dataclasses.replace(
-    TINY.decoder,
-    vocab_size=67,
-    norm="layer",
-    positions="learned",
-    position_offset=2,
-    has_biases=True,
-    mlp="plain",
-    activation="relu",
-    has_tied_head=True,
-)
-CLIP = dataclasses.replace(
-    TINY.vit, has_patch_bias=False, has_input_norm=True, has_final_norm=False, keeps_class_token=False
-)
+# Between them every kind of part but the LLaMA, which each certificate in the tests has.
 VARIANTS = {
-    "ying_vlm": dataclasses.replace(TINY, decoder=dataclasses.replace(TINY.decoder, vocab_size=59, num_kv_heads=1)),
-    "blip2_opt": dataclasses.replace(TINY, decoder=OPT),
-    "instructblip_t5": dataclasses.replace(
-        TINY, qformer=dataclasses.replace(TINY.qformer, text_vocab_size=31, text_max_len=16), decoder=T5
-    ),
-    "llava": dataclasses.replace(
-        TINY,
-        vit=CLIP,
-        qformer=None,
-        projection=ProjectionConfig(mlp_dim=24, activation="gelu"),
-        decoder=dataclasses.replace(TINY.decoder, vocab_size=59),
-    ),
+    "instructblip_t5": dataclasses.replace(SMALL["instructblip"], decoder=T5),
+    "llava_opt": dataclasses.replace(SMALL["llava"], decoder=OPT),
 }
 
 
@@ -85,7 +45,8 @@ def _through(steps, context=None, start=None):
 def test_layers_one_by_one_give_the_whole_models_scores(name):
     variant, draw = VARIANTS[name], np.random.default_rng(0)
     model = vlm.make_vlm(variant)
-    pixels = draw.normal(size=(64, 64, 3)).astype(np.float32)
+    side = variant.vit.image_size
+    pixels = draw.normal(size=(side, side, 3)).astype(np.float32)
     row = np.concatenate([np.full(variant.picture_len, -1), draw.integers(3, 50, 7)])
     text_ids = draw.integers(1, 30, 5) if name.startswith("instructblip") else None
     batch = _batch(variant, pixels, row, text_ids)

@@ -108,12 +108,12 @@ def pictures() -> dict[str, bytes]:
         "one pixel": (1, 1, 3),
         "noise": (480, 640, 3),
     }
-    images = {name: Image.fromarray(_smooth(draw, *shape)) for name, shape in shapes.items()}
+    images = {name: Image.fromarray(_smooth(draw, shape)) for name, shape in shapes.items()}
     images["noise"] = Image.fromarray(draw.integers(0, 256, shapes["noise"], np.uint8))
-    images["grey"] = Image.fromarray(_smooth(draw, 131, 97, 1)[..., 0])
-    images["palette"] = Image.fromarray(_smooth(draw, 120, 91, 3)).quantize(37)
-    images["opaque RGBA"] = Image.fromarray(_smooth(draw, 77, 150, 3)).convert("RGBA")
-    images["black and white"] = Image.fromarray(_smooth(draw, 64, 90, 1)[..., 0]).convert("1")
+    images["grey"] = Image.fromarray(_smooth(draw, (131, 97, 1))[..., 0])
+    images["palette"] = Image.fromarray(_smooth(draw, (120, 91, 3))).quantize(37)
+    images["opaque RGBA"] = Image.fromarray(_smooth(draw, (77, 150, 3))).convert("RGBA")
+    images["black and white"] = Image.fromarray(_smooth(draw, (64, 90, 1))[..., 0]).convert("1")
     encoded = {}
     for name, image in images.items():
         stream = io.BytesIO()
@@ -124,9 +124,10 @@ def pictures() -> dict[str, bytes]:
     return {**encoded, "JPEG": stream.getvalue()}
 
 
-def _smooth(draw: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
+def _smooth(draw: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     """Returns a picture of waves with a little noise, uint8 [height, width, channels]."""
+    height, width, channels = shape
     rows, columns = np.mgrid[:height, :width]
     waves = [128 + 100 * np.sin(rows / (9 + 5 * band) + columns / (14 - 3 * band) + band) for band in range(channels)]
-    noisy = np.stack(waves, axis=-1) + draw.normal(scale=8, size=(height, width, channels))
+    noisy = np.stack(waves, axis=-1) + draw.normal(scale=8, size=shape)
     return noisy.clip(0, 255).astype(np.uint8)

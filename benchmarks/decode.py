@@ -133,7 +133,7 @@ def own_variant() -> variants.Variant:
 
 def shapes(variant: variants.Variant) -> Any:
     """Returns the shapes of a variant's parameters."""
-    return abstract.parameters(variant)
+    return parameter_paths.unflatten(abstract.parameters(variant))
 
 
 def make_rows(num_rows: int, picture_len: int, vocab_size: int) -> dict[str, np.ndarray]:

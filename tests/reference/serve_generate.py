@@ -68,11 +68,17 @@ def make(folder: pathlib.Path) -> None:
     model.save_pretrained(folder)
 
 
+def tell(values: dict) -> None:
+    """Writes one line of JSON at once."""
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
 def serve(folder: pathlib.Path, threads: int) -> None:
     """Answers requests until the input ends."""
     torch.set_num_threads(threads)
     model = transformers.Blip2ForConditionalGeneration.from_pretrained(folder).eval()
-    print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__}), flush=True)
+    tell({"torch": torch.__version__, "transformers": transformers.__version__})
     for line in sys.stdin:
         asked = json.loads(line)
         ids = torch.tensor(asked["ids"])
@@ -90,7 +96,7 @@ def serve(folder: pathlib.Path, threads: int) -> None:
                 do_sample=False,
             )
         seconds = time.perf_counter() - begin
-        print(json.dumps({"ids": made[:, -count:].tolist(), "seconds": seconds}), flush=True)
+        tell({"ids": made[:, -count:].tolist(), "seconds": seconds})
 
 
 def main() -> None:

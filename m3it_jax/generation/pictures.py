@@ -27,11 +27,18 @@ class Picture:
       key: Equal for equal content.
       name: What to call it in a message.
       content: Encoded PNG or JPEG, or float32 [3, h, w] that is normalised already.
+      text_ids: What a Q-Former that reads text reads beside it; () if there is none.
     """
 
     key: str
     name: str
     content: bytes | np.ndarray
+    text_ids: tuple[int, ...] = ()
+
+    def beside(self, text_ids: Iterable[int]) -> "Picture":
+        """Returns the picture beside a text: another thing to encode, so its key tells the text too."""
+        ids = tuple(int(index) for index in text_ids)
+        return dataclasses.replace(self, key=f"{self.key} beside {ids}", text_ids=ids)
 
     def pixels(self, size: int, fit: str = "stretch") -> np.ndarray:
         """Returns uint8 [size, size, 3], or float32 of that shape if the picture was given normalised.

@@ -41,11 +41,11 @@ from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.models import abstract, variants, vlm
 from m3it_jax.training import flops
 
-REFERENCE = harness.ROOT / "benchmarks" / "reference" / "generate.py"
+REFERENCE = harness.ROOT / "tests" / "reference" / "serve_generate.py"
 BATCHES = (1, 8, 32)
 TEXT_LEN = 96  # tokens of the prompt after its picture
 NEW_TOKENS = 64
-PLACEHOLDER = 31_999  # of a picture's positions in the reference's ids (reference/generate.py)
+PLACEHOLDER = 31_999  # of a picture's positions in the reference's ids (tests/reference/serve_generate.py)
 STOP_IDS = (2,)  # never the last word here: min_new_tokens is max_new_tokens
 
 COLUMNS = (
@@ -133,7 +133,7 @@ def own_variant() -> variants.Variant:
 
 def shapes(variant: variants.Variant) -> Any:
     """Returns the shapes of a variant's parameters."""
-    return abstract.parameters(variant)
+    return parameter_paths.unflatten(abstract.parameters(variant))
 
 
 def make_rows(num_rows: int, picture_len: int, vocab_size: int) -> dict[str, np.ndarray]:
@@ -160,7 +160,7 @@ class Ours:
     images: np.ndarray
 
     @classmethod
-    def of(cls, model: vlm.VLM, params: Any, variant: variants.Variant, num_rows: int) -> "Ours":
+    def of(cls, model: vlm.VLM, params: Any, variant: variants.Variant, *, num_rows: int) -> "Ours":
         """Returns them with pictures drawn as the reference draws them."""
         rows = make_rows(num_rows, variant.picture_len, variant.decoder.vocab_size)
         side = variant.vit.image_size
@@ -223,7 +223,7 @@ def host_overhead(variant: variants.Variant) -> dict[str, float]:
     small = {"embed_dim": 8, "mlp_dim": 8, "num_heads": 1, "num_kv_heads": 1, "head_dim": 8, "vocab_size": 64}
     null = dataclasses.replace(variant, decoder=dataclasses.replace(variant.decoder, **small))
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes(null))
-    ours = Ours.of(*layered.of(vlm.make_vlm(null), params), null, 1)
+    ours = Ours.of(*layered.of(vlm.make_vlm(null), params), null, num_rows=1)
     begun = jax.block_until_ready(ours.begun())
 
     def each(state: decoding.State) -> None:
@@ -288,7 +288,7 @@ def main() -> None:
         costs = {num_rows: step_cost(params, variant, num_rows=num_rows) for num_rows in batches}
         model, params = layered.of(model, params)
         params = jax.device_put(params)
-        ours = {num_rows: Ours.of(model, params, variant, num_rows) for num_rows in batches}
+        ours = {num_rows: Ours.of(model, params, variant, num_rows=num_rows) for num_rows in batches}
         cases: dict[str, Callable[[], Any]] = {"gemm": flops.gemm(), "memory": reading(256 << 20)}
         asked: dict[int, dict[str, Any]] = {}
         for num_rows, case in ours.items():

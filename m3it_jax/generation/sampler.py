@@ -51,8 +51,8 @@ class Sampler:
         self.max_len = model.decoder.config.max_len
         self.num_queries = model.picture_len
         # What an encoder-decoder model begins to write with; the others write on in the row itself.
-        is_encoder_decoder = isinstance(model.decoder, EncoderDecoder)
-        self.start_ids = (model.decoder.config.start_id,) if is_encoder_decoder else ()
+        language = model.decoder
+        self.start_ids = (language.config.start_id,) if isinstance(language, EncoderDecoder) else ()
         self.layout = transforms.Layout.of(
             tokenizer,
             prompt_format,

@@ -36,7 +36,8 @@ class StopTexts:
         The number of states is a power of two, so that few shapes are compiled.
         """
         blocks = [np.full((1, self._vocab_size), FREE, np.int32)]
-        starts, num_states = {(): FREE}, 1
+        starts: dict[tuple[str, ...], int] = {(): FREE}
+        num_states = 1
         for texts in stops:
             if texts not in starts:
                 block = self._table(texts)

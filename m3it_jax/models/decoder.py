@@ -172,7 +172,8 @@ class Decoder(nn.Module):
         """Returns the last hidden states (normed) of whole rows, without a cache."""
         mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
         x = self.place(embeds, positions)
-        for block in self.blocks if self.layered else (self.blocks,):
+        blocks: Any = self.blocks if self.layered else [self.blocks]
+        for block in blocks:
             x, _ = block(x, None, (positions, mask, None))
         return self.final_norm(x)
 

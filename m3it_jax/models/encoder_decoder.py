@@ -10,6 +10,7 @@ The cache has the arrays of `generation/kv_cache.py` for what the decoder wrote.
 
 import dataclasses
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -162,7 +163,7 @@ class DecoderBlock(nn.Module):
         normed = _norm(config, self.dtype, "cross_attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="cross_attn")
         query = attention.query(normed)
-        if encoded is None:
+        if encoded is None and cache is not None:
             x = x + attention.cached(query, cache["cross_k"], cache["cross_v"], mask=cross_mask, bias=None)
         else:
             key, value = attention.key(encoded), attention.value(encoded)
@@ -266,7 +267,8 @@ class EncoderDecoder(nn.Module):
         mask = masks.segment_causal_mask(ones, places, key_segments=ones, key_positions=places)
         where = (mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
         x = layers.constrain(self.embed(decoder_ids))
-        for block in self.blocks if self.layered else (self.blocks,):
+        blocks: Any = self.blocks if self.layered else [self.blocks]
+        for block in blocks:
             x, _ = block(x, None, encoded, where)
         return self.logits(self.final_norm(x))
 

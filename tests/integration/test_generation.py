@@ -13,6 +13,12 @@ from m3it_jax.models import vlm
 
 NEW_TOKENS = 64
 
+# One decoder-only family and one with an encoder always; the others compile for half a minute.
+SOME_SLOW = [
+    pytest.param(family, marks=() if family in ("ying_vlm", "blip2_t5") else pytest.mark.slow)
+    for family in reference_goldens.WHOLE
+]
+
 
 @functools.cache
 def parts(family):
@@ -58,7 +64,7 @@ def test_greedy(family):
     np.testing.assert_array_equal(write(family), stored["greedy"])
 
 
-@pytest.mark.parametrize("family", reference_goldens.WHOLE)
+@pytest.mark.parametrize("family", SOME_SLOW)
 def test_four_beams(family):
     stored, notes = parts(family)[4:]
     np.testing.assert_array_equal(write(family, num_beams=4), stored["beam4"])
@@ -66,7 +72,7 @@ def test_four_beams(family):
     np.testing.assert_array_equal(long, stored["beam4_long"])
 
 
-@pytest.mark.parametrize("family", reference_goldens.WHOLE)
+@pytest.mark.parametrize("family", SOME_SLOW)
 def test_repetition_penalty_on_new_tokens_alone_and_on_the_prompt_too(family):
     model, _, rows, _, stored, notes = parts(family)
     penalty = {"repetition_penalty": notes["repetition_penalty"]}

@@ -1,7 +1,7 @@
 """The reference's side of benchmarks/decode.py: `transformers` in an interpreter of its own.
 
-    python benchmarks/reference/generate.py make FOLDER          writes a checkpoint with random weights
-    python benchmarks/reference/generate.py serve FOLDER --threads N
+    python tests/reference/serve_generate.py make FOLDER          writes a checkpoint with random weights
+    python tests/reference/serve_generate.py serve FOLDER --threads N
 
 `serve` reads one JSON object a line, {"ids": [[...]], "pictures": [[3, h, w], seed], "new_tokens": N}, makes so many
 tokens of every row greedily, and answers {"ids": [[...]], "seconds": s}. The JSON of `serve`'s first line says which
@@ -68,11 +68,17 @@ def make(folder: pathlib.Path) -> None:
     model.save_pretrained(folder)
 
 
+def tell(values: dict) -> None:
+    """Writes one line of JSON at once."""
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
 def serve(folder: pathlib.Path, threads: int) -> None:
     """Answers requests until the input ends."""
     torch.set_num_threads(threads)
     model = transformers.Blip2ForConditionalGeneration.from_pretrained(folder).eval()
-    print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__}), flush=True)
+    tell({"torch": torch.__version__, "transformers": transformers.__version__})
     for line in sys.stdin:
         asked = json.loads(line)
         ids = torch.tensor(asked["ids"])
@@ -90,7 +96,7 @@ def serve(folder: pathlib.Path, threads: int) -> None:
                 do_sample=False,
             )
         seconds = time.perf_counter() - begin
-        print(json.dumps({"ids": made[:, -count:].tolist(), "seconds": seconds}), flush=True)
+        tell({"ids": made[:, -count:].tolist(), "seconds": seconds})
 
 
 def main() -> None:

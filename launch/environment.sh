@@ -68,7 +68,8 @@ make_environment() {
       refuse "$VENV holds Python $ours, M3IT_PYTHON is $theirs; remove the folder or set M3IT_VENV to another"
   fi
   export PATH="$VENV/bin:$PATH" VIRTUAL_ENV="$VENV"
-  unset PYTHONHOME PYTHONPATH
+  # Without bytecode kept, each program would compile the sources of JAX and TensorFlow again: ten seconds every time.
+  unset PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint "$extra")" ]; then
     return
   fi

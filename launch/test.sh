@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Lint, import contracts, types and the CPU test-suite. usage: bash launch/test.sh [pytest arguments]
 # M3IT_PYTHON chooses the interpreter, M3IT_VENV the environment folder (default .venv).
+# What is compared with torch and transformers runs in an environment of its own: see reference.sh.
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+. "$ROOT/launch/reference.sh"
 
 failed=""
 # check NAME COMMAND...: runs it, says how long it took, and goes on after a failure so that one run shows them all.
@@ -19,6 +21,7 @@ check() {
 }
 
 make_environment "[dev]"
+make_reference
 cd "$ROOT" || exit 1
 workers="$("$PYTHON" -c 'import os; print(min(4, os.cpu_count() or 1))')"
 check lint ruff check .

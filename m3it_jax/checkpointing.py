@@ -1,4 +1,8 @@
-"""Checkpoints: saved and restored by Orbax, found by path, and the towers that ship with the package."""
+"""Checkpoints: saved and restored by Orbax, found by path; imported weights, and the towers that ship with the package.
+
+A run's arrays are Orbax' own. A folder of imported weights holds safetensors files, whose arrays are mapped and read
+from disk where they are touched, so that a large model never lies in host memory beside its place on the devices.
+"""
 
 import contextlib
 import dataclasses
@@ -13,26 +17,33 @@ import orbax.checkpoint as ocp
 import safetensors
 import safetensors.numpy
 
-from m3it_jax import errors, parameter_paths, tokenizer
+from m3it_jax import errors, parameter_paths, safetensors_files, tokenizer
 
 PACKAGE_PREFIX = "package:"
 TOWERS = Path(__file__).parent / "towers"
 CONFIG_FILE = "config.json"
+CARRIED_FILE = "carried.safetensors"  # of imported weights: what the model does not compute with
+
+_ALIGN = 64  # bytes: where XLA takes an array of the host in place (xla/cpu_function_runtime.h, MinAlign)
 
 Leaf = TypeVar("Leaf")
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """One saved checkpoint: `run` holds config.json and tokenizer.model, `run/checkpoints/<step>` the arrays."""
+    """One saved checkpoint: `run` holds config.json and tokenizer.model, `run/checkpoints/<step>` the arrays.
+
+    Imported weights have no steps: their arrays lie in `run/params/<part>.safetensors`, and `step` is 0.
+    """
 
     run: Path
     step: int
+    is_imported: bool = False
 
     @property
     def folder(self) -> Path:
-        """The folder of this step."""
-        return self.run / "checkpoints" / str(self.step)
+        """The folder that holds `params`."""
+        return self.run if self.is_imported else self.run / "checkpoints" / str(self.step)
 
 
 def open_manager(run_dir: Path, keep: int) -> ocp.CheckpointManager:
@@ -80,20 +91,23 @@ def restore(
 def locate(path: str | Path) -> Location:
     """Returns the checkpoint that a path means.
 
-    A run folder means its newest step, a quick-start folder its stage 2, `RUN/checkpoints/<step>` that step.
+    A run folder means its newest step, a quick-start folder its stage 2, `RUN/checkpoints/<step>` that step, and a
+    folder made by `m3it weights import` itself.
 
     Raises:
       UserError: there is no checkpoint.
     """
     path = Path(path).absolute()
+    if (path / CONFIG_FILE).is_file() and any((path / "params").glob("*.safetensors")):
+        return Location(path, 0, is_imported=True)
     if path.name.isdigit() and path.parent.name == "checkpoints" and (path / "params").is_dir():
         return Location(path.parent.parent, int(path.name))
     run = path if (path / CONFIG_FILE).is_file() or not (path / "stage2").is_dir() else path / "stage2"
     step = newest_step(run)
     if step is None or not (run / CONFIG_FILE).is_file():
         raise errors.UserError(
-            f"{path}: no checkpoint here; give a run folder (with config.json and checkpoints/), a quick-start folder "
-            "or one folder of checkpoints/"
+            f"{path}: no checkpoint here; give a run folder (with config.json and checkpoints/), a quick-start folder, "
+            "one folder of checkpoints/ or one made by `m3it weights import`"
         )
     return Location(run, step)
 
@@ -135,19 +149,71 @@ def read_position(location: Location) -> dict[str, Any]:
 def restore_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Returns (nested parameters as numpy arrays, configuration, step) of a checkpoint; see `locate` for the path.
 
+    The arrays of imported weights are read-only and mapped from their files.
+
     Raises:
       UserError: there is no checkpoint, or it is damaged.
     """
     location = locate(path)
-    return parameter_paths.unflatten(_restore_numpy(location)), read_config(location), location.step
+    return parameter_paths.unflatten(restore_leaves(location)), read_config(location), location.step
 
 
-def _restore_numpy(location: Location) -> dict[str, np.ndarray]:
-    """Returns {path: array} of a checkpoint's parameters, in host memory."""
+def restore_leaves(location: Location) -> dict[str, np.ndarray]:
+    """Returns {path: array} of a checkpoint's parameters, in host memory or mapped from disk.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    if location.is_imported:
+        return {path: tensor.mapped() for path, tensor in imported_tensors(location).items()}
     folder = location.folder / "params"
     with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
         places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _metadata(checkpointer, folder))
         return parameter_paths.flatten(checkpointer.restore(folder, places))
+
+
+def imported_tensors(location: Location) -> dict[str, safetensors_files.Tensor]:
+    """Returns {path: where it lies} of imported weights.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    files = sorted((location.folder / "params").glob("*.safetensors"))
+    return {path: tensor for file in files for path, tensor in safetensors_files.read_header(file).items()}
+
+
+def described(location: Location) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Returns {path: (shape, type)} of a checkpoint's parameters; no array is read.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    if location.is_imported:
+        return {path: (one.shape, one.dtype) for path, one in imported_tensors(location).items()}
+    folder = location.folder / "params"
+    with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
+        leaves = parameter_paths.flatten(_metadata(checkpointer, folder))
+    return {path: (tuple(leaf.shape), np.dtype(leaf.dtype)) for path, leaf in leaves.items()}
+
+
+def placed(array: np.ndarray, dtype: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Returns an array in its place on the devices, as numbers of `dtype`.
+
+    Each device's share is read by itself, so that the host holds one share at a time of an array mapped from disk.
+    """
+
+    def share(index: tuple[slice, ...] | None) -> np.ndarray:
+        piece = array[index]
+        if piece.dtype == dtype:
+            return piece
+        # Aligned memory is taken in place on the CPU, where a second copy would be the largest of all.
+        room = np.empty(piece.size * jax.numpy.dtype(dtype).itemsize + _ALIGN, np.uint8)
+        begin = -room.ctypes.data % _ALIGN
+        converted = room[begin : room.size - _ALIGN + begin].view(dtype).reshape(piece.shape)
+        converted[...] = piece
+        return converted
+
+    return jax.make_array_from_callback(array.shape, sharding, share)
 
 
 @contextlib.contextmanager
@@ -179,7 +245,7 @@ def load_part(source: str, part: str) -> dict[str, np.ndarray]:
     if source.startswith(PACKAGE_PREFIX):
         leaves = _read_tower(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
     else:
-        leaves = _restore_numpy(locate(source))
+        leaves = restore_leaves(locate(source))
     return _chosen(leaves, source, part)
 
 
@@ -193,10 +259,7 @@ def part_shapes(source: str, part: str) -> dict[str, tuple[int, ...]]:
         path = _tower_file(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
         with _told_of_tower(path), safetensors.safe_open(path, "numpy") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    folder = locate(source).folder / "params"
-    with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
-        leaves = parameter_paths.flatten(_metadata(checkpointer, folder))
-    return _chosen({path: tuple(leaf.shape) for path, leaf in leaves.items()}, source, part)
+    return _chosen({path: shape for path, (shape, _) in described(locate(source)).items()}, source, part)
 
 
 def _chosen(leaves: Mapping[str, Leaf], source: str, part: str) -> dict[str, Leaf]:

@@ -67,32 +67,45 @@ def encoded_parts(instance: schema.Instance) -> list[bytes]:
     """Returns what `encode` does in parts, so that no picture is copied.
 
     Written by hand: the map's entries must stand in the order of their keys, which protocol buffers promise nowhere,
-    and a picture would be copied twice on its way through them.
+    and a picture would be copied twice on its way through them. Example.features holds Features.feature, a map whose
+    entries hold Feature.bytes_list under their second field, and that holds BytesList.value.
     """
-    entries: list[bytes] = []
-    for name, value in sorted(to_features(instance).items()):
-        values = []
-        for each in value if name == "images" else [value.encode("utf-8")]:
-            values += [_FIRST, _varint(len(each)), each]
-        texts = _within(_FIRST, values)  # BytesList.value, inside of Feature.bytes_list
-        entry = [*_within(_FIRST, [name.encode()]), *_within(_SECOND, texts)]  # key and value of the map's entry
-        feature = _within(_FIRST, entry)  # Features.feature
-        entries += feature if name == "images" else [b"".join(feature)]
-    return _within(_FIRST, entries)  # Example.features
+    features = to_features(instance)
+    pictures: list[bytes] = []
+    for each in features.pop("images"):
+        pictures += [_FIRST, _varint(len(each)), each]
+    parts: list[bytes] = []
+    for name, key in _KEYS.items():
+        if name == "images":
+            value = _within(_SECOND, _within(_FIRST, pictures))
+            parts += _within(_FIRST, [key, *value])
+        else:
+            value = _message(_SECOND, _message(_FIRST, _message(_FIRST, features[name].encode("utf-8"))))
+            parts.append(_message(_FIRST, key + value))
+    return _within(_FIRST, parts)
 
 
 def _within(tag: bytes, parts: list[bytes]) -> list[bytes]:
     return [tag, _varint(sum(map(len, parts))), *parts]
 
 
+def _message(tag: bytes, content: bytes) -> bytes:
+    return tag + _varint(len(content)) + content
+
+
 def _varint(number: int) -> bytes:
     """Returns a number in groups of seven bits, the lowest first; the upper bit says that another group follows."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)
+    if number < 128:
+        return _ONE_GROUP[number]
+    return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+
+
+# What stands before each value: the key of the map's entry, in the order of the keys.
+_ONE_GROUP = [bytes((number,)) for number in range(128)]
+_KEYS = {
+    name: _message(_FIRST, name.encode())
+    for name in sorted(field.name for field in dataclasses.fields(schema.Instance))
+}
 
 
 def decode(serialized: bytes) -> schema.Instance:

@@ -42,7 +42,6 @@ from m3it_jax.shard_index import ShardIndex as ShardIndex
 from m3it_jax.shard_index import index_path as index_path
 from m3it_jax.shard_index import load_index as load_index
 from m3it_jax.shard_index import read_index as read_index
-from m3it_jax.shard_index import store_index as store_index
 
 MANIFEST = "m3it.json"
 PROVENANCE = "provenance.json"
@@ -62,9 +61,8 @@ def write_index(shard: pathlib.Path, on_record: Callable[[schema.Instance], None
             raise framing.BrokenRecordError(shard, record=record, offset=offset, reason=str(error)) from error
         on_record(instance)
         rows.add(instance.id, len(data), len(instance.images))
-    index = rows.index()
-    store_index(shard, index)
-    return index
+    rows.store(shard)
+    return load_index(shard)
 
 
 def normalise(shard: pathlib.Path) -> None:

@@ -28,9 +28,15 @@ def _files(*folders: str) -> list[pathlib.Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
+CHILDREN = ROOT / "m3it_jax" / "checkpoint_conversion" / "children"  # programs run by others, never imported (ADR 0014)
 SOURCES = _files("m3it_jax", "configs", "benchmarks", "launch")
 EVERYTHING = [*SOURCES, *_files("tests")]
 CONFIGS = [path for path in _files("configs") if "def get_config" in path.read_text(encoding="utf-8")]
+
+
+def _library() -> list[pathlib.Path]:
+    """Returns the modules that can be imported."""
+    return [path for path in _files("m3it_jax") if not path.is_relative_to(CHILDREN)]
 
 
 def _name(path: pathlib.Path) -> str:
@@ -83,7 +89,7 @@ def test_addresses_are_opened_by_the_client_alone():
 def _imported() -> dict[str, set[str]]:
     """Returns each outside package that the library imports, with the files that do."""
     imported: dict[str, set[str]] = collections.defaultdict(set)
-    for path in _files("m3it_jax"):
+    for path in _library():
         for node in ast.walk(_tree(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
@@ -110,7 +116,7 @@ for name in ours:
 def test_every_module_imports_and_leaves_the_environment_alone():
     # Parts of packages that our modules import and that the package itself does not load.
     outside = [*_imported(), "flax.linen", "orbax.checkpoint", "clu.metric_writers", "sklearn.datasets"]
-    ours = [_module_name(path) for path in _files("m3it_jax") if path.name != "__main__.py"]
+    ours = [_module_name(path) for path in _library() if path.name != "__main__.py"]
     command = [sys.executable, "-c", IMPORT_ALL, ",".join(outside), ",".join(ours)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -127,7 +133,17 @@ def test_no_torch_and_no_transformers():
         for node in ast.walk(_tree(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.split(".")[0] for name in names} & {"torch", "transformers"}, _name(path)
+            refused = {"transformers"} if path.is_relative_to(CHILDREN) else {"torch", "transformers"}
+            assert not {name.split(".")[0] for name in names} & refused, _name(path)
+
+
+def test_child_programs_are_never_imported():
+    assert not list(CHILDREN.rglob("__init__.py")), "without it they are no package"
+    for path in EVERYTHING:
+        for node in ast.walk(_tree(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any("checkpoint_conversion.children" in name for name in names), _name(path)
 
 
 def test_files_are_short():

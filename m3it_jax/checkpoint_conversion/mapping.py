@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from m3it_jax import errors
+from m3it_jax.safetensors_files import short
 
 _NAMED = 5  # names in one message: enough to see the pattern, few enough to read
 
@@ -102,6 +103,12 @@ def canonical_keys(keys: Iterable[str], aliases: Sequence[tuple[str, str]], *, w
 def unused_row(key: str, unused: Iterable[Unused]) -> Unused | None:
     """Returns the first row that knows a key as unused, or None."""
     return next((row for row in unused if re.fullmatch(row.pattern, key)), None)
+
+
+def original_of(key: str, row: Unused) -> str:
+    """Returns the canonical key of the tensor that `key` is a copy of, by the row that knows it; "" if of none."""
+    match = re.fullmatch(row.pattern, key)
+    return match.expand(row.copy_of) if match and row.copy_of else ""
 
 
 def check_map(entries: Sequence[Entry], shapes: Mapping[str, Sequence[int]]) -> None:
@@ -209,13 +216,3 @@ def named(names: Sequence[str]) -> str:
     """Returns up to five names for a message, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(short(name) for name in names[:_NAMED]) + more
-
-
-def short(name: str) -> str:
-    """Returns a name from a file, safe to print: one line, at most 120 characters."""
-    plain = name if name.isprintable() else ascii(name)
-    return plain if len(plain) <= 120 else f"{plain[:117]}..."
-
-
-def _counts(names: Iterable[str]) -> Iterable[tuple[str, int]]:
-    return collections.Counter(names).items()

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
       UserError: a source or a raw file is missing, the folder is in use or holds something else, or too many rows of a
         source are bad.
     """
-    from m3it_jax.dataset_building import sources
+    from m3it_jax import records
+    from m3it_jax.dataset_building import source_pages, sources
 
     beam_options = tuple(word for word in args.overrides if word != "--")
     if beam_options and args.runner != "beam":
@@ -94,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
     building.carry_out(order, args)
+    for line in source_pages.empty_splits(records.DataFolder.open(args.out)):
+        print(line, file=sys.stderr)
     return 0
 
 

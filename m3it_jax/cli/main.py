@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "browse": ("m3it_jax.cli.browse", "write pages that show a data folder: records, pictures, tokens, plots"),
     "train": ("m3it_jax.cli.train", "train a model as a file under configs/ says; the same command resumes"),
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
+    "weights": ("m3it_jax.cli.weights", "take weights in the Hugging Face layout in, give them out, compare both"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),
     "report": ("m3it_jax.cli.report", "write one self-contained report.html over a run"),
     "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),

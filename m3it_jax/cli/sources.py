@@ -55,7 +55,8 @@ def _check(args: argparse.Namespace) -> int:
     from m3it_jax import records
     from m3it_jax.dataset_building import source_pages, statistics
 
-    found = list(source_pages.differences(records.DataFolder.open(args.check)))
+    folder = records.DataFolder.open(args.check)
+    found = list(source_pages.differences(folder))
     if not found:
         raise errors.UserError(f"{args.check}: holds none of the 40 sources; give a folder made by `m3it build`")
     if args.json:
@@ -64,6 +65,8 @@ def _check(args: argparse.Namespace) -> int:
     rows = [("source", "split", "records", "paper", "difference")]
     rows += [(name, split, str(have), str(want), f"{have - want:+d}") for name, split, have, want in found]
     print(statistics.aligned(rows))
+    for line in source_pages.empty_splits(folder):
+        print(line, file=sys.stderr)
     different = sum(have != want for _, _, have, want in found)
     print(f"{different} of {len(found)} splits differ from the paper's Table 7", file=sys.stderr)
     return 1 if different else 0

@@ -41,15 +41,18 @@ class Seen:
       attributes: Values of the train records' attributes, by name.
     """
 
-    def __init__(self) -> None:
-        """Begins with nothing."""
+    def __init__(self, folder: pathlib.Path):
+        """Takes a folder for what is too much for memory."""
+        self._folder = folder
         self.hashes: dict[str, str] = {}
         self.splits: dict[str, statistics.Collector] = {}
         self.attributes: dict[str, set[str]] = {}
 
     def add(self, split: str, instance: schema.Instance) -> None:
         """Notes one record."""
-        self.splits.setdefault(split, statistics.Collector()).add(instance)
+        if split not in self.splits:
+            self.splits[split] = statistics.Collector(self._folder)
+        self.splits[split].add(instance)
         if split == "train":
             for name, value in instance.meta.get("attributes", {}).items():
                 self.attributes.setdefault(name, set()).add(value)
@@ -167,7 +170,7 @@ def build(
     scratch = out / BUILDING / spec.name
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    seen = Seen()
+    seen = Seen(scratch)
     with rejections.Book(scratch) as book:
         folder = _prepare(dataclasses.replace(stream, on_rejected=book.note), scratch, beam_options, seen=seen)
         if beam_options is not None:

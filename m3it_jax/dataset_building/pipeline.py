@@ -64,11 +64,11 @@ class Stream:
         Raises:
           UserError: more than `max_bad` of the rows are bad.
         """
-        seen = hashed.Counts()
+        seen = hashed.Seen()
         tally = Tally(self, split)
         for row in self.rows(split):
             result = self.finished(row)
-            if isinstance(result, schema.Instance) and seen.add(result.id) > 1:
+            if isinstance(result, schema.Instance) and seen.add(result.id):
                 result = Rejected.duplicate(result)
             if isinstance(result, Rejected):
                 self.on_rejected(split, result)

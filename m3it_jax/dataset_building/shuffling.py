@@ -107,5 +107,5 @@ class Spool:
                 listed.add(str(stored[:id_length], "utf-8"), length, num_images)
                 digest.update(stored[id_length:])
                 file.write(stored[id_length:])
-        shard_index.store_index(shard, listed.index())
+        listed.store(shard)
         return digest.hexdigest()

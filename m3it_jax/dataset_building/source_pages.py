@@ -1,10 +1,13 @@
 """What is known of each of the 40 sources, as text, as Markdown pages and as JSON; and a built set beside the paper."""
 
+import collections
+import json
+import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from m3it_jax import licences, records, schema
-from m3it_jax.dataset_building import instructions, sources, statistics
+from m3it_jax import errors, licences, records, schema
+from m3it_jax.dataset_building import instructions, rejections, sources, statistics
 from m3it_jax.dataset_building.specification import Published, SourceSpec
 
 _SPLITS = schema.SPLITS
@@ -16,6 +19,12 @@ _PARAPHRASE = {
     "caption": "The authors had short answers paraphrased with the picture's caption: `m3it paraphrase` does so.",
     "ocr": "The authors had short answers paraphrased with the text in the picture: `m3it paraphrase` does so.",
 }
+
+
+_WITHHELD = (
+    "the publisher keeps the answers, and nobody has said which ones the paper's rows have. Rows without an answer are "
+    "set aside as `answer-withheld`, so the split is empty unless your files hold answers"
+)
 
 
 def published(spec: SourceSpec) -> Published:
@@ -36,6 +45,7 @@ def entry(spec: SourceSpec) -> dict[str, Any]:
         "citation": spec.citation,
         "url": spec.url,
         "held_out": known.held_out,
+        "withheld": list(known.withheld),
         "counts": {split: known.counts.get(split, 0) for split in _SPLITS},
         "num_instructions": len(instructions.pool(spec.pool)),
     }
@@ -64,6 +74,7 @@ def page(spec: SourceSpec) -> str:
         + ("held out" if known.held_out else "used"),
         f"- licence: {spec.licence} (allows: {told['terms']})",
         "- records in the paper: " + ", ".join(f"{split} {told['counts'][split]:,}" for split in _SPLITS),
+        *(f"- {split}: {_WITHHELD}" for split in known.withheld),
         f"- version of this converter: {spec.version}",
         "",
         "## Original files",
@@ -113,6 +124,41 @@ def index() -> str:
         cells = (link, told["task"], told["language"], counts, _cell(told["licence"]), told["terms"])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def empty_splits(folder: records.DataFolder) -> Iterator[str]:
+    """Yields a line for each split that the paper has and a built source has not, with the reason.
+
+    Raises:
+      UserError: what lies beside a source's records is damaged.
+    """
+    for name, info in folder.sources.items():
+        counts = published(sources.load(name)).counts if name in sources.NAMES else {}
+        absent = [split for split in _SPLITS if counts.get(split) and not info.splits.get(split)]
+        if not absent:
+            continue
+        reasons = _rejected(folder.source_path(name))
+        for split in absent:
+            told = ", ".join(f"{reason} {number:,}" for reason, number in reasons[split].most_common())
+            why = f"its rows were left out: {told}" if told else "the raw files hold no row of it"
+            if split in published(sources.load(name)).withheld:
+                why += "; the publisher keeps the answers"
+            yield f"{name}: {split} is empty (the paper has {counts[split]:,}): {why}"
+
+
+def _rejected(folder: pathlib.Path) -> dict[str, collections.Counter[str]]:
+    """Returns how many rows were left out, by split and reason."""
+    found: dict[str, collections.Counter[str]] = {split: collections.Counter() for split in _SPLITS}
+    try:
+        with open(folder / rejections.REJECTED, encoding="utf-8") as file:
+            for text in file:
+                line = json.loads(text)
+                found[line["split"]][line["reason"]] += 1
+    except FileNotFoundError:  # a folder that was written without it has no such row
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.UserError(f"{folder / rejections.REJECTED}: cannot be read ({error}); build it again") from error
+    return found
 
 
 def differences(folder: records.DataFolder) -> Iterator[tuple[str, str, int, int]]:

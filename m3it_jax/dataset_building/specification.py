@@ -164,6 +164,8 @@ class Published:
       unverified: What could not be checked against the publisher's files, one sentence each.
       paraphrase: What the authors gave the paraphraser beside question and answer: `none` (answers were not
         paraphrased), `question` (nothing more), `caption` or `ocr`.
+      withheld: Splits of the paper whose answers the publisher keeps to itself: they stay empty unless the raw files
+        that somebody has do hold answers. Nothing is put in their place.
       fallback: The answer's form where a paraphrase fails, with `{}` for the short answer.
     """
 
@@ -175,6 +177,7 @@ class Published:
     unverified: tuple[str, ...] = ()
     borrows: tuple[str, ...] = ()
     paraphrase: str = "none"
+    withheld: tuple[str, ...] = ()
     fallback: str = "The answer is {}."
 
 

@@ -1,6 +1,7 @@
 """Counts, lengths, languages and pictures of written records."""
 
 import collections
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,16 +16,17 @@ class Collector:
       count: Number of records so far.
     """
 
-    def __init__(self) -> None:
-        """Begins with nothing."""
+    def __init__(self, folder: pathlib.Path | None = None):
+        """Takes a folder for what is too much for memory; None leaves it to the system."""
         self.count = 0
+        self._folder = folder
         self._images = 0
         self._image_bytes = 0
         self._characters: collections.Counter[str] = collections.Counter()
         self._longest: collections.Counter[str] = collections.Counter()
         self._languages: collections.Counter[str] = collections.Counter()
         self._skills: collections.Counter[str] = collections.Counter()
-        self._outputs: dict[str, hashed.Counts] = {}
+        self._outputs: dict[str, hashed.Tally] = {}
 
     def add(self, instance: schema.Instance) -> None:
         """Counts one record."""
@@ -34,7 +36,9 @@ class Collector:
         self._languages[instance.language] += 1
         skill = str(instance.meta.get("skill", instance.source))
         self._skills[skill] += 1
-        self._outputs.setdefault(skill, hashed.Counts()).add(instance.outputs)
+        if skill not in self._outputs:
+            self._outputs[skill] = hashed.Tally(self._folder)
+        self._outputs[skill].add(instance.outputs)
         for name in ("instruction", "inputs", "outputs"):
             length = len(getattr(instance, name))
             self._characters[name] += length
@@ -42,14 +46,10 @@ class Collector:
 
     def summary(self) -> dict[str, Any]:
         """Returns the numbers; lengths in characters, `majority` is the share (0..1) of a skill's commonest answer."""
-        skills = {
-            skill: {
-                "records": number,
-                "answers": len(self._outputs[skill]),
-                "majority": round(self._outputs[skill].most() / number, 4),
-            }
-            for skill, number in sorted(self._skills.items())
-        }
+        skills = {}
+        for skill, number in sorted(self._skills.items()):
+            answers, most = self._outputs[skill].counts()
+            skills[skill] = {"records": number, "answers": answers, "majority": round(most / number, 4)}
         texts = {
             name: {"mean": round(total / self.count, 2), "max": self._longest[name]}
             for name, total in self._characters.items()

@@ -14,7 +14,7 @@ from m3it_jax import tokenizer as tokenization
 from m3it_jax.generation.request import Request
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
-from m3it_jax.models import variants, vlm
+from m3it_jax.models import abstract, variants, vlm
 
 # CHOICE: more rows gave no more answers a second on two cores with variant mini.
 _MAX_ROWS = 128
@@ -105,17 +105,23 @@ class Assistant:
         return Session(self.sampler)
 
 
-def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS) -> Assistant:
+def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None = None) -> Assistant:
     """Returns the assistant of a checkpoint.
 
     Args:
-      checkpoint: A run folder (its newest checkpoint), a quick-start folder (its stage 2), or one checkpoint folder.
+      checkpoint: A run folder (its newest checkpoint), a quick-start folder (its stage 2), one checkpoint folder, or a
+        folder made by `m3it weights import`.
       max_rows: Most rows that are decoded together, counting each beam; fewer need less memory.
+      dtype: Type of the parameters, `float32` or `bfloat16`; None keeps what is stored.
 
     Raises:
+      ConfigError: `dtype` is another type.
       UserError: there is no checkpoint, it is damaged, it holds another model than its config.json says, or its
         tokenizer is missing or does not fit.
     """
+    fits, allowed = config_lib.CHECKS["model.frozen_dtype"]
+    if dtype is not None and not fits(dtype):
+        raise errors.ConfigError(f"dtype={dtype!r}: must be {allowed}")
     run = checkpointing.locate(checkpoint).run
     params, config, step = checkpointing.restore_params(checkpoint)
     variant, model = _model_of(config, run)
@@ -126,8 +132,10 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS) -> Assistant:
             f"{path}: has {tokenizer.vocab_size} pieces, the model of {run} has room for "
             f"{variant.decoder.vocab_size}; put the tokenizer back that it was trained with"
         )
-    params = _checked(params, _shapes(model, variant), run)
-    return Assistant(Sampler(model, jax.device_put(params), tokenizer, max_rows=max_rows), config, step)
+    params = _checked(params, abstract.parameters(variant), run)
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    params = jax.tree.map(lambda leaf: checkpointing.placed(leaf, jnp.dtype(dtype or leaf.dtype), place), params)
+    return Assistant(Sampler(model, params, tokenizer, max_rows=max_rows), config, step)
 
 
 def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, vlm.VLM]:
@@ -151,21 +159,13 @@ def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, v
     return variant, vlm.make_vlm(variant, dtype=dtype)
 
 
-def _shapes(model: vlm.VLM, variant: variants.Variant) -> dict[str, Any]:
-    """Returns the shapes of all parameters; nothing is computed."""
-    side = variant.vit.image_size
-    rows = dict.fromkeys(("token_ids", "image_token_index", "positions", "segment_ids"), jnp.zeros((1, 1), jnp.int32))
-    batch = {"images": jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8), **rows}
-    return jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
-
-
-def _checked(params: Mapping[str, Any], shapes: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """Returns the parameters that the model has, after comparing each with what it must be.
+def _checked(params: Mapping[str, Any], wanted: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Returns the parameters that the model has, after comparing each with `wanted` {path: shape}.
 
     Raises:
       UserError: one is missing or has another shape.
     """
-    found, wanted = parameter_paths.flatten(params), parameter_paths.flatten(shapes)
+    found = parameter_paths.flatten(params)
     for path, shape in wanted.items():
         if path not in found or tuple(found[path].shape) != tuple(shape.shape):
             held = f"has shape {tuple(found[path].shape)}" if path in found else "is missing"

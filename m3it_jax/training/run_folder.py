@@ -14,6 +14,7 @@ import jax
 
 from m3it_jax import checkpointing, errors, file_safety, tokenizer
 from m3it_jax.config import Experiment, to_dict
+from m3it_jax.models import variants
 
 # A change of these does not change what is learned, so the same run may go on with other values. Of the data it is the
 # fingerprint in the checkpoint that decides, not where it lies.
@@ -22,7 +23,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-da
 
 
 def write_config(config: Experiment, run_dir: Path) -> None:
-    """Writes config.json; if the folder has a checkpoint, checks first that it was trained with the same configuration.
+    """Writes config.json, and model.json with the model's sizes, which may have come from another folder.
+
+    If the folder has a checkpoint, it is checked first that it was trained with the same configuration.
 
     Raises:
       ConfigError: the folder holds a run with another configuration; the message names the first difference.
@@ -40,6 +43,7 @@ def write_config(config: Experiment, run_dir: Path) -> None:
                     f"{name}={now!r}: {run_dir} holds a run with {before!r}; use another --run-dir, or the former value"
                 )
     file_safety.write_whole(path, json.dumps(new, indent=2, ensure_ascii=False) + "\n")
+    variants.write(variants.named(config.model.variant), run_dir)
 
 
 def _differences(old: Any, new: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:

@@ -206,7 +206,7 @@ def initial_state(config: Experiment, setup: Setup) -> TrainState:
     for part, source in config.init_from.items():
         for path, leaf in checkpointing.load_part(source, part).items():
             if path in target:
-                params[path] = jax.device_put(leaf.astype(target[path].dtype), target[path].sharding)
+                params[path] = checkpointing.placed(leaf, target[path].dtype, target[path].sharding)
     fresh = [path for path in target if path not in params]
     if fresh:
         model = setup.objective.make_model(setup.task)

@@ -86,8 +86,3 @@ def test_two_spellings_of_one_key_are_refused():
     assert mapping.canonical_keys(["new.cls", "b"], aliases, where="DIR") == {"old.cls": "new.cls", "b": "b"}
     with pytest.raises(errors.UserError, match=r"DIR: old\.cls and new\.cls are two names of one tensor"):
         mapping.canonical_keys(["new.cls", "old.cls"], aliases, where="DIR")
-
-
-def test_names_from_files_are_safe_to_print():
-    assert mapping.short("a\x1b[2J\n") == r"'a\x1b[2J\n'"
-    assert len(mapping.short("k" * 10_000)) == 120

@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,31 @@ def test_kills_at_any_moment_change_nothing(every, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     for name in SOME:
         assert files(out / name) == files(every / name)
+
+
+@pytest.mark.slow
+def test_an_empty_split_is_told_with_its_reason(tmp_path, capsys):
+    raw = tmp_path / "raw"
+    for name in ("text-vqa", "st-vqa"):
+        shutil.copytree(RAW / name, raw / name)
+    file = raw / "text-vqa" / "TextVQA_0.5.1_test.json"
+    content = json.loads(file.read_text())
+    content["data"] = [{**row, "answers": []} for row in content["data"]]
+    file.write_text(json.dumps(content))
+    (raw / "st-vqa" / "test_task_3.json").unlink()
+    assert m3it("build", "text-vqa", "st-vqa", "--raw", raw, "--out", tmp_path / "data", "--jobs", 1) == 0
+    wanted = (
+        "st-vqa: test is empty (the paper has 4,070): the raw files hold no row of it; the publisher keeps the answers",
+        "text-vqa: test is empty (the paper has 5,734): its rows were left out: answer-withheld 1; "
+        "the publisher keeps the answers",
+    )
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-2:] == list(wanted) and "text-vqa (vqa, en): train 3\n" in told.out
+    assert m3it("sources", "--check", tmp_path / "data") == 1
+    assert set(wanted) <= set(capsys.readouterr().err.splitlines())
+    (tmp_path / "data" / "text-vqa" / "1.0.0" / "rejected.jsonl").write_text("{")
+    assert m3it("sources", "--check", tmp_path / "data") == 1
+    assert "rejected.jsonl: cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.slow

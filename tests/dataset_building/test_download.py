@@ -5,8 +5,12 @@ import io
 import json
 import os
 import pathlib
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 import zipfile
 
 import pytest
@@ -296,6 +300,55 @@ def test_a_host_that_cannot_be_reached_is_told_in_one_line(site, tmp_path):
 )
 def test_entries_are_found_whatever_stands_around_them(names, wanted, chosen):
     assert download.choose(names, wanted) == chosen
+
+
+BUILD = """
+import pathlib, sys
+from m3it_jax.cli import main
+from m3it_jax.dataset_building import download
+raw, url = pathlib.Path(sys.argv[1]), sys.argv[2]
+wanted = download.Wanted(url, "", (("a.txt", raw / "coco" / "a.txt"),), raw / download.DOWNLOADS)
+download.plan = lambda specs, folder: ([] if (raw / "coco" / "a.txt").exists() else [wanted], [])
+sys.exit(main.main(["build", "coco", "--raw", str(raw), "--out", str(raw / "out"), "--download"]))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_download_at_once_and_leaves_nothing(site, tmp_path):
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(request):
+        """Sends bytes until nobody takes them any more."""
+        request.send_response(200)
+        request.end_headers()
+        try:
+            while not time.sleep(0.01):
+                request.wfile.write(bytes(1000))
+                begun.set()
+        except OSError:
+            ended.set()
+
+    site.answers["/a.txt"] = endless
+    # As from a terminal: the signal goes to the program and to its worker.
+    words = [sys.executable, "-c", BUILD, str(tmp_path), site.url("/a.txt")]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert begun.wait(300), "it did not come to the download"
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=300)[1]
+    assert process.returncode == 130 and [line for line in told.splitlines() if line.startswith("m3it:")] == [
+        "m3it: interrupted"
+    ], told
+    assert "Traceback" not in told and ended.wait(300), "somebody is still downloading"
+    assert not (tmp_path / "coco").exists() and not (tmp_path / "out").exists()
+
+    site.answers["/a.txt"] = b"whole"
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "lacks coco/dataset_coco.json" in done.stderr
+    assert tree(tmp_path) == {
+        "coco/a.txt": b"whole",
+        ".downloads/.lock": b"",
+        ".downloads/checksums.json": (tmp_path / ".downloads" / "checksums.json").read_bytes(),
+    }, "what was cut off is still there"
 
 
 def test_a_link_out_of_the_raw_folder_is_refused(tmp_path):

@@ -18,6 +18,7 @@ words = sys.argv[1:]
 verb = words[0]
 log = pathlib.Path(os.environ["CALLS"])
 log.open("a").write(json.dumps(words) + "\\n")
+log.with_suffix(".environment").write_text(json.dumps(dict(os.environ)))
 if verb == os.environ.get("FAIL"):
     sys.exit(1)
 option = lambda name: pathlib.Path(words[words.index(name) + 1])
@@ -54,6 +55,7 @@ class House:
             "PATH": f"{self.tools}:/usr/local/bin:/usr/bin:/bin",
             "CALLS": str(self.calls),
             "M3IT_PYTHON": sys.executable,
+            "M3IT_NO_REFERENCE": "1",  # test.sh would install torch
         }
 
     def program(self, path: pathlib.Path, text: str) -> None:
@@ -83,6 +85,8 @@ class House:
 @pytest.fixture
 def house(tmp_path: pathlib.Path) -> House:
     shutil.copytree(ROOT / "launch", tmp_path / "launch")
+    (tmp_path / "tests" / "reference").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "reference" / "requirements.txt", tmp_path / "tests" / "reference")
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     return House(tmp_path)

@@ -47,6 +47,12 @@ def test_phases_run_in_order_with_time_passed_and_left(ready, tmp_path):
     assert all(re.search(r"\d+:\d\d passed, about \d+:\d\d left", line) for line in lines[:7])
 
 
+def test_programs_keep_their_bytecode_whatever_the_shell_says(ready, tmp_path):
+    assert ready.run("quickstart.sh", f"--run-dir={tmp_path / 'run'}", PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    seen = json.loads(ready.calls.with_suffix(".environment").read_text())
+    assert "PYTHONDONTWRITEBYTECODE" not in seen, "each verb would compile JAX and TensorFlow from their sources"
+
+
 def test_second_run_answers_nothing_again_and_ends_well(ready, tmp_path):
     run = tmp_path / "run"
     assert ready.run("quickstart.sh", f"--run-dir={run}").returncode == 0

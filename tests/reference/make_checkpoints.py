@@ -127,6 +127,8 @@ def randomise(model: torch.nn.Module, seed: int, *, louder: dict[str, int]) -> N
                 value = (1.5 if "embed_positions" in name else 0.5) * noise
             else:
                 value = 1.4 * noise / math.sqrt(parameter[0].numel())
+            if re.search(r"Attention\.q\.weight$", name):  # T5 does not divide its scores: its queries are small
+                value = value / math.sqrt(model.config.get_text_config().d_kv)
             if name.endswith("lm_head.weight"):
                 value = 2.0 * value
             if name in louder:

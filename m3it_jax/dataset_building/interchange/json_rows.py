@@ -19,7 +19,7 @@ MAX_LINE_BYTES = 64 << 20
 
 _CHUNK = 1 << 20  # bytes that are read at once
 # CHOICE: of a file of long lines; a line that lies across two buffers is copied once more, and a row has a megabyte.
-_BUFFER = 8 << 20
+_BUFFER = 4 << 20
 # CHOICE: the released rows are four levels deep; what is far deeper is no row but an attack on whoever walks over it.
 MAX_DEPTH = 64
 

@@ -77,5 +77,6 @@ SPEC = SourceSpec(
             "Whether the paper paraphrased these answers; the publisher ships no OCR texts that could help.",
         ),
         paraphrase="ocr",
+        withheld=("test",),
     ),
 )

@@ -112,5 +112,6 @@ SPEC = SourceSpec(
             "That the key ocr_tokens of the OCR files is a list of texts.",
         ),
         paraphrase="ocr",
+        withheld=("test",),
     ),
 )

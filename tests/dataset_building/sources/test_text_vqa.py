@@ -1,7 +1,7 @@
 import json
 import shutil
 
-from m3it_jax.dataset_building import pipeline, sources
+from m3it_jax.dataset_building import pipeline, source_pages, sources
 
 
 def test_ocr_is_context_and_stands_in_no_text(instances, raw):
@@ -36,6 +36,14 @@ def test_a_test_whose_answers_the_publisher_keeps_is_no_fault(raw, tmp_path):
     assert list(stream.instances("test")) == []
     assert [reason for reason, _ in told] == ["answer-withheld"] * 50
     assert told[49] == ("answer-withheld", "TextVQA_0.5.1_test.json: data[49]")
+
+
+def test_the_page_says_that_the_test_stays_empty():
+    for name in ("text-vqa", "st-vqa"):
+        spec = sources.load(name)
+        assert spec.published.withheld == ("test",) and "publisher keeps the answers" in source_pages.page(spec)
+        assert source_pages.entry(spec)["withheld"] == ["test"]
+    assert "keeps the answers" not in source_pages.page(sources.load("coco"))
 
 
 def test_test_and_ocr_files_may_be_missing(drafts, raw, tmp_path):

@@ -1,0 +1,48 @@
+# Sourced by test.sh: an environment of its own with torch and transformers, which tests compare with (marker torch).
+# It is made once, from tests/reference/requirements.txt, where disk and package index allow; else those tests skip.
+# M3IT_REFERENCE_PYTHON names an interpreter that has both already; M3IT_NO_REFERENCE=1 leaves the tests out.
+
+REFERENCE="$ROOT/.venv-reference"
+REFERENCE_MB=3000 # torch without CUDA, transformers and what they need take 1.2 GB, and the download as much again
+
+skip_reference() { say "comparisons with transformers are skipped: $1"; }
+
+# make_reference: makes or reuses the environment; never fails, for nothing else needs it.
+make_reference() {
+  local stamp="$REFERENCE/.installed" wanted left base
+  if [ -n "${M3IT_NO_REFERENCE:-}" ]; then
+    skip_reference "M3IT_NO_REFERENCE is set"
+    return
+  fi
+  if [ -n "${M3IT_REFERENCE_PYTHON:-}" ]; then
+    "$M3IT_REFERENCE_PYTHON" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("transformers")))' ||
+      skip_reference "M3IT_REFERENCE_PYTHON=$M3IT_REFERENCE_PYTHON has no torch or no transformers"
+    return
+  fi
+  wanted="$(cksum <"$ROOT/tests/reference/requirements.txt")"
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
+  left="$(df -Pk "$ROOT" | awk 'NR == 2 { print int($4 / 1024) }')"
+  if [ "${left:-$REFERENCE_MB}" -lt "$REFERENCE_MB" ]; then
+    skip_reference "the disk under $ROOT has $left MB left and $REFERENCE_MB MB are needed"
+    return
+  fi
+  base="$(find_python)" || return 0
+  say "making $REFERENCE, which tests compare with (about a minute, more where torch is downloaded)"
+  if ! { "$base" -m venv "$REFERENCE" && install_reference; } >"$REFERENCE.log" 2>&1; then
+    rm -f "$stamp"
+    skip_reference "the packages of tests/reference/requirements.txt could not be installed (details: $REFERENCE.log)"
+    return
+  fi
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
+# The ordinary torch brings gigabytes of CUDA; the wheel without it lies in an index of its own, unless it is at hand.
+install_reference() {
+  local python="$REFERENCE/bin/python" torch
+  torch="$(grep '^torch==' "$ROOT/tests/reference/requirements.txt")"
+  set -- --retries 1 --no-compile -r "$ROOT/tests/reference/requirements.txt"
+  if ! "$python" -m pip install --dry-run --no-deps --retries 1 "$torch" | grep -q '+cpu'; then
+    set -- --extra-index-url https://download.pytorch.org/whl/cpu "$@"
+  fi
+  "$python" -m pip install "$@"
+}

@@ -1,0 +1,129 @@
+"""`m3it weights`: the Hugging Face layout in and out, as files."""
+
+import argparse
+import pathlib
+import signal
+import sys
+from typing import Any
+
+from m3it_jax import progress
+from m3it_jax.cli import options
+
+EXAMPLE = """m3it weights import blip2-opt-2.7b weights/blip2
+  m3it weights import configs/weights/ying_vlm_13b.json weights/ying_vlm
+  m3it weights export runs/stage2 ying-vlm-hf"""
+
+_DTYPES = ("float32", "bfloat16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the actions and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="import|export", required=True)
+    taken = actions.add_parser("import", help="Hugging Face folder, or a JSON file of parts, into a folder of ours")
+    taken.add_argument("source", metavar="HF_DIR", type=pathlib.Path, help="folder with config.json, or file of parts")
+    taken.add_argument("out", metavar="OUT", type=pathlib.Path, help="folder to make")
+    given = actions.add_parser("export", help="a checkpoint into the layout that `transformers` loads")
+    given.add_argument("source", metavar="CHECKPOINT", type=pathlib.Path, help="run folder or imported folder")
+    given.add_argument("out", metavar="HF_DIR", type=pathlib.Path, help="folder to make")
+    given.add_argument(
+        "--shard-size", metavar="BYTES", type=_size, default="5GB", help="most bytes of a file, as 5GB or 500MB"
+    )
+    for action in (taken, given):
+        action.add_argument("--dtype", choices=_DTYPES, help="convert all parameters (default: as they are stored)")
+        options.add_dry_run(action)
+        options.add_json(action)
+
+
+def _size(text: str) -> int:
+    """Returns bytes, for `type=` of an option: a whole number, or one with KB, MB or GB."""
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+    number, unit = (text[:-2], units[text[-2:].upper()]) if text[-2:].upper() in units else (text, 1)
+    return options.positive(number) * unit
+
+
+def run(args: argparse.Namespace) -> int:
+    """Imports or exports.
+
+    Raises:
+      UserError: the weights cannot be read, or the folder cannot be made.
+    """
+    if getattr(args, "json", None):
+        options.check_file(args.json, option="--json")
+    # A scheduler's signal ends the work as Ctrl-C does, so that nothing half-made stays.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return {"import": _import, "export": _export}[args.action](args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from m3it_jax.checkpoint_conversion import importing
+
+    dtype = _dtype(args.dtype)
+    if args.dry_run:
+        found = importing.describe(args.source, dtype=dtype)
+    else:
+        with _Megabytes() as shown:
+            found = importing.convert(args.source, args.out, dtype=dtype, finished=shown)
+    told = importing.told(found)
+    if args.json:
+        options.write_json(args.json, told)
+    for part, row in told["parts"].items():
+        print(f"{part:<12}{row['parameters']:>16,}  {', '.join(row['dtypes']):<10} {row['origin']}")
+    for key, reason in told["unused"].items():
+        print(f"unused: {key} ({reason})")
+    if args.dry_run:
+        print(f"{told['variant']}: nothing was written to {args.out}", file=sys.stderr)
+    else:
+        print(f"{told['variant']}: written to {args.out}; see {args.out / 'README.md'}", file=sys.stderr)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    options.check_checkpoint(args.source)
+
+    from m3it_jax.checkpoint_conversion import exporting
+
+    found = exporting.plan(args.source, dtype=_dtype(args.dtype), shard_bytes=args.shard_size)
+    if not args.dry_run:
+        with _Megabytes() as shown:
+            exporting.convert(found, args.out, finished=shown)
+    sizes = {name: sum(tensor.num_bytes for tensor in group) for name, group in found.shards.items()}
+    if args.json:
+        counts = {name: len(group) for name, group in found.shards.items()}
+        files = [{"file": name, "tensors": counts[name], "bytes": size} for name, size in sizes.items()]
+        options.write_json(args.json, {"family": found.family, "files": files})
+    for name, group in found.shards.items():
+        print(f"{name}: {len(group)} tensors, {sizes[name] / 1e6:,.1f} MB")
+    verb = "nothing was written to" if args.dry_run else "written to"
+    print(f"{found.family}: {verb} {args.out}", file=sys.stderr)
+    return 0
+
+
+def _dtype(name: str | None) -> Any:
+    import jax.numpy as jnp
+
+    return None if name is None else jnp.dtype(name)
+
+
+class _Megabytes:
+    """Progress in megabytes, shown from the first on; called from several threads with (bytes done, bytes in all)."""
+
+    def __init__(self) -> None:
+        self._shown: progress.Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Shows how far the work is."""
+        if self._shown is None:
+            self._shown = progress.Progress(total // 1_000_000, "MB")
+        self._shown.update_to(done // 1_000_000)
+
+    def __enter__(self) -> "_Megabytes":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Reports for the last time."""
+        if self._shown is not None:
+            self._shown.__exit__()

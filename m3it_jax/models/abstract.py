@@ -1,0 +1,41 @@
+"""The parameters of a variant without their numbers: names and shapes, and fresh values of some of them."""
+
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from m3it_jax import parameter_paths
+from m3it_jax.models import vlm
+from m3it_jax.models.variants import Variant
+
+
+def smallest_batch(variant: Variant) -> dict[str, Any]:
+    """Returns the smallest batch that reaches every parameter."""
+    side = variant.vit.image_size
+    names = ["token_ids", "image_token_index", "positions", "segment_ids"]
+    batch: dict[str, Any] = {name: jnp.zeros((1, 1), jnp.int32) for name in names}
+    batch["images"] = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+    if variant.qformer is not None and variant.qformer.text_vocab_size:
+        batch |= {"text_ids": jnp.zeros((1, 1), jnp.int32), "text_mask": jnp.ones((1, 1), bool)}
+    return batch
+
+
+def parameters(variant: Variant) -> dict[str, Any]:
+    """Returns {path: shape and dtype} of all parameters; nothing is computed."""
+    model = vlm.make_vlm(variant)
+    return parameter_paths.flatten(jax.eval_shape(model.init, jax.random.key(0), smallest_batch(variant))["params"])
+
+
+def fresh(variant: Variant, paths: Collection[str], *, seed: int) -> dict[str, np.ndarray]:
+    """Returns {path: array} of parameters as a new model would start with them; no other is made."""
+    model, batch = vlm.make_vlm(variant), smallest_batch(variant)
+    batch["images"] = jnp.zeros(batch["images"].shape, jnp.uint8)
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        leaves = parameter_paths.flatten(model.init(key, batch)["params"])
+        return {path: leaves[path] for path in paths}
+
+    return jax.device_get(jax.jit(init)(jax.random.key(seed)))

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     parser.add_argument("--num-beams", metavar="N", type=int, help="beams of beam search (default 1: none)")
     parser.add_argument("--length-penalty", metavar="X", type=float, help="beam search: above 0 favours long answers")
+    options.add_decoder_weights(parser)
     options.add_json(parser)
 
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     from m3it_jax.generation import assistant
 
-    answering = assistant.load(args.checkpoint)
+    answering = assistant.load(args.checkpoint, decoder_weights=args.decoder_weights)
     began = time.perf_counter()
     answer = answering.generate(images=images, **request)
     seconds = time.perf_counter() - began

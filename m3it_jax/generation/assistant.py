@@ -14,7 +14,7 @@ from m3it_jax import tokenizer as tokenization
 from m3it_jax.generation.request import Request
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
-from m3it_jax.models import abstract, variants, vlm
+from m3it_jax.models import abstract, quantization, variants, vlm
 
 # CHOICE: more rows gave no more answers a second on two cores with variant mini.
 _MAX_ROWS = 128
@@ -105,7 +105,9 @@ class Assistant:
         return Session(self.sampler)
 
 
-def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None = None) -> Assistant:
+def load(
+    checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None = None, decoder_weights: str | None = None
+) -> Assistant:
     """Returns the assistant of a checkpoint.
 
     Args:
@@ -113,15 +115,19 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None
         folder made by `m3it weights import`.
       max_rows: Most rows that are decoded together, counting each beam; fewer need less memory.
       dtype: Type of the parameters, `float32` or `bfloat16`; None keeps what is stored.
+      decoder_weights: `int8` keeps the language model's kernels as whole numbers, a quarter of float32's memory, at
+        some cost in quality (docs/performance.md); None keeps them as the other parameters.
 
     Raises:
-      ConfigError: `dtype` is another type.
+      ConfigError: `dtype` is another type, or `decoder_weights` another word.
       UserError: there is no checkpoint, it is damaged, it holds another model than its config.json says, or its
         tokenizer is missing or does not fit.
     """
     fits, allowed = config_lib.CHECKS["model.frozen_dtype"]
     if dtype is not None and not fits(dtype):
         raise errors.ConfigError(f"dtype={dtype!r}: must be {allowed}")
+    if decoder_weights not in (None, "int8"):
+        raise errors.ConfigError(f"decoder_weights={decoder_weights!r}: must be int8, or None to keep what is stored")
     run = checkpointing.locate(checkpoint).run
     params, config, step = checkpointing.restore_params(checkpoint)
     variant, model = _model_of(config, run)
@@ -133,8 +139,15 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None
             f"{variant.decoder.vocab_size}; put the tokenizer back that it was trained with"
         )
     params = _checked(params, abstract.parameters(variant), run)
+    if decoder_weights == "int8":
+        params = quantization.quantize(params)
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    params = jax.tree.map(lambda leaf: checkpointing.placed(leaf, jnp.dtype(dtype or leaf.dtype), place), params)
+
+    def placed(leaf: np.ndarray) -> jax.Array:
+        kind = dtype if dtype and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
+        return checkpointing.placed(leaf, jnp.dtype(kind), place)
+
+    params = jax.tree.map(placed, params)
     return Assistant(Sampler(model, params, tokenizer, max_rows=max_rows), config, step)
 
 

@@ -1,6 +1,6 @@
 """What int8 weights of the language model cost in quality, and what they save.
 
-    python benchmarks/int8.py CHECKPOINT DATA [--split test] [--limit 60]
+    python benchmarks/int8.py CHECKPOINT DATA [--split test] [--limit 30]
 
 CHECKPOINT as for `m3it eval` (a quick-start folder, say, with DATA its data/). The same questions, at most `--limit` of
 each skill, are answered greedily by the model as stored and with `--decoder-weights int8`. The table has the exact
@@ -29,9 +29,9 @@ WEIGHTS: tuple[tuple[str, dict[str, Any]], ...] = (("stored", {}), ("int8", {"de
 COLUMNS = (
     ("task", "task", ""),
     ("n", "n", ""),
-    ("stored", "exact match as stored", ".3f"),
-    ("int8", "int8", ".3f"),
-    ("difference", "difference", "+.3f"),
+    ("stored", "exact match as stored, %", ".1f"),
+    ("int8", "int8, %", ".1f"),
+    ("difference", "difference", "+.1f"),
     ("interval", "95 % interval", ""),
     ("same", "same answers", ".3f"),
     ("moved", "mean change of log p", ".4f"),
@@ -82,7 +82,7 @@ def compare(
         "stored": float(matches["stored"].mean()),
         "int8": float(matches["int8"].mean()),
         "difference": float(difference.mean()),
-        "interval": "{:+.3f} to {:+.3f}".format(*resamples.interval(difference.tolist(), groups)),
+        "interval": "{:+.1f} to {:+.1f}".format(*resamples.interval(difference.tolist(), groups)),
         "same": float(np.mean(same)),
         "moved": float(moved.mean()),
         "moved_interval": "{:.4f} to {:.4f}".format(*resamples.interval(moved.tolist(), groups)),
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=pathlib.Path)
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, default=60, help="most questions of each skill")
+    parser.add_argument("--limit", type=int, default=30, help="most questions of each skill")
     args = parser.parse_args()
     machine = harness.machine()
     folder = records.DataFolder.open(args.data)

@@ -6,6 +6,9 @@ from typing import Any
 
 from m3it_jax.cli import options
 
+# Words of the command line -> values of `SamplingConfig.early_stopping`.
+EARLY_STOPPING: dict[str, bool | str] = {"no": False, "yes": True, "never": "never"}
+
 EXAMPLE = 'm3it generate runs/quickstart --image photo.png --instruction "What is in the picture?"'
 
 
@@ -23,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     parser.add_argument("--num-beams", metavar="N", type=int, help="beams of beam search (default 1: none)")
     parser.add_argument("--length-penalty", metavar="X", type=float, help="beam search: above 0 favours long answers")
+    parser.add_argument(
+        "--early-stopping",
+        choices=tuple(EARLY_STOPPING),
+        help="beam search: when there are enough answers (default no: no beginning is better at its length so far)",
+    )
     options.add_decoder_weights(parser)
     options.add_json(parser)
 
@@ -38,13 +46,17 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repetition-penalty", metavar="X", type=float, help="above 1 avoids repetition (default 1)")
     parser.add_argument("--seed", metavar="N", type=int, help="of the draws (default 0)")
+    parser.add_argument("--stop", metavar="TEXT", action="append", help="the answer ends before this text; repeatable")
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the settings that were given, as fields of `SamplingConfig`."""
     names = ["max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed"]
-    names += ["num_beams", "length_penalty"]
-    return {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    names += ["num_beams", "length_penalty", "early_stopping", "stop"]
+    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    if "early_stopping" in given:
+        given["early_stopping"] = EARLY_STOPPING[given["early_stopping"]]
+    return given
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`m3it weights`: the Hugging Face layout in and out, as files."""
+"""`m3it weights`: the Hugging Face layout in and out, as files, and the proof that both compute the same."""
 
 import argparse
 import pathlib
@@ -11,14 +11,16 @@ from m3it_jax.cli import options
 
 EXAMPLE = """m3it weights import blip2-opt-2.7b weights/blip2
   m3it weights import configs/weights/ying_vlm_13b.json weights/ying_vlm
-  m3it weights export runs/stage2 ying-vlm-hf"""
+  m3it weights export runs/stage2 ying-vlm-hf
+  m3it weights verify blip2-opt-2.7b weights/blip2"""
 
 _DTYPES = ("float32", "bfloat16")
+_CERTIFICATE = "certificate.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the actions and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="import|export", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="import|export|verify", required=True)
     taken = actions.add_parser("import", help="Hugging Face folder, or a JSON file of parts, into a folder of ours")
     taken.add_argument("source", metavar="HF_DIR", type=pathlib.Path, help="folder with config.json, or file of parts")
     taken.add_argument("out", metavar="OUT", type=pathlib.Path, help="folder to make")
@@ -28,10 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument(
         "--shard-size", metavar="BYTES", type=_size, default="5GB", help="most bytes of a file, as 5GB or 500MB"
     )
+    given.add_argument("--no-certificate", action="store_true", help="do not compare what both compute at the end")
     for action in (taken, given):
         action.add_argument("--dtype", choices=_DTYPES, help="convert all parameters (default: as they are stored)")
         options.add_dry_run(action)
         options.add_json(action)
+    proved = actions.add_parser("verify", help="compare what both compute, and write CHECKPOINT/certificate.json")
+    proved.add_argument("source", metavar="HF_DIR", type=pathlib.Path, help="folder in Hugging Face layout")
+    proved.add_argument("checkpoint", metavar="CHECKPOINT", type=pathlib.Path, help="imported folder or run folder")
+    options.add_json(proved)
 
 
 def _size(text: str) -> int:
@@ -42,17 +49,18 @@ def _size(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Imports or exports.
+    """Imports, exports or verifies.
 
     Raises:
       UserError: the weights cannot be read, or the folder cannot be made.
+      ConfigError: the folders of `verify` are given in the wrong order.
     """
     if getattr(args, "json", None):
         options.check_file(args.json, option="--json")
     # A scheduler's signal ends the work as Ctrl-C does, so that nothing half-made stays.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return {"import": _import, "export": _export}[args.action](args)
+        return {"import": _import, "export": _export, "verify": _verify}[args.action](args)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -64,7 +72,7 @@ def _import(args: argparse.Namespace) -> int:
     if args.dry_run:
         found = importing.describe(args.source, dtype=dtype)
     else:
-        with _Megabytes() as shown:
+        with _Shown("MB", per=1_000_000) as shown:
             found = importing.convert(args.source, args.out, dtype=dtype, finished=shown)
     told = importing.told(found)
     if args.json:
@@ -87,7 +95,7 @@ def _export(args: argparse.Namespace) -> int:
 
     found = exporting.plan(args.source, dtype=_dtype(args.dtype), shard_bytes=args.shard_size)
     if not args.dry_run:
-        with _Megabytes() as shown:
+        with _Shown("MB", per=1_000_000) as shown:
             exporting.convert(found, args.out, finished=shown)
     sizes = {name: sum(tensor.num_bytes for tensor in group) for name, group in found.shards.items()}
     if args.json:
@@ -98,7 +106,33 @@ def _export(args: argparse.Namespace) -> int:
         print(f"{name}: {len(group)} tensors, {sizes[name] / 1e6:,.1f} MB")
     verb = "nothing was written to" if args.dry_run else "written to"
     print(f"{found.family}: {verb} {args.out}", file=sys.stderr)
-    return 0
+    if args.dry_run or args.no_certificate:
+        return 0
+    if args.dtype is not None:
+        print(
+            f"no certificate: the numbers were converted to {args.dtype}, the checkpoint's are others", file=sys.stderr
+        )
+        return 0
+    return _certify(args.out, args.source, out=args.out / _CERTIFICATE)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    options.check_checkpoint(args.checkpoint)
+    options.check_file(args.checkpoint / _CERTIFICATE, option="CHECKPOINT")
+    return _certify(args.source, args.checkpoint, out=args.checkpoint / _CERTIFICATE, also=args.json)
+
+
+def _certify(hf_dir: pathlib.Path, checkpoint: pathlib.Path, *, out: pathlib.Path, also: Any = None) -> int:
+    """Writes the certificate of both folders and returns 0 if everything holds, else 1."""
+    from m3it_jax.checkpoint_conversion import certificate, findings
+
+    with _Shown("comparisons") as shown:
+        told = certificate.verify(hf_dir, checkpoint, finished=shown)
+    for path in filter(None, (out, also)):
+        options.write_json(path, told)
+    print(findings.table(told))
+    print(f"certificate written to {out}", file=sys.stderr)
+    return 0 if told["ok"] else 1
 
 
 def _dtype(name: str | None) -> Any:
@@ -107,19 +141,21 @@ def _dtype(name: str | None) -> Any:
     return None if name is None else jnp.dtype(name)
 
 
-class _Megabytes:
-    """Progress in megabytes, shown from the first on; called from several threads with (bytes done, bytes in all)."""
+class _Shown:
+    """Progress, shown from the first sign of work on; called from several threads with (done, in all)."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str, *, per: int = 1):
+        """Takes what is counted and how many make one, as bytes a megabyte."""
+        self._label, self._per = label, per
         self._shown: progress.Progress | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Shows how far the work is."""
         if self._shown is None:
-            self._shown = progress.Progress(total // 1_000_000, "MB")
-        self._shown.update_to(done // 1_000_000)
+            self._shown = progress.Progress(total // self._per, self._label)
+        self._shown.update_to(done // self._per)
 
-    def __enter__(self) -> "_Megabytes":
+    def __enter__(self) -> "_Shown":
         """Returns itself."""
         return self
 

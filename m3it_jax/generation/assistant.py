@@ -1,5 +1,6 @@
 """What `m3it_jax.load` returns: a trained model that answers about pictures."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax import checkpointing, errors, parameter_paths
+from m3it_jax import checkpointing, errors, parameter_paths, prompts
 from m3it_jax import config as config_lib
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.generation.request import Request
+from m3it_jax.generation import layered, streaming
+from m3it_jax.generation.request import Request, SamplingConfig
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
 from m3it_jax.models import abstract, quantization, variants, vlm
@@ -42,7 +44,7 @@ class Assistant:
           images: Pictures in order (a video is its frames): PIL images, paths, encoded PNG or JPEG bytes, or float32
             arrays [3, h, w] that are normalised already.
           **sampling: Fields of `request.SamplingConfig`: max_new_tokens=32, temperature=0.0 (greedy), num_beams=1,
-            top_k, top_p, repetition_penalty, min_new_tokens, length_penalty, seed.
+            top_k, top_p, repetition_penalty, min_new_tokens, length_penalty, early_stopping, stop=[], seed.
 
         Raises:
           ConfigError: an unknown setting or a value that is not allowed; an empty instruction.
@@ -73,11 +75,33 @@ class Assistant:
         """
         prepared = [self.sampler.prepare(Request.of(request)) for request in requests]
         for number, ids in self.sampler.answers(prepared):
-            yield number, self.text(ids)
+            yield number, self.text(ids, prepared[number].sampling.stop)
 
-    def text(self, ids: Sequence[int]) -> str:
-        """Returns the answer in generated token ids."""
-        return self.sampler.layout.format.answer(self.sampler.tokenizer.decode(ids))
+    def stream(self, instruction: str, inputs: str = "", images: Sequence[Any] = (), **sampling: Any) -> Iterator[str]:
+        """Yields the pieces of one answer as its tokens are made; joined and stripped they are what `generate` returns.
+
+        The arguments are those of `generate`; `num_beams` must be 1.
+
+        Raises:
+          ConfigError: as `generate`, or more beams, whose tokens are known only at the end.
+          UserError: as `generate`.
+        """
+        request = Request.of({"instruction": instruction, "inputs": inputs, "images": images, **sampling})
+        if request.sampling.num_beams > 1:
+            raise errors.ConfigError(
+                f"num_beams={request.sampling.num_beams}: beams end all at once; set it to 1 to stream"
+            )
+        prepared = self.sampler.prepare(request)
+        return streaming.pieces(
+            self.session().stream_row(prepared),
+            self.sampler.tokenizer.decode,
+            self.sampler.answer_format(request.sampling),
+        )
+
+    def text(self, ids: Sequence[int], stop: Sequence[str] = ()) -> str:
+        """Returns the answer in generated token ids, cut at the family's stop texts and these."""
+        asked = self.sampler.answer_format(SamplingConfig(stop=stop))
+        return asked.answer(self.sampler.tokenizer.decode(ids))
 
     def log_likelihood(self, instruction: str, inputs: str, images: Sequence[Any], response: str) -> float:
         """Returns the sum of log p (natural, float32) of the response's tokens, its newline and end id included.
@@ -89,16 +113,30 @@ class Assistant:
         request = Request.of({"instruction": instruction, "inputs": inputs, "images": images})
         return self.sampler.log_likelihood(request, response)
 
-    def logits(self, images: Sequence[Any], token_ids: Sequence[int]) -> np.ndarray:
+    def logits(
+        self,
+        images: Sequence[Any],
+        token_ids: Sequence[int],
+        *,
+        decoder_ids: Sequence[int] | None = None,
+        qformer_text: str = "",
+    ) -> np.ndarray:
         """Returns float32 [T, V]: the scores of the next token after every position.
 
         The positions are those of the pictures' blocks (opening marks, query tokens, closing marks), then `token_ids`,
-        which are taken as they are: the begin id is the caller's.
+        which are taken as they are: the begin id is the caller's. In ids that have image placeholders, the pictures
+        stand there instead.
+
+        Args:
+          images: Pictures in order, as `generate` takes them.
+          token_ids: The ids that the family's reference takes.
+          decoder_ids: What an encoder-decoder model writes, the start token first; the positions are then theirs.
+          qformer_text: What a Q-Former that reads text reads beside the pictures.
 
         Raises:
           UserError: an id outside the vocabulary, an unreadable picture, or more than the model can hold.
         """
-        return self.sampler.logits(images, token_ids)
+        return self.sampler.logits(images, token_ids, decoder_ids, qformer_text=qformer_text)
 
     def session(self) -> Session:
         """Returns the memory of one conversation, which computes pictures and earlier turns once."""
@@ -141,14 +179,31 @@ def load(
     params = _checked(params, abstract.parameters(variant), run)
     if decoder_weights == "int8":
         params = quantization.quantize(params)
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
-    def placed(leaf: np.ndarray) -> jax.Array:
+    def place(leaf: np.ndarray) -> jax.Array:
         kind = dtype if dtype and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
-        return checkpointing.placed(leaf, jnp.dtype(kind), place)
+        return checkpointing.placed(leaf, jnp.dtype(kind), device)
 
-    params = jax.tree.map(placed, params)
-    return Assistant(Sampler(model, params, tokenizer, max_rows=max_rows), config, step)
+    model, params = layered.of(model, params, used_up=True, place=place)
+    qformer_path = tokenization.find_qformer(path)
+    sampler = Sampler(
+        model,
+        params,
+        tokenizer,
+        max_rows=max_rows,
+        prompt_format=prompts.FORMATS[variant.prompt],
+        image_token_id=_image_token_id(run),
+        qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
+    )
+    return Assistant(sampler, config, step)
+
+
+def _image_token_id(run: Path) -> int | None:
+    """Returns the id that stands for a picture's positions in the ids of imported weights' reference, if it has one."""
+    path = run / "hf" / checkpointing.CONFIG_FILE
+    found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return found.get("image_token_index", found.get("image_token_id"))
 
 
 def _model_of(config: Mapping[str, Any], run: Path) -> tuple[variants.Variant, vlm.VLM]:

@@ -2,12 +2,12 @@
 
 import bisect
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from m3it_jax.generation.pictures import Picture
-from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.request import EARLY_STOPPING, SamplingConfig
 
 # Steps of a half or less: at most a third of a row is padding. From 16, since shorter prompts hardly exist.
 _LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -107,14 +107,29 @@ def place_pictures(image_token_index: np.ndarray, slots: Sequence[int], num_quer
 
 
 def settings(
-    samplings: Sequence[SamplingConfig], *, num_rows: int, stop_ids: Sequence[int], num_ids: int
+    samplings: Sequence[SamplingConfig],
+    *,
+    num_rows: int,
+    stop_ids: Sequence[int],
+    num_ids: int,
+    stops: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Returns the settings of a batch as `choosing` takes them; rows beyond the requests are done at once."""
+    """Returns the settings of a batch as `choosing` takes them; rows beyond the requests are done at once.
+
+    Args:
+      samplings: Of the requests.
+      num_rows: B.
+      stop_ids: Ids that end an answer.
+      num_ids: Ids that the tokenizer knows.
+      stops: `stop_table` and `stop_state` of the rows (see `stop_texts`).
+    """
+    room = num_rows - len(samplings)
 
     def column(name: str, dtype: type, fill: float) -> np.ndarray:
         values = [getattr(sampling, name) for sampling in samplings]
-        return np.array(values + [fill] * (num_rows - len(values)), dtype)
+        return np.array(values + [fill] * room, dtype)
 
+    rules = [EARLY_STOPPING[sampling.early_stopping] for sampling in samplings]
     seeds = [sampling.seed & 0xFFFFFFFF for sampling in samplings]
     return {
         "max_new": column("max_new_tokens", np.int32, 0),
@@ -124,7 +139,9 @@ def settings(
         "top_p": column("top_p", np.float32, 1),
         "repetition_penalty": column("repetition_penalty", np.float32, 1),
         "length_penalty": column("length_penalty", np.float32, 1),
-        "seed": np.array(seeds + [0] * (num_rows - len(seeds)), np.uint32),
+        "early_stopping": np.array(rules + [0] * room, np.int32),
+        "seed": np.array(seeds + [0] * room, np.uint32),
         "stop_ids": np.array(stop_ids, np.int32),
         "num_ids": np.array(num_ids, np.int32),
+        **stops,
     }

@@ -1,8 +1,7 @@
 """Beam search on the device: the `num_beams` likeliest beginnings are followed, the best finished answer wins.
 
 The value of an answer is (sum of its tokens' log-probabilities) / (number of its tokens, the end included) **
-length_penalty, as in transformers' `generate`; the search ends when no beginning can beat the worst kept answer any
-more (transformers' `early_stopping="never"`, the rule that loses nothing).
+length_penalty, as in transformers' `generate`, whose three rules of when a row is done are here too (`EARLY_STOPPING`).
 """
 
 import functools
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from m3it_jax.generation import choosing, decoding, kv_cache
+from m3it_jax.generation.request import EARLY_STOPPING
 from m3it_jax.models.vlm import VLM
 
 _NEVER = -jnp.inf  # value of a beam or an answer that does not exist
@@ -23,7 +23,7 @@ def search(
     logits: jax.Array,
     *,
     cache: kv_cache.KVCache,
-    rows: decoding.Rows,
+    prompt_ids: jax.Array | None,
     settings: choosing.Settings,
     num_beams: int,
     num_new_slots: int,
@@ -35,26 +35,27 @@ def search(
       params: Its parameters.
       logits: float32 [B, V] of `decoding.prefill`.
       cache: From the same call. Its rows are repeated for the beams.
-      rows: The text of each row so far, which the repetition penalty looks at.
+      prompt_ids: As in `decoding.begin`.
       settings: See `choosing`. A row with `max_new` 0 is done before it begins.
       num_beams: K.
       num_new_slots: N, room for new tokens of a row; at least the largest `max_new`.
     """
     num_rows, vocab_size = logits.shape
     shape = (num_rows, num_beams)
-    seen = decoding.seen_tokens(rows, vocab_size)
     state = {
         "kv_cache": kv_cache.take_rows(cache, jnp.repeat(jnp.arange(num_rows), num_beams)),
         # One beam alone exists at first, else all would follow the same beginning.
         "alive": jnp.where(jnp.arange(num_beams) == 0, 0.0, _NEVER) + jnp.zeros((num_rows, 1)),
         "alive_tokens": jnp.zeros((*shape, num_new_slots), jnp.int32),
-        "seen": jnp.repeat(seen[:, None], num_beams, axis=1),
+        "stop_state": jnp.repeat(settings["stop_state"][:, None], num_beams, axis=1),
         "finished": jnp.full(shape, _NEVER),
         "finished_tokens": jnp.zeros((*shape, num_new_slots), jnp.int32),
         "finished_len": jnp.zeros(shape, jnp.int32),
         "num_new": jnp.int32(0),
         "done": settings["max_new"] <= 0,
     }
+    if prompt_ids is not None:
+        state["seen"] = jnp.repeat(decoding.seen_tokens(prompt_ids, vocab_size)[:, None], num_beams, axis=1)
     state = _choose(jnp.repeat(logits[:, None], num_beams, axis=1), state, settings)
 
     def advance(state: decoding.State) -> decoding.State:
@@ -69,17 +70,11 @@ def search(
 
 def _next_logits(model: VLM, params: decoding.Params, state: decoding.State) -> tuple[jax.Array, kv_cache.KVCache]:
     """Returns the logits [B, K, V] after the newest token of each beam, and the cache that holds it."""
-    variables = {"params": params}
     num_rows, num_beams, _ = state["alive_tokens"].shape
-    cache = state["kv_cache"]
     newest = jax.lax.dynamic_index_in_dim(state["alive_tokens"], state["num_new"] - 1, axis=2, keepdims=False)
-    ids = newest.reshape(-1, 1)
-    embeds = model.apply(variables, ids, jnp.full_like(ids, -1), None, method="embed")
-    segment_ids = jnp.repeat(~state["done"], num_beams).astype(jnp.int32)[:, None]
-    hidden, cache = model.apply(
-        variables, embeds, cache["lengths"][:, None], segment_ids, kv_cache=cache, method="extend"
-    )
-    return model.apply(variables, hidden, method="logits").reshape(num_rows, num_beams, -1), cache
+    live = jnp.repeat(~state["done"], num_beams)
+    logits, cache = decoding.next_logits(model, params, newest.reshape(-1), live=live, cache=state["kv_cache"])
+    return logits.reshape(num_rows, num_beams, -1), cache
 
 
 def _choose(logits: jax.Array, state: decoding.State, settings: choosing.Settings) -> decoding.State:
@@ -90,8 +85,9 @@ def _choose(logits: jax.Array, state: decoding.State, settings: choosing.Setting
     scores = choosing.adjust(
         jax.nn.log_softmax(logits).reshape(-1, vocab_size),
         per_beam,
-        seen=state["seen"].reshape(-1, vocab_size),
+        seen=state["seen"].reshape(-1, vocab_size) if "seen" in state else None,
         num_new=jnp.broadcast_to(state["num_new"], num_rows * num_beams),
+        stop_state=state["stop_state"].reshape(-1),
     ).reshape(logits.shape)
     totals = (state["alive"][:, :, None] + scores).reshape(num_rows, -1)
     # So many that, even if every kind of end follows every beam, as many beginnings as beams go on.
@@ -100,28 +96,38 @@ def _choose(logits: jax.Array, state: decoding.State, settings: choosing.Setting
     parents, token = places // vocab_size, (places % vocab_size).astype(jnp.int32)
     tokens = jnp.take_along_axis(state["alive_tokens"], parents[:, :, None], axis=1)
     tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, state["num_new"], axis=2)
-    ends = choosing.is_stop(token, settings) | (num_new >= settings["max_new"])[:, None]
+    stop_state, found = choosing.follow(jnp.take_along_axis(state["stop_state"], parents, axis=1), token, settings)
+    ends = choosing.is_stop(token, settings) | found | (num_new >= settings["max_new"])[:, None]
 
     finished = _finish(state, tokens, jnp.where(ends, totals, _NEVER), settings=settings)
     alive, kept = jax.lax.top_k(jnp.where(ends, _NEVER, totals), num_beams)
-    parents, token = (jnp.take_along_axis(array, kept, axis=1) for array in (parents, token))
+    parents, token, stop_state = (jnp.take_along_axis(array, kept, axis=1) for array in (parents, token, stop_state))
     row = jnp.arange(num_rows)[:, None]
     new = {
         "alive": alive,
         "alive_tokens": tokens[row, kept],
-        "seen": state["seen"][row, parents].at[row, jnp.arange(num_beams)[None], token].set(True),
+        "stop_state": stop_state,
         **finished,
     }
-    # The longest answer is the cheapest for each token where long ones are favoured, the shortest possible elsewhere.
-    penalty = settings["length_penalty"]
-    length = jnp.where(penalty > 0, settings["max_new"], num_new).astype(jnp.float32)
-    no_better = alive[:, 0] / length**penalty <= new["finished"].min(axis=1)
+    if "seen" in state:
+        new["seen"] = state["seen"][row, parents] | (token[:, :, None] == jnp.arange(vocab_size))
     done = state["done"]
     for name, array in new.items():  # a row that is done keeps what it has
         new[name] = jnp.where(done.reshape(-1, *[1] * (array.ndim - 1)), state[name], array)
     flat = (row * num_beams + parents).reshape(-1)
     cache = kv_cache.take_rows(state["kv_cache"], flat)
-    return {**state, **new, "kv_cache": cache, "num_new": num_new, "done": done | no_better}
+    done |= _is_done(new, settings, num_new)
+    return {**state, **new, "kv_cache": cache, "num_new": num_new, "done": done}
+
+
+def _is_done(state: decoding.State, settings: choosing.Settings, num_new: jax.Array) -> jax.Array:
+    """Returns bool [B]: no beginning is taken to beat the worst kept answer, or there are enough answers."""
+    worst, penalty, rule = state["finished"].min(axis=1), settings["length_penalty"], settings["early_stopping"]
+    # The longest answer is the cheapest for each token where long ones are favoured, the shortest possible elsewhere.
+    hopeful = (rule == EARLY_STOPPING["never"]) & (penalty > 0)
+    length = jnp.where(hopeful, settings["max_new"], num_new).astype(jnp.float32)
+    no_better = state["alive"][:, 0] / length**penalty <= worst
+    return no_better | ((rule == EARLY_STOPPING[True]) & (worst > _NEVER))
 
 
 def _finish(

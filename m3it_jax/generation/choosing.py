@@ -5,8 +5,9 @@ penalty, least length, temperature, top-k, top-p.
 
 Settings of a batch are a dict of arrays, so that requests with different settings share a batch and a compiled program:
 `max_new`, `min_new`, `top_k` (0 = off) int32 [B]; `temperature` (0 = greedy), `top_p`, `repetition_penalty` float32
-[B]; `length_penalty` float32 [B]; `seed` uint32 [B]. The same for all rows (`SHARED`): `stop_ids` int32 [any length]
-and `num_ids` int32 [], the ids that the tokenizer knows; a model may have room for more, which mean nothing.
+[B]; `length_penalty` float32 [B]; `seed` uint32 [B]; `stop_state` int32 [B], see `stop_texts`. The same for all rows
+(`SHARED`): `stop_ids` int32 [any length]; `num_ids` int32 [], the ids that the tokenizer knows (a model may have room
+for more, which mean nothing); `stop_table` int32 [states, V], see `stop_texts`.
 """
 
 from collections.abc import Callable
@@ -14,29 +15,44 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from m3it_jax.generation import stop_texts
+
 Settings = dict[str, jax.Array]
-SHARED = ("stop_ids", "num_ids")
+SHARED = ("stop_ids", "num_ids", "stop_table")
 
 # (scores [B, V], settings, number of tokens that each row has already [B]) -> token ids int32 [B].
 Choose = Callable[[jax.Array, Settings, jax.Array], jax.Array]
 
 
-def adjust(scores: jax.Array, settings: Settings, *, seen: jax.Array, num_new: jax.Array) -> jax.Array:
-    """Returns the scores with repetition damped and unknown ids forbidden, and the ends in rows that are too short yet.
+def adjust(
+    scores: jax.Array, settings: Settings, *, seen: jax.Array | None, num_new: jax.Array, stop_state: jax.Array
+) -> jax.Array:
+    """Returns the scores with repetition damped and unknown ids forbidden, and all ends in rows that are too short yet.
 
     Args:
       scores: float32 [B, V], logits or log-probabilities.
       settings: See the module.
       seen: bool [B, V], True for the tokens of the row's text so far, prompt included. A positive score is divided by
-        the penalty, a negative one multiplied (CTRL, arXiv 1909.05858, as transformers applies it).
+        the penalty, a negative one multiplied (CTRL, arXiv 1909.05858, as transformers applies it). None: no row has a
+        penalty.
       num_new: int32 [B], tokens that each row has already.
+      stop_state: int32 [B], see `stop_texts`.
     """
-    penalty = settings["repetition_penalty"][:, None]
-    scores = jnp.where(seen, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
-    scores = jnp.where(jnp.arange(scores.shape[1]) < settings["num_ids"], scores, -jnp.inf)
-    stop_ids = settings["stop_ids"]
-    ends = jnp.where((num_new < settings["min_new"])[:, None], -jnp.inf, scores[:, stop_ids])
-    return scores.at[:, stop_ids].set(ends)
+    if seen is not None:
+        penalty = settings["repetition_penalty"][:, None]
+        scores = jnp.where(seen, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
+    ids = jnp.arange(scores.shape[1])
+    ends = is_stop(ids, settings)
+    if settings["stop_table"].shape[0] > 1:
+        ends = ends | (settings["stop_table"][stop_state] == stop_texts.FOUND)
+    too_early = (num_new < settings["min_new"])[:, None] & ends
+    return jnp.where(too_early | (ids >= settings["num_ids"]), -jnp.inf, scores)
+
+
+def follow(stop_state: jax.Array, token: jax.Array, settings: Settings) -> tuple[jax.Array, jax.Array]:
+    """Returns (the state of stop texts after a token, bool: a stop text is complete)."""
+    after = settings["stop_table"][stop_state, token]
+    return jnp.maximum(after, stop_texts.FREE), after == stop_texts.FOUND
 
 
 def is_stop(token: jax.Array, settings: Settings) -> jax.Array:
@@ -46,7 +62,10 @@ def is_stop(token: jax.Array, settings: Settings) -> jax.Array:
 
 def greedy(scores: jax.Array, settings: Settings, num_new: jax.Array) -> jax.Array:
     """Returns the token of the highest score in each row (the first of equals)."""
-    return scores.argmax(axis=-1).astype(jnp.int32)
+    # Two plain reductions: an argmax carries pairs, which a CPU does one by one.
+    ids = jnp.arange(scores.shape[-1], dtype=jnp.int32)
+    highest = scores.max(axis=-1, keepdims=True)
+    return jnp.where(scores == highest, ids, scores.shape[-1] - 1).min(axis=-1)
 
 
 def sample(scores: jax.Array, settings: Settings, num_new: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """The programs that run on the device: encode pictures, prefill, extend, and the loop that writes whole answers.
 
-Each is jitted on its own with the model as a static argument, so its compiled form is found again by the shapes alone:
+Each is jitted on its own with the model as a static argument, so its compiled form is found again by the shapes alone.
+The model and its parameters come from `layered.of`.
 
     encode_images -> image_embeds
     prefill       -> scores after the prompt, cache       extend: the same for more tokens of a filled cache
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from m3it_jax.generation import choosing, kv_cache
+from m3it_jax.models.decoder import last_tokens
 from m3it_jax.models.vlm import VLM
 
 Params = dict[str, Any]
@@ -26,19 +28,33 @@ State = dict[str, Any]
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def encode_images(model: VLM, params: Params, images: jax.Array) -> jax.Array:
-    """Returns image_embeds [I, Q, D] of pictures [I, h, w, 3]: uint8, or float32 that is normalised already."""
-    return model.apply({"params": params}, images, method="encode_images")
+def encode_images(
+    model: VLM,
+    params: Params,
+    images: jax.Array,
+    *,
+    text_ids: jax.Array | None = None,
+    text_mask: jax.Array | None = None,
+) -> jax.Array:
+    """Returns image_embeds [I, Q, D] of pictures [I, h, w, 3]: uint8, or float32 that is normalised already.
+
+    `text_ids` int32 [I, C] and `text_mask` bool [I, C], True = real, are for a Q-Former that reads text.
+    """
+    return model.apply({"params": params}, images, text_ids=text_ids, text_mask=text_mask, method="encode_images")
 
 
 @functools.partial(jax.jit, static_argnames=("model", "num_slots"))
 def prefill(
     model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, num_slots: int
 ) -> tuple[jax.Array, kv_cache.KVCache]:
-    """Returns (scores float32 [B, V] of the token after each row, a cache of `num_slots` slots that holds the rows)."""
+    """Returns (scores float32 [B, V] of the first new token of each row, a cache of `num_slots` slots).
+
+    The cache holds the rows; of an encoder-decoder model it holds what the encoder made of them beside its slots, in
+    which the start token stands.
+    """
     num_rows = rows["token_ids"].shape[0]
     empty = kv_cache.make(model.decoder.config, num_rows=num_rows, num_slots=num_slots, dtype=model.decoder.dtype)
-    return _extend(model, params, rows, image_embeds=image_embeds, cache=empty)
+    return _fill("prefill", model, params, rows, image_embeds=image_embeds, cache=empty)
 
 
 @functools.partial(jax.jit, static_argnames="model", donate_argnames="cache")
@@ -49,19 +65,19 @@ def extend(
 
     The cache that goes in is used up. A row without tokens is left as it is, and its scores mean nothing.
     """
-    return _extend(model, params, rows, image_embeds=image_embeds, cache=cache)
+    return _fill("extend", model, params, rows, image_embeds=image_embeds, cache=cache)
 
 
-def _extend(
-    model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, cache: kv_cache.KVCache
+def _fill(
+    method: str, model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, cache: kv_cache.KVCache
 ) -> tuple[jax.Array, kv_cache.KVCache]:
     variables = {"params": params}
     embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")
     positions = cache["lengths"][:, None] + jnp.arange(embeds.shape[1], dtype=jnp.int32)[None, :]
-    hidden, cache = model.apply(variables, embeds, positions, rows["segment_ids"], kv_cache=cache, method="extend")
-    # Only the last token of each row is asked: the head over all of them would cost more than the layers.
-    last = jnp.maximum((rows["segment_ids"] > 0).sum(axis=1) - 1, 0)
-    hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
+    hidden, cache = model.apply(variables, embeds, positions, rows["segment_ids"], kv_cache=cache, method=method)
+    if method == "extend":
+        # Only the last token of each row is asked: the head over all of them would cost more than the layers.
+        hidden = last_tokens(hidden, rows["segment_ids"])
     return model.apply(variables, hidden, method="logits")[:, 0], cache
 
 
@@ -71,7 +87,7 @@ def begin(
     logits: jax.Array,
     cache: kv_cache.KVCache,
     *,
-    rows: Rows,
+    prompt_ids: jax.Array | None,
     settings: choosing.Settings,
     num_new_slots: int,
 ) -> State:
@@ -81,13 +97,14 @@ def begin(
       choose: A function of `choosing`.
       logits: From `prefill` or `extend`.
       cache: From the same call; used up.
-      rows: The whole text of each row so far, which the repetition penalty looks at.
+      prompt_ids: int32 [B, P], the ids that the repetition penalty counts as said before, -1 = none. None: no row has a
+        penalty, and nobody keeps book of what is said.
       settings: See `choosing`. A row with `max_new` 0 is done before it begins.
       num_new_slots: N, room for new tokens of a row; at least the largest `max_new`.
 
     Returns:
       kv_cache; token int32 [B], the newest token, not in the cache yet; new_tokens int32 [B, N] and num_new int32 [B];
-      done bool [B]; seen bool [B, V].
+      stop_state int32 [B]; done bool [B]; seen bool [B, V] if there are `prompt_ids`.
     """
     num_rows = logits.shape[0]
     state = {
@@ -95,16 +112,17 @@ def begin(
         "token": jnp.zeros(num_rows, jnp.int32),
         "new_tokens": jnp.zeros((num_rows, num_new_slots), jnp.int32),
         "num_new": jnp.zeros(num_rows, jnp.int32),
+        "stop_state": settings["stop_state"],
         "done": settings["max_new"] <= 0,
-        "seen": seen_tokens(rows, logits.shape[1]),
     }
+    if prompt_ids is not None:
+        state["seen"] = seen_tokens(prompt_ids, logits.shape[1])
     return _choose(choose, logits, state, settings=settings)
 
 
-def seen_tokens(rows: Rows, vocab_size: int) -> jax.Array:
-    """Returns bool [B, V], True for the token ids that stand as text in a row."""
-    is_text = (rows["segment_ids"] > 0) & (rows["image_token_index"] < 0)
-    ids = jnp.where(is_text, rows["token_ids"], vocab_size)
+def seen_tokens(prompt_ids: jax.Array, vocab_size: int) -> jax.Array:
+    """Returns bool [B, V], True for the token ids of a row of `prompt_ids` (-1 = none)."""
+    ids = jnp.where(prompt_ids >= 0, prompt_ids, vocab_size)
     row = jnp.arange(ids.shape[0])[:, None]
     return jnp.zeros((ids.shape[0], vocab_size), bool).at[row, ids].set(True, mode="drop")
 
@@ -123,7 +141,6 @@ def run(
 
     The state that goes in is used up. Rows that are done wait without changing: nothing is added to their cache.
     """
-    variables = {"params": params}
 
     def unfinished(carry: tuple[jax.Array, State]) -> jax.Array:
         step, state = carry
@@ -131,46 +148,67 @@ def run(
 
     def advance(carry: tuple[jax.Array, State]) -> tuple[jax.Array, State]:
         step, state = carry
-        cache = state["kv_cache"]
-        embeds = model.apply(
-            variables, state["token"][:, None], jnp.full((len(state["token"]), 1), -1), None, method="embed"
-        )
-        segment_ids = (~state["done"]).astype(jnp.int32)[:, None]
-        hidden, cache = model.apply(
-            variables, embeds, cache["lengths"][:, None], segment_ids, kv_cache=cache, method="extend"
-        )
-        logits = model.apply(variables, hidden, method="logits")[:, 0]
+        logits, cache = next_logits(model, params, state["token"], live=~state["done"], cache=state["kv_cache"])
         return step + 1, _choose(choose, logits, {**state, "kv_cache": cache}, settings=settings)
 
     return jax.lax.while_loop(unfinished, advance, (jnp.int32(0), state))[1]
 
 
+def next_logits(
+    model: VLM, params: Params, token: jax.Array, *, live: jax.Array, cache: kv_cache.KVCache
+) -> tuple[jax.Array, kv_cache.KVCache]:
+    """Returns (scores float32 [B, V] after the newest token int32 [B] of each row, the cache that holds it).
+
+    Of rows that are not `live` (bool [B]) nothing is kept, and their scores mean nothing.
+    """
+    variables = {"params": params}
+    ids = token[:, None]
+    embeds = model.apply(variables, ids, jnp.full_like(ids, -1), None, method="embed")
+    segment_ids = live.astype(jnp.int32)[:, None]
+    hidden, cache = model.apply(
+        variables, embeds, cache["lengths"][:, None], segment_ids, kv_cache=cache, method="extend"
+    )
+    return model.apply(variables, hidden, method="logits")[:, 0], cache
+
+
 def _choose(choose: choosing.Choose, logits: jax.Array, state: State, *, settings: choosing.Settings) -> State:
-    scores = choosing.adjust(logits, settings, seen=state["seen"], num_new=state["num_new"])
+    seen = state.get("seen")
+    scores = choosing.adjust(logits, settings, seen=seen, num_new=state["num_new"], stop_state=state["stop_state"])
     token = choose(scores, settings, state["num_new"])
     live = ~state["done"]
-    row = jnp.arange(token.shape[0])
-    place = jnp.where(live, state["num_new"], state["new_tokens"].shape[1])
     num_new = state["num_new"] + live
-    return {
-        **state,
+    # Compared everywhere rather than written in one place for each row, which is a loop on a CPU.
+    place = jnp.where(live, state["num_new"], -1)[:, None] == jnp.arange(state["new_tokens"].shape[1])
+    stop_state, found = choosing.follow(state["stop_state"], token, settings)
+    ended = choosing.is_stop(token, settings) | found | (num_new >= settings["max_new"])
+    new = {
         "token": token,
-        "new_tokens": state["new_tokens"].at[row, place].set(token, mode="drop"),
+        "new_tokens": jnp.where(place, token[:, None], state["new_tokens"]),
         "num_new": num_new,
-        "done": state["done"] | choosing.is_stop(token, settings) | (num_new >= settings["max_new"]),
-        "seen": state["seen"].at[row, token].set(True),
+        "stop_state": stop_state,
+        "done": state["done"] | ended,
     }
+    if seen is not None:
+        new["seen"] = seen | (token[:, None] == jnp.arange(seen.shape[1]))
+    return {**state, **new}
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def score(model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array) -> jax.Array:
-    """Returns float32 [B, T, V]: the scores of the next token after every token of whole rows, without a cache."""
+def score(
+    model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, decoder_ids: jax.Array | None = None
+) -> jax.Array:
+    """Returns float32 [B, T, V]: the scores of the next token after every token of whole rows, without a cache.
+
+    Of an encoder-decoder model, the tokens are those of `decoder_ids` int32 [B, T], the start token first, and the rows
+    are what the encoder reads.
+    """
     variables = {"params": params}
     embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")
-    hidden = model.apply(variables, embeds, rows, method=_hidden)
-    return model.apply(variables, hidden, method="logits")
+    return model.apply(variables, embeds, rows["segment_ids"], decoder_ids, method=_score)
 
 
-def _hidden(model: VLM, embeds: jax.Array, rows: Rows) -> jax.Array:
+def _score(model: VLM, embeds: jax.Array, segment_ids: jax.Array, decoder_ids: jax.Array | None) -> jax.Array:
+    if decoder_ids is not None:
+        return model.decoder.decode(decoder_ids, model.decoder.encode(embeds, segment_ids), segment_ids)
     positions = jnp.broadcast_to(jnp.arange(embeds.shape[1], dtype=jnp.int32), embeds.shape[:2])
-    return model.decoder.hidden(embeds, positions, rows["segment_ids"])
+    return model.decoder.logits(model.decoder.hidden(embeds, positions, segment_ids))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import numpy as np
 
-from m3it_jax.generation import decoding
+from m3it_jax.generation import batching, decoding
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.models.vlm import VLM
 
@@ -46,24 +46,29 @@ class FeatureStore:
         missing = [picture for key, picture in wanted.items() if key not in self._features]
         found = {key: self._features[key] for key in wanted if key in self._features}
         size = self._model.vit.config.image_size
-        pixels = [(picture.key, picture.pixels(size)) for picture in missing]
-        # Bytes and normalised floats are different inputs of the tower.
-        for kind in (np.uint8, np.float32):
-            found |= self._encode([(key, array) for key, array in pixels if array.dtype == kind])
+        pixels = [picture.pixels(size, self._model.vit.config.image_fit) for picture in missing]
+        # Bytes and normalised floats are different inputs of the tower, and texts of other buckets of the Q-Former.
+        kinds: dict[tuple[np.dtype, int], list[tuple[Picture, np.ndarray]]] = {}
+        for picture, array in zip(missing, pixels, strict=True):
+            text_len = batching.length_bucket(len(picture.text_ids)) if picture.text_ids else 0
+            kinds.setdefault((array.dtype, text_len), []).append((picture, array))
+        for (_, text_len), pairs in kinds.items():
+            found |= self._encode(pairs, text_len)
         for key in wanted:  # newest last
             self._remember(key, found[key])
         return found
 
-    def _encode(self, pixels: Sequence[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def _encode(self, pairs: Sequence[tuple[Picture, np.ndarray]], text_len: int) -> dict[str, np.ndarray]:
         encoded, start = [], 0
-        while start < len(pixels):
-            count = next(count for count in _CHUNKS if count <= len(pixels) - start)
-            images = np.stack([array for _, array in pixels[start : start + count]])
-            encoded.append(decoding.encode_images(self._model, self._params, images))
+        while start < len(pairs):
+            count = next(count for count in _CHUNKS if count <= len(pairs) - start)
+            chunk = pairs[start : start + count]
+            images, texts = np.stack([array for _, array in chunk]), _texts([one for one, _ in chunk], text_len)
+            encoded.append(decoding.encode_images(self._model, self._params, images, **texts))
             start += count
-        self.num_encoded += len(pixels)
+        self.num_encoded += len(pairs)
         embeds = [one for chunk in jax.device_get(encoded) for one in chunk]
-        return {key: embed for (key, _), embed in zip(pixels, embeds, strict=True)}
+        return {picture.key: embed for (picture, _), embed in zip(pairs, embeds, strict=True)}
 
     def _remember(self, key: str, embed: np.ndarray) -> None:
         if key not in self._features:
@@ -72,3 +77,14 @@ class FeatureStore:
         self._features.move_to_end(key)
         while self._num_bytes > self._max_bytes and len(self._features) > 1:
             self._num_bytes -= self._features.popitem(last=False)[1].nbytes
+
+
+def _texts(pictures: Sequence[Picture], text_len: int) -> dict[str, np.ndarray]:
+    """Returns `text_ids` and `text_mask` [I, text_len] of pictures beside texts; nothing without text."""
+    if not text_len:
+        return {}
+    ids, mask = np.zeros((len(pictures), text_len), np.int32), np.zeros((len(pictures), text_len), bool)
+    for number, picture in enumerate(pictures):
+        ids[number, : len(picture.text_ids)] = picture.text_ids
+        mask[number, : len(picture.text_ids)] = True
+    return {"text_ids": ids, "text_mask": mask}

@@ -27,14 +27,23 @@ class Picture:
       key: Equal for equal content.
       name: What to call it in a message.
       content: Encoded PNG or JPEG, or float32 [3, h, w] that is normalised already.
+      text_ids: What a Q-Former that reads text reads beside it; () if there is none.
     """
 
     key: str
     name: str
     content: bytes | np.ndarray
+    text_ids: tuple[int, ...] = ()
 
-    def pixels(self, size: int) -> np.ndarray:
+    def beside(self, text_ids: Iterable[int]) -> "Picture":
+        """Returns the picture beside a text: another thing to encode, so its key tells the text too."""
+        ids = tuple(int(index) for index in text_ids)
+        return dataclasses.replace(self, key=f"{self.key} beside {ids}", text_ids=ids)
+
+    def pixels(self, size: int, fit: str = "stretch") -> np.ndarray:
         """Returns uint8 [size, size, 3], or float32 of that shape if the picture was given normalised.
+
+        `fit` is a key of `preprocessing.FITS`.
 
         Raises:
           UserError: the picture cannot be decoded, or an array has another size.
@@ -46,7 +55,7 @@ class Picture:
                 )
             return np.ascontiguousarray(self.content.transpose(1, 2, 0), dtype=np.float32)
         try:
-            return preprocessing.decode_image(self.content, size)
+            return preprocessing.decode_image(self.content, size, fit)
         except errors.UserError as error:
             raise errors.UserError(f"{self.name}: {error}") from error
 

@@ -21,6 +21,10 @@ class SamplingConfig:
       repetition_penalty: Above 1, tokens that the text has already become less likely.
       num_beams: Above 1, beam search with so many beams.
       length_penalty: Beam search divides log-probabilities by (number of tokens) ** this: above 0 favours long answers.
+      early_stopping: When beam search has enough answers. False: as soon as no beginning, at its length so far, beats
+        the worst of `num_beams` answers (transformers' default; a beginning that would still improve is given up).
+        "never": as soon as no beginning can become better, which loses nothing. True: with `num_beams` answers.
+      stop: Texts that end an answer when it has one of them, wherever tokens are cut; the answer ends before it.
       seed: Of the draws; the same request and seed give the same answer in any batch.
     """
 
@@ -32,6 +36,8 @@ class SamplingConfig:
     repetition_penalty: float = 1.0
     num_beams: int = 1
     length_penalty: float = 1.0
+    early_stopping: bool | str = False
+    stop: Sequence[str] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,6 +53,12 @@ class SamplingConfig:
             if not known or not least <= value <= most:
                 noun = "a whole number" if kind is int else "a number"
                 raise errors.ConfigError(f"{name}={value!r:.40}: must be {noun} from {least} to {most}")
+        if self.early_stopping not in EARLY_STOPPING:
+            raise errors.ConfigError(
+                f"early_stopping={self.early_stopping!r:.40}: must be one of {', '.join(map(repr, EARLY_STOPPING))}"
+            )
+        _check_stop(self.stop)
+        object.__setattr__(self, "stop", tuple(self.stop))
         if self.min_new_tokens > self.max_new_tokens:
             raise errors.ConfigError(
                 f"min_new_tokens={self.min_new_tokens}: must not be above max_new_tokens={self.max_new_tokens}"
@@ -69,6 +81,21 @@ def check_text(name: str, value: Any) -> None:
         raise errors.ConfigError(f"{name}: holds bytes that are no UTF-8; convert the text to UTF-8")
 
 
+def _check_stop(stop: Any) -> None:
+    if isinstance(stop, str) or not isinstance(stop, Sequence):
+        raise errors.ConfigError(f"stop={stop!r:.40}: must be a list of texts; write stop=[...]")
+    for number, text in enumerate(stop):
+        check_text(f"stop[{number}]", text)
+    if not all(stop) or sum(len(text.encode("utf-8")) for text in stop) > _MOST_STOP_BYTES:
+        raise errors.ConfigError(
+            f"stop: {len(stop)} texts; none may be empty, and together they may have {_MOST_STOP_BYTES} bytes at most"
+        )
+
+
+# Rules of beam search by transformers' names and values -> the number that the device tells them by.
+EARLY_STOPPING: dict[bool | str, int] = {False: 0, True: 1, "never": 2}
+
+_MOST_STOP_BYTES = 256  # CHOICE: the table of as many states takes 40 MB with 39,424 tokens
 _LEAST_PENALTY = 1e-3  # a score is divided by it
 _MOST = 2**31 - 1  # whole numbers go to the device as int32
 _LARGEST = 1e30  # CHOICE: far from float32's 3.4e38, so that a product with a score stays finite

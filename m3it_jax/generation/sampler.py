@@ -1,5 +1,6 @@
 """Text and pictures in, token ids out: requests are laid out, batched, run and given back in any order."""
 
+import dataclasses
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,11 +9,13 @@ import jax
 import numpy as np
 
 from m3it_jax import errors, prompts
-from m3it_jax.generation import batching, beam_search, choosing, decoding, pictures
+from m3it_jax.generation import batching, beam_search, choosing, decoding, layered, pictures
 from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.features import FeatureStore
 from m3it_jax.generation.request import Request, SamplingConfig, check_text
+from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.input_pipeline import transforms
+from m3it_jax.models.encoder_decoder import EncoderDecoder
 from m3it_jax.models.vlm import VLM
 from m3it_jax.tokenizer import Tokenizer
 
@@ -29,6 +32,7 @@ class Sampler:
         max_rows: int,
         prompt_format: prompts.PromptFormat = prompts.YING_VLM,
         image_token_id: int | None = None,
+        qformer_tokenizer: Tokenizer | None = None,
     ):
         """Takes what answers are made of.
 
@@ -39,10 +43,16 @@ class Sampler:
           max_rows: Most rows of one batch, counting each beam.
           prompt_format: How it is asked.
           image_token_id: Stands for each position of a picture in ids of the family's reference; None if it has none.
+          qformer_tokenizer: Encodes what the Q-Former reads, if it reads text.
         """
-        self.model, self.params, self.tokenizer, self.max_rows = model, params, tokenizer, max_rows
+        self.model, self.params = layered.of(model, params)
+        self.tokenizer, self.max_rows, self.image_token_id = tokenizer, max_rows, image_token_id
+        self._qformer_tokenizer = qformer_tokenizer
         self.max_len = model.decoder.config.max_len
         self.num_queries = model.picture_len
+        # What an encoder-decoder model begins to write with; the others write on in the row itself.
+        language = model.decoder
+        self.start_ids = (language.config.start_id,) if isinstance(language, EncoderDecoder) else ()
         self.layout = transforms.Layout.of(
             tokenizer,
             prompt_format,
@@ -50,11 +60,10 @@ class Sampler:
             max_text_len=self.max_len,
             max_response_len=self.max_len,
         )
-        self.image_token_id = image_token_id
-        self.features = FeatureStore(model, params)
-        # A stop text of several tokens is cut off the answer's text.
-        stops = (tokenizer.encode(stop, "inside") for stop in prompt_format.stops)
-        self.stop_ids = (tokenizer.eos_id, *(ids[0] for ids in stops if len(ids) == 1))
+        self.features = FeatureStore(self.model, self.params)
+        token_bytes = [tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size)]
+        self.stop_texts = StopTexts(token_bytes, model.decoder.config.vocab_size)
+        self.stop_ids = (tokenizer.eos_id,)
 
     def prepare(self, request: Request) -> Prepared:
         """Returns a request as tokens; its pictures are found but not decoded yet.
@@ -68,8 +77,30 @@ class Sampler:
                 f"num_beams={request.sampling.num_beams}: at most {self.max_rows} rows are decoded together; lower it, "
                 "or load the model with a larger max_rows"
             )
-        shown = pictures.read(request.images)
+        shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
         return self.lay_out(self._prompt_ids(request, len(shown)), shown, request.sampling)
+
+    def beside(
+        self, shown: Sequence[pictures.Picture], instruction: str, inputs: str = ""
+    ) -> Sequence[pictures.Picture]:
+        """Returns the pictures beside what is asked about them, where the Q-Former reads it; else as they are.
+
+        Raises:
+          UserError: the Q-Former reads text and its vocabulary is missing.
+        """
+        config = self.model.qformer.config if self.model.qformer is not None else None
+        if config is None or not config.text_vocab_size:
+            return shown
+        if self._qformer_tokenizer is None:
+            raise errors.UserError(
+                "qformer_tokenizer.json: is missing in the checkpoint's folder, and this Q-Former reads the question; "
+                "import the weights from a folder that has it"
+            )
+        text = self.layout.format.prompt(instruction, inputs)
+        ids = transforms.qformer_text(self._qformer_tokenizer, text)["text_ids"]
+        if len(ids) > config.text_max_len:
+            ids = transforms.qformer_text(self._qformer_tokenizer, text, config.text_max_len)["text_ids"]
+        return [picture.beside(ids.tolist()) for picture in shown]
 
     def _prompt_ids(self, request: Request, num_images: int) -> list[int]:
         return transforms.prompt_ids(
@@ -90,7 +121,7 @@ class Sampler:
         """
         row = self._row(prompt_ids, [], len(shown))
         length = len(row["token_ids"])
-        if length + sampling.max_new_tokens > self.max_len:
+        if max(length, self.slots(length, sampling.max_new_tokens)) > self.max_len:
             raise errors.UserError(
                 f"{self._too_long(length, len(shown))} and max_new_tokens={sampling.max_new_tokens} are more than the "
                 f"model's {self.max_len} tokens; {self._advice(len(shown), sampling.max_new_tokens)}"
@@ -137,9 +168,13 @@ class Sampler:
         num_rows, length = rows["token_ids"].shape
         settings = self.settings(samplings, num_rows)
         num_beams, num_new_slots = batching.kind(samplings[0])
-        slots = length + num_new_slots
+        slots = self.slots(length, num_new_slots)
         logits, cache = decoding.prefill(self.model, self.params, rows, image_embeds=image_embeds, num_slots=slots)
-        shape = {"rows": rows, "settings": settings, "num_new_slots": num_new_slots}
+        shape = {
+            "prompt_ids": self.counted_ids(rows, samplings),
+            "settings": settings,
+            "num_new_slots": num_new_slots,
+        }
         if num_beams > 1:
             return beam_search.search(self.model, self.params, logits, cache=cache, num_beams=num_beams, **shape)
         choose = choice(samplings)
@@ -149,17 +184,57 @@ class Sampler:
         )
         return state["new_tokens"], state["num_new"]
 
+    def slots(self, length: int, num_new_slots: int) -> int:
+        """Returns the slots of a cache for rows of `length` tokens and so many new ones."""
+        return (len(self.start_ids) or length) + num_new_slots
+
     def settings(self, samplings: Sequence[SamplingConfig], num_rows: int) -> choosing.Settings:
         """Returns the settings of a batch of `num_rows` rows, those beyond the requests done at once."""
+        stops = [self.answer_format(sampling).stops for sampling in samplings] + [()] * (num_rows - len(samplings))
         return batching.settings(
-            samplings, num_rows=num_rows, stop_ids=self.stop_ids, num_ids=self.tokenizer.vocab_size
+            samplings,
+            num_rows=num_rows,
+            stop_ids=self.stop_ids,
+            num_ids=self.tokenizer.vocab_size,
+            stops=self.stop_texts.settings(stops),
         )
 
-    def token_logits(self, row: dict[str, np.ndarray], shown: Sequence[pictures.Picture]) -> np.ndarray:
+    def answer_format(self, sampling: SamplingConfig) -> prompts.PromptFormat:
+        """Returns the format with the request's own stop texts beside the family's: how its answer is cut."""
+        own = self.layout.format
+        return dataclasses.replace(own, stops=(*own.stops, *sampling.stop))
+
+    def counted_ids(self, rows: decoding.Rows, samplings: Sequence[SamplingConfig]) -> np.ndarray | None:
+        """Returns what a repetition penalty counts as said before, for `decoding.begin`; None if no row has one.
+
+        As `generate` of the reference's models counts it: the text and the placeholders of pictures; of an
+        encoder-decoder model, the start token of what it writes. Padding never counts.
+        """
+        if all(sampling.repetition_penalty == 1 for sampling in samplings):
+            return None
+        if self.start_ids:
+            return np.full((len(rows["token_ids"]), 1), self.start_ids[0], np.int32)
+        placeholder = -1 if self.image_token_id is None else self.image_token_id
+        ids = np.where(rows["image_token_index"] >= 0, placeholder, rows["token_ids"])
+        return np.where(rows["segment_ids"] > 0, ids, -1)
+
+    def token_logits(
+        self,
+        row: dict[str, np.ndarray],
+        shown: Sequence[pictures.Picture],
+        decoder_ids: Sequence[int] | None = None,
+    ) -> np.ndarray:
         """Returns float32 [T, V]: the scores of the next token after every token of a row.
 
+        Args:
+          row: From `transforms`; what the encoder reads, if the model has one.
+          shown: Its pictures.
+          decoder_ids: What an encoder-decoder model writes, the start token first: the T scores are those after each of
+            them. None: the start token alone. No other model takes them.
+
         Raises:
-          UserError: the row is longer than the model, or a picture cannot be decoded.
+          UserError: the row is longer than the model, or a picture cannot be decoded; or `decoder_ids` do not belong to
+            the model.
         """
         length = len(row["token_ids"])
         if length > self.max_len:
@@ -167,10 +242,18 @@ class Sampler:
                 f"{self._too_long(length, len(shown))} are more than the model's {self.max_len} tokens; "
                 f"{self._advice(len(shown), 0)}"
             )
+        written = list(self.start_ids if decoder_ids is None else decoder_ids)
+        if bool(written) != bool(self.start_ids) or len(written) > self.max_len:
+            wanted = f"1 to {self.max_len}, of which the first is {self.start_ids[0]}" if self.start_ids else "none"
+            raise errors.UserError(f"decoder_ids: {len(written)} ids, the model takes {wanted}")
         rows, unique, num_slots = batching.pack([Prepared(row, shown, SamplingConfig())], self.num_queries)
         image_embeds = self.features.table(unique, num_slots)
-        scores = decoding.score(self.model, self.params, rows, image_embeds=image_embeds)
-        return np.asarray(scores)[0, :length]
+        padded = None
+        if written:  # what follows the ids changes nothing before it
+            padded = np.zeros((1, batching.length_bucket(len(written))), np.int32)
+            padded[0, : len(written)] = written
+        scores = decoding.score(self.model, self.params, rows, image_embeds=image_embeds, decoder_ids=padded)
+        return np.asarray(scores)[0, : len(written) or length]
 
     def log_likelihood(self, request: Request, response: str) -> float:
         """Returns the sum of log p of the response's tokens, its newline and end id included, after the prompt.
@@ -182,38 +265,58 @@ class Sampler:
           UserError: see `token_logits`; or a picture file is missing.
         """
         check_text("response", response)
-        shown = pictures.read(request.images)
+        shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
         response_ids = transforms.response_ids(self.layout, self.tokenizer, response)
-        row = self._row(self._prompt_ids(request, len(shown)), response_ids, len(shown))
-        before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
+        prompt_ids = self._prompt_ids(request, len(shown))
+        if self.start_ids:
+            written = [*self.start_ids, *response_ids[:-1]]
+            before = self.token_logits(self._row(prompt_ids, [], len(shown)), shown, written)
+        else:
+            row = self._row(prompt_ids, response_ids, len(shown))
+            before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
         highest = before.max(axis=-1, keepdims=True)
         log_sums = highest[:, 0] + np.log(np.exp(before - highest).sum(axis=-1))
         return float((before[np.arange(len(response_ids)), response_ids] - log_sums).sum())
 
-    def logits(self, images: Sequence[Any], token_ids: Sequence[int]) -> np.ndarray:
+    def logits(
+        self,
+        images: Sequence[Any],
+        token_ids: Sequence[int],
+        decoder_ids: Sequence[int] | None = None,
+        *,
+        qformer_text: str = "",
+    ) -> np.ndarray:
         """Returns float32 [T, V] for pictures and exactly these token ids (begin and end ids included).
 
-        Pictures stand where the ids have the family's image placeholders. Ids without any follow the pictures' blocks,
-        if the family has its pictures first.
+        A Q-Former that reads text reads `qformer_text`. Pictures stand where the ids have the family's image
+        placeholders. Ids without any follow the pictures' blocks, if the family has its pictures first.
 
         Raises:
           UserError: an id is outside the vocabulary, or the placeholders do not fit the pictures; or as `token_logits`.
         """
-        try:
-            ids = [operator.index(index) for index in token_ids]
-        except TypeError as error:
-            raise errors.UserError(f"token_ids: must be a list of whole numbers ({error})") from error
-        vocab_size = self.model.decoder.config.vocab_size
-        for index in ids:
-            if not 0 <= index < vocab_size and index != self.image_token_id:
-                raise errors.UserError(
-                    f"token_ids: {index} is no id of the vocabulary, which has 0 to {vocab_size - 1}"
-                )
-        shown = pictures.read(images)
+        ids = self._checked_ids("token_ids", token_ids)
+        written = None if decoder_ids is None else self._checked_ids("decoder_ids", decoder_ids)
+        shown = self.beside(pictures.read(images), qformer_text)
         row = transforms.given_row(self.layout, ids, num_images=len(shown), image_token_id=self.image_token_id)
         if not len(row["token_ids"]):
             raise errors.UserError("token_ids: is empty and there is no picture; give at least the begin id")
-        return self.token_logits(row, shown)
+        return self.token_logits(row, shown, written)
+
+    def _checked_ids(self, name: str, given: Sequence[int]) -> list[int]:
+        """Returns ids as whole numbers.
+
+        Raises:
+          UserError: they are none, or one is outside the vocabulary.
+        """
+        try:
+            ids = [operator.index(index) for index in given]
+        except TypeError as error:
+            raise errors.UserError(f"{name}: must be a list of whole numbers ({error})") from error
+        vocab_size = self.model.decoder.config.vocab_size
+        for index in ids:
+            if not 0 <= index < vocab_size and index != self.image_token_id:
+                raise errors.UserError(f"{name}: {index} is no id of the vocabulary, which has 0 to {vocab_size - 1}")
+        return ids
 
 
 def choice(samplings: Sequence[SamplingConfig]) -> choosing.Choose:

@@ -30,7 +30,7 @@ class Session:
         self.num_computed = 0  # tokens of prompts that went through the model
 
     def stream(self, prompt_ids: Sequence[int], shown: Sequence[Picture], sampling: SamplingConfig) -> Iterator[int]:
-        """Yields the new token ids of the answer as they are made, the end mark included.
+        """Returns the new token ids of the answer as they are made, the end mark included.
 
         Args:
           prompt_ids: All text so far, without the begin id.
@@ -41,10 +41,13 @@ class Session:
           UserError: too long for the model, or a picture cannot be decoded.
           ValueError: beam search was asked for, which knows no token before the last.
         """
+        return self.stream_row(self._sampler.lay_out(prompt_ids, shown, sampling))
+
+    def stream_row(self, prepared: batching.Prepared) -> Iterator[int]:
+        """Yields the same for a row that is laid out already."""
+        sampler, sampling = self._sampler, prepared.sampling
         if sampling.num_beams > 1:
             raise ValueError(f"num_beams={sampling.num_beams}: a stream of tokens has one beam")
-        sampler = self._sampler
-        prepared = sampler.lay_out(prompt_ids, shown, sampling)
         slots = _slots(prepared, sampler.num_queries)
         rows, unique, num_pictures = batching.pack([prepared], sampler.num_queries)
         image_embeds = sampler.features.table(unique, num_pictures)
@@ -53,11 +56,15 @@ class Session:
         choose = choice([sampling])
         # The cache leaves `self` while it is used up and changed: an interrupted answer leaves no half-filled one.
         logits, cache = self._prefill(rows, slots, image_embeds=image_embeds, num_new_slots=num_new_slots)
-        state = decoding.begin(choose, logits, cache, rows=rows, settings=settings, num_new_slots=num_new_slots)
+        prompt_ids = sampler.counted_ids(rows, [sampling])
+        state = decoding.begin(
+            choose, logits, cache, prompt_ids=prompt_ids, settings=settings, num_new_slots=num_new_slots
+        )
         while True:
             token, done = int(state["token"][0]), bool(state["done"][0])
             if done:
-                self._slots, self._cache = slots, state["kv_cache"]
+                if not sampler.start_ids:  # what an encoder made of a prompt is of no use to a longer one
+                    self._slots, self._cache = slots, state["kv_cache"]
                 yield token
                 return
             yield token
@@ -82,7 +89,9 @@ class Session:
             for name, array in rest.items()
         }
         self.num_computed += len(slots) - shared
-        needed = batching.length_bucket(len(slots) + num_new_slots)
+        # The padding of the rest is written too, behind its last token.
+        written = 0 if self._sampler.start_ids else shared + length
+        needed = batching.length_bucket(max(written, self._sampler.slots(len(slots), num_new_slots)))
         if cache is None:
             return decoding.prefill(model, params, rest, image_embeds=image_embeds, num_slots=needed)
         cache = _truncate(cache, jnp.full(1, shared, jnp.int32))

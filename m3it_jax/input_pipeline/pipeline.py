@@ -41,7 +41,8 @@ _ARRAYS = {
     ),
     "towers": ("images", "caption_ids", "attributes", "source_index"),
 }
-_TYPES = {"images": tf.uint8, "loss_mask": tf.float32}
+_TYPES = {"images": tf.uint8, "loss_mask": tf.float32, "text_mask": tf.bool}
+_QFORMER_TEXT = ("text_ids", "text_mask")
 
 
 class Pipeline:
@@ -62,9 +63,11 @@ class Pipeline:
         objective: str,
         layout: transforms.Layout,
         image_size: int,
+        image_fit: str = "stretch",
         seed: int,
         data_folder: records.DataFolder,
         tokenizer: tokenization.Tokenizer,
+        qformer_tokenizer: tokenization.Tokenizer | None = None,
     ):
         """Reads the index files and lays out the order; no record is read yet.
 
@@ -73,9 +76,11 @@ class Pipeline:
           objective: `response` (rows of tokens) or `towers` (one picture a row with its caption and attributes).
           layout: Where tokens stand in a row.
           image_size: Side of the pictures, pixels.
+          image_fit: How they become squares (`preprocessing.FITS`).
           seed: Decides order, augmentation and redrawn instructions.
           data_folder: Where the records are.
           tokenizer: Encodes all texts.
+          qformer_tokenizer: Encodes what the Q-Former reads, if it reads text.
 
         Raises:
           ConfigError: the mixture or its sizes do not suit the data folder.
@@ -83,12 +88,16 @@ class Pipeline:
         """
         self._config = data_config
         self._layout = layout
-        self._image_size = image_size
+        self._image_size, self._image_fit = image_size, image_fit
         self._seed = seed
         self._tokenizer = tokenizer
+        self._qformer_tokenizer = qformer_tokenizer
         self._make = {"response": self._response_batch, "towers": self._tower_batch}[objective]
         with_images = objective == "towers" or data_config.picture_as == "embeddings"
         self._arrays = [name for name in _ARRAYS[objective] if name != "images" or with_images]
+        self._reads_text = layout.qformer_text_len > 0 and with_images and objective == "response"
+        if self._reads_text:
+            self._arrays += _QFORMER_TEXT
         self.plan = mixture.make_plan(data_folder, data_config, objective=objective, seed=seed)
         self.source_names = self.plan.source_names
         self._tables = [data_folder.table(name, data_config.split) for name in self.source_names]
@@ -109,10 +118,13 @@ class Pipeline:
             "pools": self._pools if data.redraw_instructions else None,
             "attributes": folder.attributes if objective == "towers" else None,
             "layout": self._layout.facts(),
-            "image_size": self._image_size,
+            # Of towers that stretch as runs are stored with: the size alone.
+            "image_size": self._image_size if self._image_fit == "stretch" else [self._image_size, self._image_fit],
             "augment": dataclasses.asdict(data.augment),
         }
         versions = [schema.SCHEMA_VERSION, prompts.TEMPLATE_VERSION, self._tokenizer.fingerprint]
+        if self._qformer_tokenizer is not None:
+            versions.append(self._qformer_tokenizer.fingerprint)
         return hashlib.sha256(json.dumps([facts, versions]).encode()).hexdigest()
 
     def record_ids(self, step: int, *, process_index: int = 0, process_count: int = 1) -> list[str]:
@@ -139,7 +151,8 @@ class Pipeline:
           images uint8 [B*n, h, w, 3], row by row (not there when pictures are shown as captions);
           token_ids, image_token_index, segment_ids, positions int32 [B, T] and loss_mask float32 [B, T] as drawn in
           `transforms`, but image_token_index counts over the pictures of the whole step (all hosts);
-          source_index int32 [B], into `source_names`.
+          source_index int32 [B], into `source_names`;
+          where the Q-Former reads the prompt too, text_ids int32 and text_mask bool [B*n, C], a row for each picture.
         For the objective `towers`: images uint8 [B, h, w, 3], caption_ids int32 [B, C] (0 is padding), attributes int32
         [B, A] (label, or -1), source_index int32 [B].
 
@@ -204,16 +217,19 @@ class Pipeline:
             for name, array in row.items():
                 columns[name].append(array)
         batch = {name: np.stack(arrays) for name, arrays in columns.items()}
+        for name in _QFORMER_TEXT if self._reads_text else ():
+            batch[name] = np.repeat(batch[name], num_images, axis=0)  # each picture is read with its row's text
         if images is not None:
             batch["images"] = images.reshape(-1, size, size, 3)
         return batch | {"source_index": rows[:, 0].astype(np.int32)}
 
     def _response_row(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> Batch:
         """Returns the padded row of one record."""
+        instruction = self._instruction(instance, source, chance)
         text = transforms.fit_text(
             self._layout,
             self._tokenizer,
-            instruction=self._instruction(instance, source, chance),
+            instruction=instruction,
             inputs=instance.inputs,
             outputs=instance.outputs,
             num_images=len(instance.images),
@@ -224,7 +240,8 @@ class Pipeline:
         num_images = len(instance.images)
         if self._config.picture_as == "embeddings":
             row = transforms.make_row(self._layout, text, num_images=num_images)
-            return transforms.pad_row(row, self._layout.row_len(num_images))
+            row = transforms.pad_row(row, self._layout.row_len(num_images))
+            return row | self._qformer_text(instruction, instance.inputs)
         captions = [tower_rows.caption_ids(self._tokenizer, caption) for caption in _captions(instance)]
         if len(captions) != num_images:
             raise errors.UserError(
@@ -233,6 +250,12 @@ class Pipeline:
             )
         row = transforms.make_row(self._layout, text, num_images=num_images, captions=captions)
         return transforms.pad_row(row, self._layout.row_len(num_images, tower_rows.CAPTION_LEN))
+
+    def _qformer_text(self, instruction: str, inputs: str) -> Batch:
+        if not self._reads_text or self._qformer_tokenizer is None:
+            return {}
+        prompt = self._layout.format.prompt(instruction, inputs)
+        return transforms.qformer_text(self._qformer_tokenizer, prompt, self._layout.qformer_text_len)
 
     def _instruction(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> str:
         """Returns the record's own instruction, or one from the pool of its source that suits it as well."""
@@ -249,7 +272,7 @@ class Pipeline:
 
     def _images(self, encoded: tuple[bytes, ...], chance: np.random.Generator) -> np.ndarray:
         """Returns a row's pictures, uint8 [n, h, w, 3]."""
-        images = np.stack([preprocessing.decode_image(data, self._image_size) for data in encoded])
+        images = np.stack([preprocessing.decode_image(data, self._image_size, self._image_fit) for data in encoded])
         return augmentation.augment(images, self._config.augment, chance)
 
     def _tower_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:

@@ -7,6 +7,7 @@ bicubic on uint8, which the published processors use.
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,10 +22,15 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, O
 _ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4
 
 
-def decode_image(data: bytes, size: int) -> np.ndarray:
-    """Returns an encoded picture as uint8 [size, size, 3] RGB: bicubic as Pillow does it, without a crop.
+def decode_image(data: bytes, size: int, fit: str = "stretch") -> np.ndarray:
+    """Returns an encoded picture as uint8 [size, size, 3] RGB: bicubic as Pillow does it.
 
     EXIF orientation is applied and transparent parts become white. A picture that has the size already is not touched.
+
+    Args:
+      data: A PNG or JPEG file.
+      size: Side of the square, pixels.
+      fit: A key of `FITS`.
 
     Raises:
       UserError: no PNG or JPEG, more than MAX_PIXELS by its header (nothing is decoded then), or damaged.
@@ -36,7 +42,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
                     f"picture of {image.width} x {image.height} pixels is above the limit of {MAX_PIXELS}; shrink it"
                 )
             image.load()
-            return np.asarray(_square(image, size))
+            return np.asarray(_square(image, size, FITS[fit]))
     except UnidentifiedImageError as error:
         raise errors.UserError("picture is no readable PNG or JPEG; convert or replace it") from error
     except Image.DecompressionBombError as error:
@@ -45,24 +51,37 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
         raise errors.UserError(f"picture is damaged or cut off ({error}); replace it") from error
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
+def _square(image: Image.Image, size: int, fit: Callable[[Image.Image, int], Image.Image]) -> Image.Image:
     """Returns a decoded picture as RGB of size x size pixels."""
     if _ORIENTATION in image.getexif():
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip instead of scaling
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        # Pillow resamples RGBA with premultiplied alpha, so hidden colours do not bleed into the edges.
-        image = _resized(image.convert("RGBA"), size)
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return _resized(image if image.mode == "RGB" else image.convert("RGB"), size)
+    if image.has_transparency_data:  # before it is resized, so that hidden colours do not bleed into the edges
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return fit(image if image.mode == "RGB" else image.convert("RGB"), size)
 
 
-def _resized(image: Image.Image, size: int) -> Image.Image:
+def _stretch(image: Image.Image, size: int) -> Image.Image:
     if image.size == (size, size):
         return image
     return image.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    """Returns the middle of a picture whose shorter side has become `size` (CLIPImageProcessor of transformers)."""
+    shorter, longer = sorted(image.size)
+    longer = size * longer // shorter
+    width, height = (size, longer) if image.width <= image.height else (longer, size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+# How a picture comes to be a square (`ViTConfig.image_fit`).
+FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {"stretch": _stretch, "crop": _crop}
 
 
 def sample_frames(num_total: int, num_frames: int = 8) -> np.ndarray:

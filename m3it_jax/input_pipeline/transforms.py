@@ -46,6 +46,7 @@ class Layout:
       eos_id: End of the text.
       max_text_len: Tokens of the text, the ids of begin and end counted, pictures and their marks not.
       max_response_len: Tokens of the response, `closing_ids` counted.
+      qformer_text_len: Tokens of the text that the Q-Former reads in training; 0 if it reads none.
     """
 
     format: prompts.PromptFormat
@@ -57,6 +58,7 @@ class Layout:
     eos_id: int
     max_text_len: int
     max_response_len: int
+    qformer_text_len: int = 0
 
     @classmethod
     def of(
@@ -67,6 +69,7 @@ class Layout:
         picture_len: int,
         max_text_len: int,
         max_response_len: int,
+        qformer_text_len: int = 0,
     ) -> "Layout":
         """Returns the layout of a format with the tokenizer's ids for begin, end and the marks around pictures.
 
@@ -90,6 +93,7 @@ class Layout:
             eos_id=tokenizer.eos_id,
             max_text_len=max_text_len,
             max_response_len=max_response_len,
+            qformer_text_len=qformer_text_len,
         )
 
     @property
@@ -125,7 +129,8 @@ class Layout:
         }
         if self.format == prompts.YING_VLM:
             return facts
-        return facts | {"format": dataclasses.asdict(self.format), "closing_ids": self.closing_ids}
+        more = {"format": dataclasses.asdict(self.format)}
+        return facts | more | {name: getattr(self, name) for name in ("closing_ids", "qformer_text_len")}
 
     @property
     def least_response(self) -> int:
@@ -357,6 +362,27 @@ def pad_row(row: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
         raise ValueError(f"a row of {len(row['token_ids'])} tokens does not fit into {length}")
     fill = {"image_token_index": -1}
     return {k: np.pad(v, (0, padding), constant_values=fill.get(k, 0)) for k, v in row.items()}
+
+
+def qformer_text(tokenizer: tokenization.Tokenizer, text: str, length: int | None = None) -> dict[str, np.ndarray]:
+    """Returns what the Q-Former reads beside a picture: the prompt's text between its begin and end ids.
+
+    Args:
+      tokenizer: The Q-Former's own.
+      text: All of the prompt's text.
+      length: Tokens; a longer text loses its end (the released code drops its beginning, where our instructions are), a
+        shorter one is padded. None: as long as the text.
+
+    Returns:
+      text_ids int32 [C] and text_mask bool [C], True for real tokens.
+    """
+    ids = tokenizer.encode(text)
+    if length is not None:
+        ids = ids[: length - 2]
+    ids = [tokenizer.bos_id, *ids, tokenizer.eos_id]
+    padding = (length or len(ids)) - len(ids)
+    mask = np.arange(len(ids) + padding) < len(ids)
+    return {"text_ids": np.array(ids + [tokenizer.pad_id] * padding, np.int32), "text_mask": mask}
 
 
 def training_row(

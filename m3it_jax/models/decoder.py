@@ -4,12 +4,14 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from m3it_jax.models import layers, masks
 
 KVCache = dict[str, Any]  # see generation/kv_cache.py for its arrays
+LayerCache = dict[str, Array]  # one layer's part of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,37 +50,35 @@ class DecoderAttention(nn.Module):
         positions: Int[Array, "B T"],
         mask: Array,
         *,
-        cache: dict[str, Array] | None,
-        slots: Int[Array, "B T"] | None,
-    ) -> tuple[Float[Array, "B T D"], dict[str, Array] | None]:
-        """Returns the attended values and, with a cache, the new keys and values: what belongs into `slots` of it."""
+        cache: LayerCache | None,
+        slot: Int[Array, ""] | None,
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
+        """Returns the attended values and, with a cache, the cache that holds the tokens from `slot` on.
+
+        Without a slot the cache is empty: it is filled from its beginning, and the tokens attend among themselves.
+        """
         config = self.config
 
         def heads(name: str, num_heads: int) -> Array:
             shape = (num_heads, config.head_dim)
             return layers.Linear(shape, self.dtype, use_bias=config.has_biases, name=name)(x)
 
-        query, key = heads("query", config.num_heads), heads("key", config.num_kv_heads)
-        value = heads("value", config.num_kv_heads)
+        if self.has_variable("params", "qkv"):  # merged for making tokens: generation/layered.py
+            ends = (config.num_heads, config.num_heads + config.num_kv_heads)
+            query, key, value = jnp.split(heads("qkv", ends[1] + config.num_kv_heads), ends, axis=2)
+        else:
+            query = heads("query", config.num_heads)
+            key, value = (heads(name, config.num_kv_heads) for name in ("key", "value"))
         if config.positions == "rotary":
             query, key = (layers.rotate(heads, positions, config.rope_base) for heads in (query, key))
-        written = None
         if cache is not None:
-            key, value, written = update_cache(cache, key, value, slots=slots)
-        attended = layers.attend(query, key, value, mask=mask)
+            cache = layers.write(cache, key, value, slot=jnp.int32(0) if slot is None else slot)
+        if cache is None or slot is None:
+            attended = layers.attend(query, key, value, mask=mask)
+        else:
+            attended = layers.attend_cached(query, cache["k"], cache["v"], mask=mask)
         out = layers.Linear((config.embed_dim,), self.dtype, num_axes=2, use_bias=config.has_biases, name="out")
-        return out(attended), written
-
-
-def update_cache(
-    cache: dict[str, Array], key: Array, value: Array, *, slots: Int[Array, "B T"]
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Returns (all keys, all values, the new ones as the cache keeps them) of one layer."""
-    rows = jnp.arange(slots.shape[0])[:, None]
-    written = {"k": key.astype(cache["k"].dtype), "v": value.astype(cache["v"].dtype)}
-    keys = cache["k"].at[rows, slots].set(written["k"], mode="drop").astype(key.dtype)
-    values = cache["v"].at[rows, slots].set(written["v"], mode="drop").astype(value.dtype)
-    return keys, values, written
+        return out(attended), cache
 
 
 class DecoderBlock(nn.Module):
@@ -92,38 +92,48 @@ class DecoderBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, cache: dict[str, Array] | None, where: tuple[Array, Array, Array | None]
-    ) -> tuple[Array, dict[str, Array] | None]:
-        """Returns (x, this layer's new keys and values), the form that `nn.scan` asks for.
+        self, x: Array, cache: LayerCache | None, where: tuple[Array, Array, Array | None]
+    ) -> tuple[Array, LayerCache | None]:
+        """Returns (x, this layer's cache with the tokens in it), the form that `nn.scan` asks for.
 
         Args:
           x: [B, T, D].
-          cache: This layer's `k` and `v` [B, S, K, H], or None.
-          where: positions int32 [B, T]; mask bool [B, 1, T, S], True = may attend; slots int32 [B, T] of the cache.
+          cache: This layer's `k` [B, K, H, S] and `v` [B, K, S, H], or None.
+          where: positions int32 [B, T]; mask bool [B, 1, T, S], True = may attend; slot int32 [] of the cache, the
+            first of T, or None: the cache is empty, and the mask is over the tokens themselves.
         """
-        positions, mask, slots = where
+        positions, mask, slot = where
         config = self.config
 
         def norm(name: str) -> nn.Module:
             return layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype, name=name)
 
         attention = DecoderAttention(config, self.dtype, name="attn")
-        attended, written = attention(norm("attn_norm")(x), positions, mask, cache=cache, slots=slots)
+        attended, cache = attention(norm("attn_norm")(x), positions, mask, cache=cache, slot=slot)
         x = x + attended
         feed_forward = layers.FEED_FORWARDS[config.mlp](config.mlp_dim, config.activation, self.dtype, name="mlp")
         x = x + feed_forward(norm("mlp_norm")(x))
-        return layers.constrain(x), written
+        return layers.constrain(x), cache
 
 
 class Decoder(nn.Module):
-    """Embeddings in, next-token scores out."""
+    """Embeddings in, next-token scores out.
+
+    Attributes:
+      config: Sizes and kinds.
+      dtype: Of the activations.
+      remat: The backward pass computes each block anew instead of keeping what was in it.
+      layered: Each block has parameters of its own (`blocks_0`, ...) instead of a slice of stacked ones (`blocks`): the
+        form in which tokens are made (ADR 0016). Only a layered decoder takes a cache.
+    """
 
     config: DecoderConfig
     dtype: jnp.dtype
     remat: bool = False
+    layered: bool = False
 
     def setup(self) -> None:
-        """Names the parts; blocks share one scanned definition with stacked parameters."""
+        """Names the parts; stacked blocks share one scanned definition."""
         config = self.config
         self.token_embedding = nn.Embed(
             config.vocab_size, config.embed_dim, dtype=self.dtype, embedding_init=layers.TOKEN_INIT
@@ -132,13 +142,16 @@ class Decoder(nn.Module):
             shape = (config.position_offset + config.max_len, config.embed_dim)
             self.position_embedding = self.param("position_embedding", layers.TOKEN_INIT, shape)
         block = nn.remat(DecoderBlock) if self.remat else DecoderBlock
-        self.blocks = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(0, nn.broadcast),
-            length=config.num_layers,
-        )(config, self.dtype)
+        if self.layered:
+            self.blocks = [block(config, self.dtype) for _ in range(config.num_layers)]
+        else:
+            self.blocks = nn.scan(
+                block,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=(nn.broadcast, nn.broadcast),
+                length=config.num_layers,
+            )(config, self.dtype)
         self.final_norm = layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype)
         if not config.has_tied_head:
             self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)
@@ -158,7 +171,10 @@ class Decoder(nn.Module):
     ) -> Float[Array, "B T D"]:
         """Returns the last hidden states (normed) of whole rows, without a cache."""
         mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
-        x, _ = self.blocks(self.place(embeds, positions), None, (positions, mask, None))
+        x = self.place(embeds, positions)
+        blocks: Any = self.blocks if self.layered else [self.blocks]
+        for block in blocks:
+            x, _ = block(x, None, (positions, mask, None))
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -175,10 +191,10 @@ class Decoder(nn.Module):
         *,
         cache: KVCache,
     ) -> tuple[Float[Array, "B 1 D"], KVCache]:
-        """Returns (the hidden state of each row's last token, the cache that holds the rows)."""
-        hidden, cache = self.extend(embeds, positions, segment_ids, cache=cache)
-        last = jnp.maximum((segment_ids > 0).sum(axis=1) - 1, 0)
-        return jnp.take_along_axis(hidden, last[:, None, None], axis=1), cache
+        """Returns (the hidden state of each row's last token, the cache that holds the rows); the cache is empty."""
+        mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
+        hidden, cache = self._through(embeds, positions, segment_ids, cache=cache, mask=mask, slot=None)
+        return last_tokens(hidden, segment_ids), cache
 
     def extend(
         self,
@@ -190,34 +206,38 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "B T D"], KVCache]:
         """Returns the hidden states of T new tokens and the cache that holds them.
 
-        Row b's tokens go to the slots `lengths[b] ... lengths[b] + T - 1`. Padding (segment 0) stands at the end of a
-        row, is never attended to, and its slots are written over by the next call.
+        The tokens of all rows go to the slots from `next_slot` on. Padding (segment 0) stands at the end of a row and
+        is never attended to; slots that hold padding in every row are written over by the next call.
         """
-        index, slots = index_new(cache, positions, segment_ids)
+        index = index_new(cache, positions, segment_ids)
         mask = masks.segment_causal_mask(
             segment_ids, positions, key_segments=index["segment_ids"], key_positions=index["positions"]
         )
-        # The scan gives out the new keys and values alone: stacking whole caches would copy them at every token.
-        x = self.place(embeds, positions)
-        x, written = self.blocks(x, {"k": cache["k"], "v": cache["v"]}, (positions, mask, slots))
-        return self.final_norm(x), {**cache, **index, **write_stacked(cache, written, slots=slots)}
+        return self._through(embeds, positions, segment_ids, cache=cache, mask=mask, slot=cache["next_slot"])
+
+    def _through(
+        self, embeds: Array, positions: Array, segment_ids: Array, *, cache: KVCache, mask: Array, slot: Array | None
+    ) -> tuple[Array, KVCache]:
+        x, written = self.place(embeds, positions), []
+        for block, layer_cache in zip(self.blocks, cache["layers"], strict=True):
+            x, layer_cache = block(x, layer_cache, (positions, mask, slot))
+            written.append(layer_cache)
+        return self.final_norm(x), {**cache, **index_new(cache, positions, segment_ids), "layers": written}
 
 
-def index_new(
-    cache: KVCache, positions: Int[Array, "B T"], segment_ids: Int[Array, "B T"]
-) -> tuple[dict[str, Array], Int[Array, "B T"]]:
-    """Returns (`positions`, `segment_ids` and `lengths` of the cache with T new tokens in it, the tokens' slots)."""
-    slots = cache["lengths"][:, None] + jnp.arange(positions.shape[1])[None, :]
-    rows = jnp.arange(positions.shape[0])[:, None]
-    index = {
-        "positions": cache["positions"].at[rows, slots].set(positions, mode="drop"),
-        "segment_ids": cache["segment_ids"].at[rows, slots].set(segment_ids, mode="drop"),
-        "lengths": cache["lengths"] + (segment_ids > 0).sum(axis=1).astype(jnp.int32),
+def last_tokens(hidden: Float[Array, "B T D"], segment_ids: Int[Array, "B T"]) -> Float[Array, "B 1 D"]:
+    """Returns the hidden state of each row's last token, of its first place where it has none."""
+    last = jnp.maximum((segment_ids > 0).sum(axis=1) - 1, 0)
+    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)
+
+
+def index_new(cache: KVCache, positions: Int[Array, "B T"], segment_ids: Int[Array, "B T"]) -> dict[str, Array]:
+    """Returns what the cache says about its slots with T new tokens from `next_slot` on."""
+    slot = cache["next_slot"]
+    num_new = (segment_ids > 0).sum(axis=1).astype(jnp.int32)
+    return {
+        "positions": jax.lax.dynamic_update_slice_in_dim(cache["positions"], positions, slot, axis=1),
+        "segment_ids": jax.lax.dynamic_update_slice_in_dim(cache["segment_ids"], segment_ids, slot, axis=1),
+        "lengths": cache["lengths"] + num_new,
+        "next_slot": slot + num_new.max(),
     }
-    return index, slots
-
-
-def write_stacked(cache: KVCache, written: dict[str, Array], *, slots: Int[Array, "B T"]) -> dict[str, Array]:
-    """Returns `k` and `v` [L, B, S, K, H] of the cache with the new ones [L, B, T, K, H] in their slots."""
-    rows = jnp.arange(slots.shape[0])[:, None]
-    return {name: cache[name].at[:, rows, slots].set(written[name], mode="drop") for name in ("k", "v")}

@@ -3,12 +3,14 @@
 Positions are relative alone: a bias on the attention scores, learned for each bucket of distances and each head, and
 shared by all blocks of a stack. Scores are not divided by the root of the head's width.
 
-The cache has the arrays of `generation/kv_cache.py` for what the decoder wrote, and from `prefill` on also `cross_k`
-and `cross_v` [L, B, S, N, H], the keys and values of what the encoder read, and `cross_segment_ids` int32 [B, S].
+The cache has the arrays of `generation/kv_cache.py` for what the decoder wrote. From `prefill` on, each layer has also
+`cross_k` [B, N, H, S] and `cross_v` [B, N, S, H], the keys and values of what the encoder read, and the cache has
+`cross_segment_ids` int32 [B, S].
 """
 
 import dataclasses
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from m3it_jax.models import decoder, layers, masks
-from m3it_jax.models.decoder import KVCache
+from m3it_jax.models.decoder import KVCache, LayerCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,20 +87,28 @@ class RelativeAttention(nn.Module):
     dtype: jnp.dtype
 
     def setup(self) -> None:
-        """Names the four projections."""
-        heads = (self.config.num_heads, self.config.head_dim)
+        """Names the projections."""
+        config = self.config
+        heads = (config.num_heads, config.head_dim)
         self.query, self.key, self.value = (layers.Linear(heads, self.dtype, use_bias=False) for _ in range(3))
-        self.out = layers.Linear((self.config.embed_dim,), self.dtype, num_axes=2, use_bias=False)
+        # The three as one product, where parameters are merged for making tokens (generation/layered.py).
+        self.qkv = layers.Linear((3 * config.num_heads, config.head_dim), self.dtype, use_bias=False)
+        self.out = layers.Linear((config.embed_dim,), self.dtype, num_axes=2, use_bias=False)
 
-    def keys_values(self, x: Float[Array, "B S D"]) -> tuple[Float[Array, "B S N H"], Float[Array, "B S N H"]]:
-        """Returns the keys and values of tokens."""
-        return self.key(x), self.value(x)
+    def of_tokens(self, x: Float[Array, "B T D"]) -> tuple[Array, Array, Array]:
+        """Returns the queries, keys and values [B, T, N, H] of the same tokens."""
+        if self.has_variable("params", "qkv"):
+            query, key, value = jnp.split(self.qkv(x), 3, axis=2)
+            return query, key, value
+        return self.query(x), self.key(x), self.value(x)
 
-    def __call__(
-        self, x: Float[Array, "B T D"], key: Array, value: Array, *, mask: Array, bias: Array | None
-    ) -> Float[Array, "B T D"]:
-        """Returns what the tokens take from keys and values [B, S, N, H]; mask bool, True = may attend."""
-        return self.out(layers.attend(self.query(x), key, value, mask=mask, bias=bias, scale=1.0))
+    def __call__(self, query: Array, key: Array, value: Array, *, mask: Array, bias: Array | None) -> Array:
+        """Returns [B, T, D], what queries take from keys and values [B, S, N, H]; mask bool, True = may attend."""
+        return self.out(layers.attend(query, key, value, mask=mask, bias=bias, scale=1.0))
+
+    def cached(self, query: Array, key: Array, value: Array, *, mask: Array, bias: Array | None) -> Array:
+        """Returns the same for keys [B, N, H, S] and values [B, N, S, H], as they lie in a cache."""
+        return self.out(layers.attend_cached(query, key, value, mask=mask, bias=bias, scale=1.0))
 
 
 class EncoderBlock(nn.Module):
@@ -114,7 +124,7 @@ class EncoderBlock(nn.Module):
         config = self.config
         normed = _norm(config, self.dtype, "attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="attn")
-        x = x + attention(normed, *attention.keys_values(normed), mask=mask, bias=bias)
+        x = x + attention(*attention.of_tokens(normed), mask=mask, bias=bias)
         return _feed(config, self.dtype, x), None
 
 
@@ -128,38 +138,41 @@ class DecoderBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        cache: dict[str, Array],
-        encoded: Float[Array, "B S D"] | None,
-        where: tuple[Array, Array, Array, Array | None],
-    ) -> tuple[Float[Array, "B T D"], dict[str, Array]]:
-        """Returns (x, this layer's new keys and values), the form that `nn.scan` asks for.
+        cache: LayerCache | None,
+        where: tuple[Array | None, Array, Array, Array, Array | None],
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
+        """Returns (x, this layer's cache with the tokens in it), the form that `nn.scan` asks for.
 
         Args:
           x: The decoder's tokens.
-          cache: This layer's `k`, `v` [B, S', N, H] and, unless `encoded` is given, `cross_k` and `cross_v`; {}: none.
-          encoded: What the encoder made, for a layer that has no cross keys yet: they come out with the new ones.
-          where: mask bool [B, 1, T, S'], bias [B, N, T, S'], cross_mask bool [B, 1, 1, S], slots int32 [B, T] or None.
+          cache: This layer's `k`, `v` and, unless `encoded` is given, `cross_k` and `cross_v`; None: whole rows.
+          where: encoded [B, S, D], what the encoder made, for a layer that has no cross keys yet (the cache comes out
+            with them), or None; mask bool [B, 1, T, S'], bias [B, N, T, S'], cross_mask bool [B, 1, 1, S], slot int32
+            [] or None.
         """
-        mask, bias, cross_mask, slots = where
+        encoded, mask, bias, cross_mask, slot = where
         config = self.config
         normed = _norm(config, self.dtype, "attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="attn")
-        key, value = attention.keys_values(normed)
-        written: dict[str, Array] = {}
-        if cache:
-            key, value, written = decoder.update_cache(cache, key, value, slots=slots)
-        x = x + attention(normed, key, value, mask=mask, bias=bias)
+        query, key, value = attention.of_tokens(normed)
+        if cache is None:
+            x = x + attention(query, key, value, mask=mask, bias=bias)
+        else:
+            cache = layers.write(cache, key, value, slot=slot)
+            x = x + attention.cached(query, cache["k"], cache["v"], mask=mask, bias=bias)
         normed = _norm(config, self.dtype, "cross_attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="cross_attn")
-        if encoded is None:
-            key, value = (cache[name].astype(self.dtype) for name in ("cross_k", "cross_v"))
+        query = attention.query(normed)
+        if encoded is None and cache is not None:
+            x = x + attention.cached(query, cache["cross_k"], cache["cross_v"], mask=cross_mask, bias=None)
         else:
-            key, value = attention.keys_values(encoded)
-            if cache:
-                written["cross_k"] = key.astype(cache["k"].dtype)
-                written["cross_v"] = value.astype(cache["v"].dtype)
-        x = x + attention(normed, key, value, mask=cross_mask, bias=None)
-        return _feed(config, self.dtype, x), written
+            key, value = attention.key(encoded), attention.value(encoded)
+            x = x + attention(query, key, value, mask=cross_mask, bias=None)
+            if cache is not None:
+                dtype = cache["k"].dtype
+                cross_k, cross_v = key.transpose(0, 2, 3, 1).astype(dtype), value.swapaxes(1, 2).astype(dtype)
+                cache = {**cache, "cross_k": cross_k, "cross_v": cross_v}
+        return _feed(config, self.dtype, x), cache
 
 
 def _norm(config: EncoderDecoderConfig, dtype: jnp.dtype, name: str) -> nn.Module:
@@ -198,27 +211,35 @@ class Encoder(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Embeddings in, next-token scores out: a row is read by the encoder, the decoder writes."""
+    """Embeddings in, next-token scores out: a row is read by the encoder, the decoder writes.
+
+    `layered` is the form in which tokens are made, as in `decoder.Decoder`; it is the decoder's blocks that it changes.
+    """
 
     config: EncoderDecoderConfig
     dtype: jnp.dtype
     remat: bool = False
+    layered: bool = False
 
     def setup(self) -> None:
-        """Names the parts; blocks share one scanned definition with stacked parameters."""
+        """Names the parts; stacked blocks share one scanned definition."""
         config = self.config
         self.token_embedding = nn.Embed(
             config.vocab_size, config.embed_dim, dtype=self.dtype, embedding_init=layers.TOKEN_INIT
         )
         self.encoder = Encoder(config, self.dtype, self.remat)
         self.relative_bias = RelativeBias(config, False)
-        self.blocks = nn.scan(
-            nn.remat(DecoderBlock) if self.remat else DecoderBlock,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
-            length=config.num_layers,
-        )(config, self.dtype)
+        block = nn.remat(DecoderBlock) if self.remat else DecoderBlock
+        if self.layered:
+            self.blocks = [block(config, self.dtype) for _ in range(config.num_layers)]
+        else:
+            self.blocks = nn.scan(
+                block,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=(nn.broadcast, nn.broadcast),
+                length=config.num_layers,
+            )(config, self.dtype)
         self.final_norm = layers.make_norm("rms", config.rms_norm_epsilon, dtype=self.dtype)
         if not config.has_tied_head:
             self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)
@@ -244,8 +265,11 @@ class EncoderDecoder(nn.Module):
         places = jnp.broadcast_to(jnp.arange(decoder_ids.shape[1]), decoder_ids.shape)
         ones = jnp.ones_like(places)
         mask = masks.segment_causal_mask(ones, places, key_segments=ones, key_positions=places)
-        where = (mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
-        x, _ = self.blocks(layers.constrain(self.embed(decoder_ids)), {}, encoded, where)
+        where = (encoded, mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
+        x = layers.constrain(self.embed(decoder_ids))
+        blocks: Any = self.blocks if self.layered else [self.blocks]
+        for block in blocks:
+            x, _ = block(x, None, where)
         return self.logits(self.final_norm(x))
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -294,14 +318,14 @@ class EncoderDecoder(nn.Module):
     def _step(
         self, embeds: Array, positions: Array, segment_ids: Array, *, cache: KVCache, encoded: Array | None
     ) -> tuple[Array, KVCache]:
-        index, slots = decoder.index_new(cache, positions, segment_ids)
+        index = decoder.index_new(cache, positions, segment_ids)
         mask = masks.segment_causal_mask(
             segment_ids, positions, key_segments=index["segment_ids"], key_positions=index["positions"]
         )
         bias = self.relative_bias(positions, index["positions"])
-        where = (mask, bias, masks.real_mask(cache["cross_segment_ids"]), slots)
-        names = ("k", "v") if encoded is not None else ("k", "v", "cross_k", "cross_v")
-        x, written = self.blocks(layers.constrain(embeds), {name: cache[name] for name in names}, encoded, where)
-        cross = {name: written[name] for name in ("cross_k", "cross_v")} if encoded is not None else {}
-        cache = {**cache, **index, **cross, **decoder.write_stacked(cache, written, slots=slots)}
-        return self.final_norm(x), cache
+        where = (encoded, mask, bias, masks.real_mask(cache["cross_segment_ids"]), cache["next_slot"])
+        x, written = layers.constrain(embeds), []
+        for block, layer_cache in zip(self.blocks, cache["layers"], strict=True):
+            x, layer_cache = block(x, layer_cache, where)
+            written.append(layer_cache)
+        return self.final_norm(x), {**cache, **index, "layers": written}

@@ -14,6 +14,7 @@ from m3it_jax.sharding import ShardingRules
 
 # Only where learning starts from nothing: a width-128 tower with transformers' 0.02 would start 4x too quiet.
 DENSE_INIT = nn.initializers.lecun_normal()
+_MASKED = -0.7 * float(jnp.finfo(jnp.float32).max)  # jax.nn.dot_product_attention's, far from an overflow in a sum
 TOKEN_INIT = nn.initializers.normal(stddev=0.02)  # transformers' initializer_range of BLIP-2 and LLaMA
 
 
@@ -127,6 +128,49 @@ def attend(
     return run(query, key, value, mask=mask, bias=bias, scale=scale)
 
 
+def write(
+    cache: dict[str, Array], key: Float[Array, "B T K H"], value: Float[Array, "B T K H"], *, slot: Int[Array, ""]
+) -> dict[str, Array]:
+    """Returns a layer's cache with new keys and values in its slots from `slot` on, the same for all rows.
+
+    Each is one slice written in place; rows that wrote slots of their own would need a scatter, a loop on a CPU.
+    """
+    k, v = cache["k"], cache["v"]
+    return {
+        **cache,
+        "k": jax.lax.dynamic_update_slice_in_dim(k, key.transpose(0, 2, 3, 1).astype(k.dtype), slot, axis=3),
+        "v": jax.lax.dynamic_update_slice_in_dim(v, value.swapaxes(1, 2).astype(v.dtype), slot, axis=2),
+    }
+
+
+def attend_cached(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B K H S"],
+    value: Float[Array, "B K S H"],
+    *,
+    mask: Bool[Array, "#B 1 #T S"],
+    bias: Float[Array, "#B #N #T S"] | None = None,
+    scale: float | None = None,
+) -> Float[Array, "B T N H"]:
+    """Returns what `attend` does, over keys and values as they lie in a cache: they are moved nowhere.
+
+    Both products sum over an axis of the cache that is not its last: so a product of few rows reads memory in order.
+    """
+    num_rows, length, num_heads, head_dim = query.shape
+    num_kv_heads, num_slots = key.shape[1], key.shape[3]
+    # The T queries of a group's heads one after another.
+    grouped = query.swapaxes(1, 2).reshape(num_rows, num_kv_heads, -1, head_dim)
+    scores = jnp.einsum("BKGH,BKHS->BKGS", grouped, key.astype(query.dtype), preferred_element_type=jnp.float32)
+    scores = scores.reshape(num_rows, num_heads, length, num_slots) * (
+        1.0 / math.sqrt(head_dim) if scale is None else scale
+    )
+    scores = scores if bias is None else scores + bias
+    weights = jax.nn.softmax(jnp.where(mask, scores, _MASKED)).astype(query.dtype)
+    weights = weights.reshape(num_rows, num_kv_heads, -1, num_slots)
+    attended = jnp.einsum("BKGS,BKSH->BKGH", weights, value.astype(query.dtype))
+    return attended.reshape(num_rows, num_heads, length, head_dim).swapaxes(1, 2)
+
+
 class Attention(nn.Module):
     """Multi-head attention without a cache: queries of `x` over keys and values of `context` (None: of `x`)."""
 
@@ -191,8 +235,11 @@ class GatedFeedForward(nn.Module):
         def linear(name: str, width: int, source: Array) -> Array:
             return Linear((width,), self.dtype, use_bias=False, name=name)(source)
 
-        gate = ACTIVATIONS[self.activation](linear("gate", self.mlp_dim, x))
-        return linear("down", x.shape[-1], gate * linear("up", self.mlp_dim, x))
+        if self.has_variable("params", "gate_up"):  # merged for making tokens: generation/layered.py
+            gate, up = jnp.split(linear("gate_up", 2 * self.mlp_dim, x), 2, axis=-1)
+        else:
+            gate, up = (linear(name, self.mlp_dim, x) for name in ("gate", "up"))
+        return linear("down", x.shape[-1], ACTIVATIONS[self.activation](gate) * up)
 
 
 FEED_FORWARDS: dict[str, Callable[..., nn.Module]] = {"gated": GatedFeedForward, "plain": FeedForward}

@@ -4,12 +4,11 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from m3it_jax import errors
+from m3it_jax.generation import streaming
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import SamplingConfig, check_text
 from m3it_jax.input_pipeline import transforms
-
-_BROKEN = "\ufffd"  # what an unfinished character of several byte pieces decodes to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,19 +85,16 @@ class Conversation:
         for name, text in (("instruction", instruction), ("inputs", inputs)):
             check_text(name, text)
         sampler = self._assistant.sampler
-        decode, asked = sampler.tokenizer.decode, sampler.layout.format
         turn = Turn(instruction, inputs, self.num_pictures - sum(turn.num_pictures for turn in self._turns))
         new_ids: list[int] = []
-        said = ""
-        for token in self._session.stream(self._fitted(turn), self._pictures, self._sampling):
-            new_ids.append(token)
-            text = asked.settled(decode(new_ids))
-            if text.startswith(said) and not text.endswith(_BROKEN):
-                yield text[len(said) :]
-                said = text
-        rest = asked.cut(decode(new_ids))  # what looked like the beginning of a stop
-        if rest.startswith(said) and not rest.endswith(_BROKEN):
-            yield rest[len(said) :]
+
+        def tokens() -> Iterator[int]:
+            shown = sampler.beside(self._pictures, instruction, inputs)
+            for token in self._session.stream(self._fitted(turn), shown, self._sampling):
+                new_ids.append(token)
+                yield token
+
+        yield from streaming.pieces(tokens(), sampler.tokenizer.decode, sampler.answer_format(self._sampling))
         self._turns.append(dataclasses.replace(turn, answer_ids=self._answer_ids(new_ids)))
 
     def _fitted(self, new: Turn) -> list[int]:
@@ -138,7 +134,7 @@ class Conversation:
     def _answer_ids(self, new_ids: Sequence[int]) -> tuple[int, ...]:
         """Returns an answer's tokens without what ended it."""
         sampler = self._assistant.sampler
-        asked, tokenizer = sampler.layout.format, sampler.tokenizer
+        asked, tokenizer = sampler.answer_format(self._sampling), sampler.tokenizer
         ids = tuple(index for index in new_ids if index not in sampler.stop_ids)
         text = tokenizer.decode(ids)
         if asked.cut(text) == text:

@@ -20,6 +20,9 @@ from m3it_jax.models import variants
 from m3it_jax.training import objectives, optimizer
 from m3it_jax.training.state import TrainState, split
 
+# LAVIS blip2_vicuna_instruct.py: max_txt_len of the Q-Former's text, too.
+QFORMER_TEXT_LEN = 128
+
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -52,14 +55,9 @@ def prepare(config: Experiment) -> Setup:
             "trained here; take a variant with a decoder alone"
         )
     folder = records.DataFolder.open(config.data.path)
-    tokenizer_path = checkpointing.tokenizer_path(config.data.tokenizer or str(folder.tokenizer_path))
-    tokenizer = tokenization.Tokenizer.load(tokenizer_path)
-    if tokenizer.vocab_size > variant.decoder.vocab_size:
-        raise errors.ConfigError(
-            f"data.tokenizer: has {tokenizer.vocab_size} pieces, but model.variant={config.model.variant} embeds only "
-            f"{variant.decoder.vocab_size}; take the tokenizer that belongs to the model"
-        )
+    tokenizer, tokenizer_path = _tokenizer(config, variant, folder)
     layout = _layout(config, variant, tokenizer)
+    qformer_tokenizer = _qformer_tokenizer(layout, tokenizer_path)
     objective = objectives.OBJECTIVES[config.objective]
 
     def make_pipeline(data: Any) -> Pipeline:
@@ -68,9 +66,11 @@ def prepare(config: Experiment) -> Setup:
             objective=objective.rows,
             layout=layout,
             image_size=variant.vit.image_size,
+            image_fit=variant.vit.image_fit,
             seed=config.seed,
             data_folder=folder,
             tokenizer=tokenizer,
+            qformer_tokenizer=qformer_tokenizer,
         )
 
     train = make_pipeline(config.data)
@@ -100,14 +100,42 @@ def prepare(config: Experiment) -> Setup:
     )
 
 
+def _tokenizer(
+    config: Experiment, variant: variants.Variant, folder: records.DataFolder
+) -> tuple[tokenization.Tokenizer, Path]:
+    tokenizer_path = checkpointing.tokenizer_path(config.data.tokenizer or str(folder.tokenizer_path))
+    tokenizer = tokenization.Tokenizer.load(tokenizer_path)
+    if tokenizer.vocab_size > variant.decoder.vocab_size:
+        raise errors.ConfigError(
+            f"data.tokenizer: has {tokenizer.vocab_size} pieces, but model.variant={config.model.variant} embeds only "
+            f"{variant.decoder.vocab_size}; take the tokenizer that belongs to the model"
+        )
+    return tokenizer, tokenizer_path
+
+
 def _layout(config: Experiment, variant: variants.Variant, tokenizer: tokenization.Tokenizer) -> transforms.Layout:
+    prompt_format = prompts.FORMATS[variant.prompt]
+    reads = prompt_format.qformer_reads_prompt and variant.qformer is not None
     return transforms.Layout.of(
         tokenizer,
-        prompts.FORMATS[variant.prompt],
+        prompt_format,
         picture_len=variant.picture_len,
         max_text_len=config.data.max_text_len,
         max_response_len=config.data.max_response_len,
+        qformer_text_len=min(QFORMER_TEXT_LEN, variant.qformer.text_max_len) if reads and variant.qformer else 0,
     )
+
+
+def _qformer_tokenizer(layout: transforms.Layout, tokenizer_path: Path) -> tokenization.Tokenizer | None:
+    path = tokenization.find_qformer(tokenizer_path)
+    if not layout.qformer_text_len:
+        return None
+    if not path.is_file():
+        raise errors.ConfigError(
+            f"data.tokenizer={tokenizer_path}: has no {path.name} beside it, in whose pieces the Q-Former reads the "
+            "instruction; copy it from the model's folder"
+        )
+    return tokenization.Tokenizer.load(path)
 
 
 def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: Plan) -> None:

@@ -21,7 +21,8 @@ def test_in_and_out_from_the_command_line(tmp_path, capsys):
     assert f"written to {tmp_path / 'ours'}" in shown.err
     values = json.loads(told.read_text())
     assert values["family"] == "llava" and values["parts"]["vit"]["dtypes"] == ["F32"]
-    assert run("export", tmp_path / "ours", tmp_path / "hf", "--shard-size", "50KB", "--json", told) == 0
+    words = ("--shard-size", "50KB", "--no-certificate", "--json", told)
+    assert run("export", tmp_path / "ours", tmp_path / "hf", *words) == 0
     files = json.loads(told.read_text())["files"]
     assert len(files) > 1 and all(one["bytes"] <= 50_000 for one in files)
     assert small_folders.arrays(tmp_path / "hf").keys() == small_folders.arrays(STORED / "llava").keys()
@@ -44,6 +45,9 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys):
         (["export", "none", "OUT"], 1, "none: no checkpoint here"),
         (["export", ".", "OUT", "--shard-size", "5XB"], 2, "must be a whole number above 0"),
         (["import", ".", "OUT", "--json", "none/a.json"], 1, "--json none/a.json"),
+        (["verify", ".", "none"], 1, "none: no checkpoint here"),
+        (["verify", "none", "."], 1, "none/config.json: cannot be read"),
+        (["verify", "."], 2, "CHECKPOINT"),
         ([], 2, "import|export"),
         (["guess"], 2, "invalid choice: 'guess'"),
     ],
@@ -67,3 +71,24 @@ def test_a_pickle_that_would_run_code_is_refused_by_name(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "pytorch_model.bin: refused, nothing of it was run: it would call posix.system" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_export_brings_its_certificate_and_damage_gives_exit_code_1(tmp_path, capsys):
+    ours, hf = tmp_path / "ours", tmp_path / "hf"
+    assert run("import", STORED / "ying_vlm", ours) == 0
+    assert run("export", ours, hf) == 0
+    assert capsys.readouterr().out.endswith("\nequal\n")
+    assert json.loads((hf / "certificate.json").read_text())["ok"]
+
+    path = ours / "params" / "decoder.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    told = tmp_path / "told.json"
+    assert run("verify", hf, ours, "--json", told) == 1
+    shown = capsys.readouterr().out
+    assert "tensors: language_model." in shown and shown.endswith("\nNOT equal\n")
+    assert json.loads(told.read_text()) == json.loads((ours / "certificate.json").read_text())
+
+    assert run("verify", ours, hf) == 2
+    assert "give them the other way round" in capsys.readouterr().err

@@ -42,6 +42,6 @@ def test_a_batch_holds_each_picture_once_and_each_row_finds_its_own():
 
 def test_rows_beyond_the_requests_are_done_at_once():
     samplings = [request.SamplingConfig(max_new_tokens=5, top_p=0.5)]
-    settings = batching.settings(samplings, num_rows=4, stop_ids=(2,), num_ids=9)
+    settings = batching.settings(samplings, num_rows=4, stop_ids=(2,), num_ids=9, stops={})
     np.testing.assert_array_equal(settings["max_new"], [5, 0, 0, 0])
     np.testing.assert_array_equal(settings["top_p"], np.float32([0.5, 1, 1, 1]))

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3it_jax.generation import batching, beam_search, choosing, decoding
+from m3it_jax.generation import batching, beam_search, choosing, decoding, layered
 from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.models import variants, vlm
 
 VOCABULARY, LONGEST, STOP = 4, 3, 2
+NO_STOPS = StopTexts([], VOCABULARY).settings([()] * 2)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def parts():
     names = ("token_ids", "image_token_index", "positions", "segment_ids")
     batch = {"images": jnp.zeros((1, 64, 64, 3), jnp.uint8), **{k: jnp.zeros((1, 2), jnp.int32) for k in names}}
     params = jax.jit(model.init)(jax.random.key(3), batch)["params"]
-    return model, jax.tree.map(lambda leaf: 2.0 * leaf, params)
+    return layered.of(model, jax.tree.map(lambda leaf: 2.0 * leaf, params))
 
 
 def prompts():
@@ -32,15 +34,17 @@ def prompts():
 
 def search(parts, num_beams, length_penalty):
     model, params = parts
-    config = SamplingConfig(max_new_tokens=LONGEST, num_beams=num_beams, length_penalty=length_penalty)
-    settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY)
+    config = SamplingConfig(
+        max_new_tokens=LONGEST, num_beams=num_beams, length_penalty=length_penalty, early_stopping="never"
+    )
+    settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, prompts(), image_embeds=jnp.zeros((1, 4, 32)), num_slots=12)
     tokens, lengths = beam_search.search(
         model,
         params,
         logits,
         cache=cache,
-        rows=prompts(),
+        prompt_ids=None,
         settings=settings,
         num_beams=num_beams,
         num_new_slots=8,
@@ -86,9 +90,9 @@ def test_wide_enough_it_finds_the_best_of_all_answers(parts, length_penalty):
 def test_one_beam_without_length_penalty_is_greedy(parts):
     model, params = parts
     config = SamplingConfig(max_new_tokens=LONGEST)
-    settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY)
+    settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, prompts(), image_embeds=jnp.zeros((1, 4, 32)), num_slots=12)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=prompts(), settings=settings, num_new_slots=8)
+    state = decoding.begin(choosing.greedy, logits, cache, prompt_ids=None, settings=settings, num_new_slots=8)
     state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(8))
     greedy = [row[:n].tolist() for row, n in zip(np.asarray(state["new_tokens"]), state["num_new"], strict=True)]
     assert search(parts, 1, 0.0) == greedy

@@ -3,13 +3,16 @@ import numpy as np
 
 from m3it_jax.generation import batching, choosing
 from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.stop_texts import StopTexts
 
 SCORES = jnp.log(jnp.array([[0.5, 0.2, 0.15, 0.1, 0.05]]))
 
 
 def settings(num_rows=1, num_ids=5, stop_ids=(4,), **fields):
     configs = [SamplingConfig(**{**fields, "seed": fields.get("seed", 0) + row}) for row in range(num_rows)]
-    return batching.settings(configs, num_rows=num_rows, stop_ids=stop_ids, num_ids=num_ids)
+    return batching.settings(
+        configs, num_rows=num_rows, stop_ids=stop_ids, num_ids=num_ids, stops=StopTexts([], 5).settings([()] * num_rows)
+    )
 
 
 def kept(scores):
@@ -35,14 +38,19 @@ def test_repetition_makes_a_seen_token_less_likely_whatever_its_sign():
         settings(num_ids=3, stop_ids=(1,), repetition_penalty=2.0),
         seen=seen,
         num_new=jnp.array([1]),
+        stop_state=jnp.array([0]),
     )
     np.testing.assert_allclose(scores, [[1.0, 2.0, -4.0]])
 
 
 def test_ends_are_forbidden_until_the_least_length_and_unknown_ids_always():
     fields = settings(num_ids=4, stop_ids=(1, 3), min_new_tokens=2)
-    early = choosing.adjust(jnp.zeros((1, 5)), fields, seen=jnp.zeros((1, 5), bool), num_new=jnp.array([1]))
-    late = choosing.adjust(jnp.zeros((1, 5)), fields, seen=jnp.zeros((1, 5), bool), num_new=jnp.array([2]))
+    early = choosing.adjust(
+        jnp.zeros((1, 5)), fields, seen=jnp.zeros((1, 5), bool), num_new=jnp.array([1]), stop_state=jnp.array([0])
+    )
+    late = choosing.adjust(
+        jnp.zeros((1, 5)), fields, seen=jnp.zeros((1, 5), bool), num_new=jnp.array([2]), stop_state=jnp.array([0])
+    )
     assert kept(early) == [True, False, True, False, False]
     assert kept(late) == [True, True, True, True, False]
 

@@ -2,14 +2,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_models
 import tiny_assistant
 
-from m3it_jax import sharding
-from m3it_jax.generation import batching, choosing, decoding
+from m3it_jax import parameter_paths, sharding
+from m3it_jax.generation import batching, choosing, decoding, layered
 from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.stop_texts import StopTexts
 
 LENGTHS = np.array([12, 7, 3])
 TOTAL = 12
+NO_STOPS = StopTexts([], 2_560).settings([()] * 3)
 
 
 def rows(start=0, stop=TOTAL, *, scrambled=False):
@@ -27,7 +30,7 @@ def rows(start=0, stop=TOTAL, *, scrambled=False):
 
 @pytest.fixture(scope="module")
 def parts():
-    model, params = tiny_assistant.tiny()
+    model, params = layered.of(*tiny_assistant.tiny())
     image = np.asarray(tiny_assistant.picture())[None]
     return model, params, decoding.encode_images(model, params, image)
 
@@ -46,6 +49,66 @@ def test_prefill_and_extend_equal_the_whole_forward_pass_at_every_split(parts):
             answers = np.where(ended[:, None], answers, more)
         np.testing.assert_allclose(answers, expected, atol=2e-5 * largest, err_msg=f"split at {split}")
         np.testing.assert_array_equal(cache["lengths"], LENGTHS)
+
+
+def family(name):
+    """Returns (layered model, parameters, a padded batch, its image_embeds) of a small model."""
+    model, params = layered.of(*small_models.make(name))
+    batch = jax.tree.map(jnp.asarray, small_models.make_batch(small_models.SMALL[name], num_rows=3))
+    texts = {key: batch[key] for key in ("text_ids", "text_mask") if key in batch}
+    embeds = decoding.encode_images(model, params, batch["images"], **texts)
+    given = {name: np.asarray(batch[name]) for name in ("token_ids", "image_token_index", "segment_ids")}
+    decoder_ids = np.asarray(batch["decoder_ids"]) if "decoder_ids" in batch else None
+    return model, params, given, decoder_ids, embeds
+
+
+@pytest.mark.parametrize("name", sorted(set(small_models.SMALL) - {"blip2_t5"}))
+def test_rows_in_parts_equal_whole_rows_in_every_family(name):
+    model, params, given, _, embeds = family(name)
+    lengths = given["segment_ids"].sum(axis=1)
+    whole = np.asarray(decoding.score(model, params, given, image_embeds=embeds))
+    total, largest = given["token_ids"].shape[1], np.abs(whole).max()
+    for split in (2, int(lengths.min()), total - 1):
+        first, second = (
+            {key: array[:, part] for key, array in given.items()} for part in (np.s_[:split], np.s_[split:])
+        )
+        logits, cache = decoding.prefill(model, params, first, image_embeds=embeds, num_slots=total + 2)
+        ends = np.minimum(lengths, split) - 1
+        np.testing.assert_allclose(logits, whole[np.arange(3), ends], atol=2e-5 * largest)
+        logits, cache = decoding.extend(model, params, second, image_embeds=embeds, cache=cache)
+        later = lengths > split
+        np.testing.assert_allclose(logits[later], whole[np.arange(3), lengths - 1][later], atol=2e-5 * largest)
+
+
+def test_an_encoder_decoder_model_writes_what_its_whole_rows_say():
+    model, params, given, decoder_ids, embeds = family("blip2_t5")
+    whole = np.asarray(decoding.score(model, params, given, image_embeds=embeds, decoder_ids=decoder_ids))
+    largest, count = np.abs(whole).max(), decoder_ids.shape[1]
+    for pieces in ((1, 1, 1, 1), (2, 2), (3, 1)):
+        logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=count + 1)
+        np.testing.assert_allclose(logits, whole[:, 0], atol=2e-5 * largest)
+        done = 1
+        for piece in pieces:
+            ids = decoder_ids[:, done : done + piece]
+            more = {
+                "token_ids": ids,
+                "image_token_index": np.full_like(ids, -1),
+                "segment_ids": np.ones_like(ids),
+            }
+            logits, cache = decoding.extend(model, params, more, image_embeds=embeds, cache=cache)
+            done += piece
+            np.testing.assert_allclose(logits, whole[:, done - 1], atol=2e-5 * largest)
+
+
+@pytest.mark.parametrize("name", ["ying_vlm", "blip2_opt", "blip2_t5"])
+def test_a_padded_row_changes_no_other(name):
+    model, params, given, _, embeds = family(name)
+    plain, _ = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=24)
+    changed = {key: array.copy() for key, array in given.items()}
+    changed["segment_ids"][1, 4:] = 0
+    other, _ = decoding.prefill(model, params, changed, image_embeds=embeds, num_slots=24)
+    np.testing.assert_array_equal(np.asarray(plain)[[0, 2]], np.asarray(other)[[0, 2]])
+    assert np.abs(plain[1] - other[1]).max() > 1e-3
 
 
 def test_what_stands_in_padding_changes_nothing(parts):
@@ -69,9 +132,9 @@ def answer(parts, given, *, num_steps, max_new=6, params=None):
     params = own if params is None else params
     num_rows = len(given["token_ids"])
     config = SamplingConfig(max_new_tokens=max_new)
-    settings = batching.settings([config] * num_rows, num_rows=num_rows, stop_ids=(2,), num_ids=2_560)
+    settings = batching.settings([config] * num_rows, num_rows=num_rows, stop_ids=(2,), num_ids=2_560, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8)
+    state = decoding.begin(choosing.greedy, logits, cache, prompt_ids=None, settings=settings, num_new_slots=8)
     for count in num_steps:
         state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(count))
     return state
@@ -109,9 +172,9 @@ def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
     stop = int(free[1, 2])
     first = [row.tolist().index(stop) if stop in row else 6 for row in free[:, :6]]
     configs = [SamplingConfig(max_new_tokens=6)] * 3
-    settings = batching.settings(configs, num_rows=3, stop_ids=(stop,), num_ids=2_560)
+    settings = batching.settings(configs, num_rows=3, stop_ids=(stop,), num_ids=2_560, stops=NO_STOPS)
     logits, cache = decoding.prefill(model, params, given, image_embeds=embeds, num_slots=20)
-    state = decoding.begin(choosing.greedy, logits, cache, rows=given, settings=settings, num_new_slots=8)
+    state = decoding.begin(choosing.greedy, logits, cache, prompt_ids=None, settings=settings, num_new_slots=8)
     state = decoding.run(model, params, state, choose=choosing.greedy, settings=settings, num_steps=np.int32(8))
     for row in range(3):
         count = min(first[row] + 1, 6)
@@ -121,20 +184,25 @@ def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
         assert int(state["kv_cache"]["lengths"][row]) == LENGTHS[row] + count - 1
 
 
-def test_parameters_split_over_eight_devices_give_the_same_answers(parts):
-    _, params, _ = parts
-    mesh = sharding.make_mesh(data=1, fsdp=4, tensor=2)
-    split = jax.device_put(params, sharding.parameter_shardings(params, mesh, sharding.PRESETS["fsdp_tp"]))
-    head = split["decoder"]["head"]["kernel"]
-    assert head.addressable_shards[0].data.shape == (32 // 4, 2_560 // 2)
+@pytest.mark.parametrize(
+    ("preset", "sizes", "shards"),
+    [
+        ("single", (8, 1, 1), {"head/kernel": (32, 2_560), "blocks_1/attn/qkv/kernel": (32, 6, 16)}),
+        ("fsdp", (2, 4, 1), {"head/kernel": (8, 2_560), "blocks_0/mlp/gate_up/kernel": (8, 176)}),
+        ("fsdp_tp", (1, 4, 2), {"head/kernel": (8, 1_280), "blocks_1/attn/query/kernel": (8, 1, 16)}),
+    ],
+)
+def test_parameters_split_over_eight_devices_give_the_same_answers(parts, preset, sizes, shards):
+    """Merged kernels stay whole where their heads would lie on different devices."""
+    model, params = tiny_assistant.tiny()
+    mesh = sharding.make_mesh(data=sizes[0], fsdp=sizes[1], tensor=sizes[2])
+    placed = jax.device_put(params, sharding.parameter_shardings(params, mesh, sharding.PRESETS[preset]))
+    _, split = layered.of(model, placed)
+    leaves = parameter_paths.flatten(split["decoder"])
+    assert {path: leaves[path].addressable_shards[0].data.shape for path in shards} == shards
     expected, got = answer(parts, rows(), num_steps=[7]), answer(parts, rows(), num_steps=[7], params=split)
     np.testing.assert_array_equal(expected["new_tokens"], got["new_tokens"])
 
 
-def test_seen_tokens_are_those_that_stand_as_text():
-    given = {
-        "token_ids": jnp.array([[0, 7, 8]]),
-        "image_token_index": jnp.array([[0, -1, -1]]),
-        "segment_ids": jnp.array([[1, 1, 0]]),
-    }
-    assert np.flatnonzero(decoding.seen_tokens(given, 10)[0]).tolist() == [7]
+def test_seen_tokens_are_the_ids_of_a_row_and_no_padding():
+    assert np.flatnonzero(decoding.seen_tokens(jnp.array([[7, -1, 7], [-1, -1, -1]]), 10)).tolist() == [7]

@@ -4,12 +4,15 @@ Run in the reference environment. The texts are the probes of `PROBES`, so every
 newlines and characters that no piece covers.
 """
 
+import collections
 import io
 import json
 import pathlib
+import re
+import string
 
 import sentencepiece
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
 # Text to train on, and to compare tokenizers with: several scripts, numbers, code, runs of spaces, rare characters.
@@ -156,23 +159,24 @@ def opt(folder: pathlib.Path, *, added: tuple[str, ...]) -> None:
 
 def bert(folder: pathlib.Path) -> None:
     """Writes a lower-casing WordPiece as BERT's with `[DEC]`, which InstructBLIP's Q-Former reads."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    from tokenizers import normalizers
-
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    # Chosen by hand: the trainer of `tokenizers` gives the pieces of words in another order each time.
+    words = collections.Counter(re.findall("[a-z]+", " ".join(TEXTS).lower()))
+    letters = string.ascii_lowercase + string.digits + ".,:;?!'()[]{}=#%<>"
+    common = [word for word, _ in sorted(words.items(), key=lambda pair: (-pair[1], pair[0])) if len(word) > 1]
+    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters[:36]), "##ing", "##ed", *common])
+    vocabulary = {piece: index for index, piece in enumerate([*pieces][:150])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=150, limit_alphabet=60, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(TEXTS, trainer)
     marks = [("[CLS]", tokenizer.token_to_id("[CLS]")), ("[SEP]", tokenizer.token_to_id("[SEP]"))]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=marks
     )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
-    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece, _ in vocabulary), encoding="utf-8")
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary), encoding="utf-8")
     settings = {
         "bos_token": "[DEC]",
         "cls_token": "[CLS]",

@@ -166,16 +166,12 @@ def load(
         raise errors.ConfigError(f"dtype={dtype!r}: must be {allowed}")
     if decoder_weights not in (None, "int8"):
         raise errors.ConfigError(f"decoder_weights={decoder_weights!r}: must be int8, or None to keep what is stored")
-    run = checkpointing.locate(checkpoint).run
+    location = checkpointing.locate(checkpoint)
+    run = location.run
     params, config, step = checkpointing.restore_params(checkpoint)
     variant, model = _model_of(config, run)
     path = tokenization.find(run)
-    tokenizer = tokenization.Tokenizer.load(path)
-    if tokenizer.vocab_size > variant.decoder.vocab_size:
-        raise errors.UserError(
-            f"{path}: has {tokenizer.vocab_size} pieces, the model of {run} has room for "
-            f"{variant.decoder.vocab_size}; put the tokenizer back that it was trained with"
-        )
+    tokenizer = _tokenizer(path, variant.decoder.vocab_size, is_needed=not location.is_imported)
     params = _checked(params, abstract.parameters(variant), run)
     if decoder_weights == "int8":
         params = quantization.quantize(params)
@@ -197,6 +193,23 @@ def load(
         qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
     )
     return Assistant(sampler, config, step)
+
+
+def _tokenizer(path: Path, num_embedded: int, *, is_needed: bool) -> tokenization.Tokenizer:
+    """Returns the tokenizer of a checkpoint; imported weights without one still give scores for ids.
+
+    Raises:
+      UserError: it is missing and needed, or has more pieces than the model embeds.
+    """
+    if not is_needed and not path.is_file():
+        return tokenization.NoTokenizer(path, num_embedded)
+    tokenizer = tokenization.Tokenizer.load(path)
+    if tokenizer.vocab_size > num_embedded:
+        raise errors.UserError(
+            f"{path}: has {tokenizer.vocab_size} pieces, the model of {path.parent} has room for {num_embedded}; put "
+            "the tokenizer back that it was trained with"
+        )
+    return tokenizer
 
 
 def _image_token_id(run: Path) -> int | None:

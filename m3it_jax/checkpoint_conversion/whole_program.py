@@ -67,7 +67,7 @@ def picture() -> io.BytesIO:
 
 def prepare(data: bytes, variant: Variant) -> np.ndarray:
     """Returns an encoded picture as the model takes it, normalised float32 [3, h, w]."""
-    pixels = pictures.read([data])[0].pixels(variant.vit.image_size)
+    pixels = pictures.read([data])[0].pixels(variant.vit.image_size, variant.vit.image_fit)
     return np.moveaxis(np.asarray(vlm.normalise_pixels(jnp.asarray(pixels)[None], variant.vit))[0], -1, 0)
 
 

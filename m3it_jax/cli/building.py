@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from m3it_jax.cli import options
@@ -25,4 +26,20 @@ def carry_out(order: "Order", args: argparse.Namespace) -> dict[str, Any]:
     if args.json:
         options.write_json(args.json, manifest)
     options.print_manifest(manifest, order.out)
+    _tell_left_out(order)
     return manifest
+
+
+def _tell_left_out(order: "Order") -> None:
+    """Prints a line for each source of which rows were left out: how many, and why."""
+    from m3it_jax import records
+
+    folder = records.DataFolder.open(order.out)
+    for name in sorted(order.names()):
+        reasons = folder.provenance(name).get("rejected", {})
+        if number := sum(reasons.values()):
+            told = ", ".join(
+                f"{reason} {count:,}" for reason, count in sorted(reasons.items(), key=lambda each: -each[1])
+            )
+            where = folder.source_path(name) / "rejected.jsonl"
+            print(f"{name}: {number:,} rows left out ({told}); {where} names each", file=sys.stderr)

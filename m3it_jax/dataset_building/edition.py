@@ -104,7 +104,9 @@ def build(order: Order, jobs: int) -> dict[str, Any]:
             texts = workers.run(_build_sources, tasks, shown)
         if order.vocab_size is not None:
             _train_tokenizer(order, {name: lines for part in texts for name, lines in part.items()})
-        return _write_manifest(order)
+        manifest = _write_manifest(order)
+        shutil.rmtree(order.out / ".building", ignore_errors=True)  # each source has left it when it was whole
+        return manifest
 
 
 def _groups(order: Order, specs: list[SourceSpec]) -> list[list[SourceSpec]]:

@@ -17,7 +17,7 @@ _PARTS_BITS = 6  # the sorted hashes stand in 64 parts, so that one grows withou
 # CHOICE: so many, or a 64th of all, are held in a set before they are sorted in among the others.
 _RECENT = 1 << 13
 # CHOICE: hashes that are counted at once; the file is read again for each further portion, of which are at most 64.
-_COUNTED_AT_ONCE, _MOST_PORTIONS = 1 << 16, 64
+_COUNTED_AT_ONCE, _MOST_PORTIONS = 1 << 14, 64
 
 
 class Seen:

@@ -26,7 +26,7 @@ _ROW = np.dtype(
 _AS_BYTES = struct.Struct("=QQQIII")
 # CHOICE: rows of 36 bytes that are sorted at once; the list is read again for each further portion of hashes, so there
 # are not more than 64 of them.
-_SORTED_AT_ONCE, _MOST_PORTIONS = 1 << 16, 64
+_SORTED_AT_ONCE, _MOST_PORTIONS = 1 << 14, 64
 
 
 class Spool:

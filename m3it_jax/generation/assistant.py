@@ -160,16 +160,12 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None
     fits, allowed = config_lib.CHECKS["model.frozen_dtype"]
     if dtype is not None and not fits(dtype):
         raise errors.ConfigError(f"dtype={dtype!r}: must be {allowed}")
-    run = checkpointing.locate(checkpoint).run
+    location = checkpointing.locate(checkpoint)
+    run = location.run
     params, config, step = checkpointing.restore_params(checkpoint)
     variant, model = _model_of(config, run)
     path = tokenization.find(run)
-    tokenizer = tokenization.Tokenizer.load(path)
-    if tokenizer.vocab_size > variant.decoder.vocab_size:
-        raise errors.UserError(
-            f"{path}: has {tokenizer.vocab_size} pieces, the model of {run} has room for "
-            f"{variant.decoder.vocab_size}; put the tokenizer back that it was trained with"
-        )
+    tokenizer = _tokenizer(path, variant.decoder.vocab_size, is_needed=not location.is_imported)
     params = _checked(params, abstract.parameters(variant), run)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
@@ -188,6 +184,23 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None
         qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
     )
     return Assistant(sampler, config, step)
+
+
+def _tokenizer(path: Path, num_embedded: int, *, is_needed: bool) -> tokenization.Tokenizer:
+    """Returns the tokenizer of a checkpoint; imported weights without one still give scores for ids.
+
+    Raises:
+      UserError: it is missing and needed, or has more pieces than the model embeds.
+    """
+    if not is_needed and not path.is_file():
+        return tokenization.NoTokenizer(path, num_embedded)
+    tokenizer = tokenization.Tokenizer.load(path)
+    if tokenizer.vocab_size > num_embedded:
+        raise errors.UserError(
+            f"{path}: has {tokenizer.vocab_size} pieces, the model of {path.parent} has room for {num_embedded}; put "
+            "the tokenizer back that it was trained with"
+        )
+    return tokenizer
 
 
 def _image_token_id(run: Path) -> int | None:

@@ -4,6 +4,7 @@ Text given to `encode` is always ordinary text: the spellings `<s>`, `</s>`, `<i
 the pieces of those characters, never a control id. Special ids are put into rows by who knows what they mean.
 """
 
+from m3it_jax.tokenizer.no_tokenizer import NoTokenizer
 from m3it_jax.tokenizer.text_tokens import Place, Tokenizer, files, find, find_qformer
 from m3it_jax.tokenizer.training import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train
 
@@ -12,6 +13,7 @@ __all__ = [
     "EOS_ID",
     "PAD_ID",
     "UNK_ID",
+    "NoTokenizer",
     "Place",
     "Tokenizer",
     "files",

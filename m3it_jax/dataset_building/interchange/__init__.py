@@ -72,9 +72,11 @@ def order(
     """Returns the order that imports the request's paths; `form` is a key of `FORMATS`.
 
     Raises:
-      UserError: a path or what belongs to it is missing, or source or split of a file are not known.
+      UserError: a path or what belongs to it is missing, or source or split of a file are not known, or the name of
+        the source is none.
     """
     request.check_task(asked.task)
+    request.check_name(asked.source)
     if asked.images is not None and not asked.images.is_dir():
         raise errors.UserError(f"--images {asked.images}: there is no such folder")
     specs = tuple(FORMATS[form].specs(asked))

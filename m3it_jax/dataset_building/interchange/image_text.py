@@ -138,8 +138,10 @@ def _pair(place: str, parts: dict[str, bytes | None], *, split: str) -> Draft | 
         about = _about(parts.get(".json"))
         text = parts.get(".txt")
         caption = text.decode("utf-8") if text is not None else about.get("caption")
-    except (UnicodeDecodeError, RowError) as error:
-        return Rejected(place, getattr(error, "reason", "not-utf8"), str(error))
+    except RowError as error:
+        return Rejected(place, error.reason, str(error))
+    except UnicodeDecodeError as error:  # which has a `reason` too, a sentence
+        return Rejected(place, "not-utf8", str(error))
     if not isinstance(caption, str) or not caption.strip():
         return Rejected(place, "caption-missing", "has neither .txt nor a caption in .json")
     url = about.get("url")

@@ -25,6 +25,8 @@ SPLIT_WORDS = {
     "test": "test",
 }
 
+_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"  # of a source
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -56,10 +58,7 @@ class Request:
         """
         stem = self.paths[0].resolve().name.split(".")[0]
         found = self.source or re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", found):
-            raise errors.UserError(
-                f"--source {found!r}: must be lower case letters, digits and single dashes; name the source"
-            )
+        check_name(found or "?")
         return found
 
     def picture_folder(self, default: pathlib.Path) -> tuple[pathlib.Path, ...]:
@@ -140,7 +139,7 @@ def own_spec(request: Request, inputs: Iterable[File], drafts: Drafts, *, row: M
     """
     told = {name: str(row[name]) for name in ("source", "task", "language")}
     check_task(told["task"])
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", told["source"]):
+    if not re.fullmatch(_NAME, told["source"]):
         raise errors.UserError(f"{request.paths[0]}: source {told['source'][:80]!r} is no name; export the data again")
     return SourceSpec(
         name=told["source"],
@@ -233,6 +232,18 @@ def converted(
                     yield Rejected(place, error.reason, str(error))
                 else:
                     yield from found
+
+
+def check_name(source: str) -> None:
+    """Refuses what cannot be the name of a source.
+
+    Raises:
+      UserError: `source` is neither empty nor a name.
+    """
+    if source and not re.fullmatch(_NAME, source):
+        raise errors.UserError(
+            f"--source {source!r}: must be lower case letters, digits and single dashes; name the source"
+        )
 
 
 def check_task(task: str) -> None:

@@ -1,0 +1,105 @@
+import base64
+import json
+
+import pytest
+
+from m3it_jax import errors
+from m3it_jax.dataset_building import interchange
+
+
+@pytest.fixture
+def folder(tmp_path, jpeg):
+    (tmp_path / "coco").mkdir()
+    for number in range(3):
+        (tmp_path / "coco" / f"{number}.jpg").write_bytes(jpeg(number))
+    (tmp_path / "secret.jpg").write_bytes(jpeg(9))
+    (tmp_path / "coco" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    return tmp_path / "coco"
+
+
+def said(*turns: str) -> list[dict]:
+    return [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(turns)]
+
+
+def test_each_answer_becomes_a_record_with_what_was_said_before(imported, tmp_path, folder, jpeg):
+    rows = [
+        {"id": "7", "image": "0.jpg", "conversations": said("<image>\nWhat is it?", "A ball.", "Which colour?", "Red.")}
+    ]
+    (tmp_path / "llava.json").write_text(json.dumps(rows))
+    found, rejected = imported("llava", tmp_path / "llava.json", images=folder)
+    first, second = found["train"]
+    assert rejected == [] and first.images == second.images == (jpeg(0),)
+    assert (first.instruction, first.inputs, first.outputs) == ("What is it?", "", "A ball.")
+    assert (second.instruction, second.outputs) == ("Which colour?", "Red.")
+    assert second.inputs == "Human: What is it?\nAssistant: A ball."
+    assert first.meta["group"] == second.meta["group"] == "0.jpg" and first.meta["conversation"] == "7"
+    assert first.meta["licence"] == "unknown"
+
+
+BAD = {
+    "path-outside": {"image": "../secret.jpg", "conversations": said("q", "a")},
+    "picture-missing": {"image": "9.jpg", "conversations": said("q", "a")},
+    "no-image": {"conversations": said("q", "a")},
+    "no-question": {"image": "0.jpg", "conversations": [{"from": "gpt", "value": "a"}]},
+    "no-answer": {"image": "0.jpg", "conversations": said("q")},
+    "unknown-role": {"image": "0.jpg", "conversations": [{"from": "judge", "value": "a"}]},
+    "placeholder-count": {"image": "0.jpg", "conversations": said("<image><image> q", "a")},
+    "missing-field": {"image": "0.jpg", "conversations": [{"from": "human"}]},
+    "wrong-type": {"image": "0.jpg", "conversations": "q"},
+    "empty-output": {"image": "0.jpg", "conversations": said("q", " ")},
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_bad_rows_are_named(imported, tmp_path, folder, lines, reason):
+    good = {"image": "1.jpg", "conversations": said("q", "a")}
+    path = lines(tmp_path / "rows.jsonl", BAD[reason], good)
+    found, rejected = imported("llava", path, images=folder)
+    assert len(found["train"]) == 1 and [row.reason for row in rejected] == [reason]
+    assert rejected[0].place.startswith("rows.jsonl:1")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(imported, tmp_path, folder, lines):
+    path = lines(tmp_path / "rows.jsonl", {"image": "link.jpg", "conversations": said("q", "a")})
+    assert [row.reason for row in imported("llava", path, images=folder)[1]] == ["path-outside"]
+
+
+def test_messages_bring_their_pictures_where_they_are_shown(imported, tmp_path, lines, text_of, jpeg):
+    url = f"data:image/jpeg;base64,{text_of(1)}"
+    row = {
+        "messages": [
+            {"role": "system", "content": "Be short."},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": url}}],
+            },
+            {"role": "assistant", "content": "One."},
+            {"role": "user", "content": [{"type": "image", "image": text_of(2)}, {"type": "text", "text": "And now?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "Two."}]},
+        ]
+    }
+    remote = {
+        "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+        "image": "https://x/y",
+    }
+    odd = {"messages": [{"role": "user", "content": [{"type": "audio", "audio": ""}]}]}
+    found, rejected = imported("messages", lines(tmp_path / "train.jsonl", row, remote, odd))
+    first, second = found["train"]
+    assert (first.images, second.images) == ((jpeg(1),), (jpeg(1), jpeg(2)))
+    assert (first.instruction, first.inputs, second.instruction) == ("What?", "System: Be short.", "And now?")
+    assert [row.reason for row in rejected] == ["picture-remote", "unsupported-part"]
+
+
+def test_llava_needs_the_folder_of_its_pictures(tmp_path, lines):
+    path = lines(tmp_path / "rows.jsonl", {})
+    with pytest.raises(errors.UserError, match="give --images FOLDER"):
+        interchange.order("llava", interchange.Request((path,)), tmp_path / "out")
+    with pytest.raises(errors.UserError, match="no such folder"):
+        interchange.order("llava", interchange.Request((path,), images=tmp_path / "none"), tmp_path / "out")
+
+
+def test_a_broken_array_is_told_with_its_place(imported, tmp_path, folder, text_of):
+    assert base64.b64decode(text_of(0))
+    (tmp_path / "llava.json").write_text('[{"image": "0.jpg", "conversations": []}, {"image": ')
+    with pytest.raises(errors.UserError, match=r"llava.json: .*llava.json\[1\]"):
+        imported("llava", tmp_path / "llava.json", images=folder)

@@ -5,7 +5,9 @@ import json
 import pathlib
 import shutil
 
+import jax.numpy as jnp
 import pytest
+import safetensors.numpy
 
 from m3it_jax import errors
 from m3it_jax.checkpoint_conversion import certificate, families, findings, importing, whole_program
@@ -144,6 +146,16 @@ def test_a_file_that_is_missing_is_named(checkpoint, hf_dir):
 def test_folders_in_the_wrong_order_are_told_so(imported):
     with pytest.raises(errors.ConfigError, match="give them the other way round"):
         certificate.verify(imported, HF / FAMILY)
+
+
+@pytest.mark.slow
+def test_weights_of_16_bits_are_compared_as_what_they_are(hf_dir, tmp_path):
+    tensors = safetensors.numpy.load_file(hf_dir / "model.safetensors")
+    halves = {key: tensor.astype(jnp.bfloat16) for key, tensor in tensors.items()}
+    safetensors.numpy.save_file(halves, hf_dir / "model.safetensors")
+    importing.convert(hf_dir, tmp_path / "out")
+    told = certificate.verify(hf_dir, tmp_path / "out")
+    assert told["problems"] == [] and told["greedy"]["num_tokens"] > 1 and told["logits"]["max_abs_diff"] < 1e-4
 
 
 @pytest.mark.slow

@@ -107,6 +107,12 @@ def test_bytes_of_pieces_joined_are_the_text(name, text):
     assert joined.decode().strip() == loaded.decode([loaded.bos_id, *ids, loaded.eos_id]).strip() == text
 
 
+def test_every_byte_of_a_byte_level_vocabulary_comes_back():
+    text = "".join(map(chr, [*range(0x800), *range(0x800, 0xD800, 0x400), *range(0xE000, 0x110000, 0x4000)]))
+    loaded = load("blip2_opt")
+    assert b"".join(map(loaded.token_bytes, loaded.encode(text))) == text.encode()
+
+
 def test_wordpieces_have_their_bytes_and_special_ones_none():
     loaded = load("instructblip_llama/qformer_tokenizer")
     ids = loaded.encode("catblanket")

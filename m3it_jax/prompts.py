@@ -40,6 +40,8 @@ class PromptFormat:
       picture_close: Text after each picture.
       has_pictures_inside: True: pictures stand where the turn says, as text goes on around them. False: all pictures
         stand before the begin id, each with its marks encoded on their own.
+      has_texts_alone: The reference encodes the text behind a picture on its own, as if all text began there; elsewhere
+        it stands behind a special token.
       inputs_separator: Text between the instruction and the inputs.
       keeps_empty_inputs: The separator stays when there are no inputs.
       has_begin_id: The text begins with the begin id.
@@ -60,6 +62,7 @@ class PromptFormat:
     picture_open: str = ""
     picture_close: str = ""
     has_pictures_inside: bool = False
+    has_texts_alone: bool = False
     inputs_separator: str = "\n"
     keeps_empty_inputs: bool = False
     has_begin_id: bool = True
@@ -169,6 +172,7 @@ _INSTRUCTBLIP = PromptFormat(turn="{question}", between="\n", answer_begin=" ", 
 # Vision-CAIR/MiniGPT-4 minigpt4/conversation/conversation.py (CONV_VISION_Vicuna0) and Chat.answer in it. Its first
 # release writes "Assistant:", later ones "Assistant: " and strip the prompt before they encode it: the same tokens.
 # Several pictures: the code opens a Human turn for each; here they share one, as no model was trained with either.
+# get_context_emb encodes the texts around pictures apart.
 # The end "###" of a wanted answer is that of train_configs/minigpt4_stage2_finetune.yaml.
 _MINIGPT4 = PromptFormat(
     turn="Human: {pictures}{question}###Assistant:",
@@ -178,6 +182,7 @@ _MINIGPT4 = PromptFormat(
     picture_open="<Img>",
     picture_close="</Img> ",
     has_pictures_inside=True,
+    has_texts_alone=True,
     answer_begin=" ",
     answer_end="###",
     has_end_id=False,

@@ -1,15 +1,26 @@
+import dataclasses
+
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from m3it_jax import prompts
+
+YING, MINIGPT4, LLAVA = (prompts.FORMATS[name] for name in ("ying_vlm", "minigpt4", "llava"))
+FORMATS = pytest.mark.parametrize("name", prompts.FORMATS)
+SAID = "Give the following image: <Img>ImageContent</Img>. You will be able to see the image once I provide it to you. "
+SAID += "Please answer my questions."
+CHAT = "A chat between a curious user and an artificial intelligence assistant. "
+CHAT += "The assistant gives helpful, detailed, and polite answers to the user's questions."
 
 
 def test_prompt_is_the_published_template():
     # The string of YING-VLM's inference_example.py with its two places filled.
-    assert prompts.YING_VLM.prompt("Describe.", "a\nb") == "\n<human>:\nDescribe.\na\nb\n<bot>:\n"
+    assert YING.prompt("Describe.", "a\nb") == "\n<human>:\nDescribe.\na\nb\n<bot>:\n"
 
 
 def test_the_line_of_inputs_stays_when_it_is_empty():
-    assert prompts.YING_VLM.prompt("Describe.", "") == "\n<human>:\nDescribe.\n\n<bot>:\n"
+    assert YING.prompt("Describe.", "") == "\n<human>:\nDescribe.\n\n<bot>:\n"
 
 
 @pytest.mark.parametrize(
@@ -17,9 +28,72 @@ def test_the_line_of_inputs_stays_when_it_is_empty():
     [("two", "two\n"), (" two \n words ", "two words\n"), ("a\r\n\r\nb", "a b\n"), ("a\u2028b", "a b\n")],
 )
 def test_a_response_is_one_line(outputs, wanted):
-    assert prompts.YING_VLM.response(outputs) == wanted
+    assert YING.response(outputs) == wanted
 
 
+@FORMATS
 @pytest.mark.parametrize("outputs", ["two", " two \n words ", "一个圆形"])
-def test_answer_takes_back_what_response_wrote(outputs):
-    assert prompts.YING_VLM.answer(prompts.YING_VLM.response(outputs) + "and more\n") == " ".join(outputs.split())
+def test_answer_takes_back_what_response_wrote(name, outputs):
+    asked = prompts.FORMATS[name]
+    found = asked.answer(asked.response(outputs) + "".join(f"{stop}and more{stop}" for stop in asked.stops))
+    assert found == (" ".join(outputs.split()) if asked.has_one_line else outputs.strip())
+
+
+@pytest.mark.parametrize(
+    ("name", "segments"),
+    [
+        ("ying_vlm", ["\n<human>:\nWhat?\nhint\n<bot>:\n"]),
+        ("blip2", ["Question: What? hint Answer:"]),
+        ("blip2_t5", ["Question: What? hint Short answer:"]),
+        ("instructblip", ["What?\nhint"]),
+        ("instructblip_t5", ["What?\nhint"]),
+        ("minigpt4", [f"{SAID}###Human: <Img>", "</Img> <Img>", "</Img> What?\nhint###Assistant:"]),
+        ("llava", [f"{CHAT} USER: ", "\n", "\nWhat?\nhint ASSISTANT:"]),
+    ],
+)
+def test_turns_are_worded_and_cut_at_pictures_as_released(name, segments):
+    assert prompts.FORMATS[name].segments("What?", "hint", num_pictures=2) == segments
+
+
+@FORMATS
+def test_a_turn_without_pictures_is_one_text_and_a_later_one_has_no_system_text(name):
+    asked = prompts.FORMATS[name]
+    (first,), (later,) = asked.segments("What?", ""), asked.segments("What?", "", is_first=False)
+    assert "{" not in first + later and "What?" in later
+    assert first.removeprefix(asked.system) == later.removeprefix(asked.between)
+    assert "<Img>" not in first.removeprefix(asked.system) and asked.prompt("What?", "") == first
+
+
+def test_a_conversation_reads_as_the_released_code_writes_it():
+    turns = [asked.segments("Why?", "", is_first=False)[0] for asked in (MINIGPT4, LLAVA, prompts.FORMATS["blip2"])]
+    assert turns == ["###Human: Why?###Assistant:", "USER: Why? ASSISTANT:", ". Question: Why? Answer:"]
+    assert LLAVA.has_end_between and not MINIGPT4.has_end_between
+
+
+def test_a_minigpt4_that_writes_both_sides_is_cut_to_its_answer():
+    assert MINIGPT4.answer(" Assistant: A cat.###Human: no") == "A cat."
+
+
+@FORMATS
+@hypothesis.given(text=st.text(alphabet="ab# \n", max_size=12))
+@hypothesis.settings(max_examples=100)
+def test_what_is_settled_stays_whatever_follows(name, text):
+    asked = prompts.FORMATS[name]
+    said = ""
+    for end in range(len(text) + 1):
+        settled = asked.settled(text[:end])
+        assert settled.startswith(said)
+        said = settled
+    assert asked.cut(text).startswith(said)
+
+
+def test_braces_in_a_question_are_text():
+    assert "{question} {0}" in LLAVA.prompt("{question} {0}", "")
+    assert prompts.FORMATS["minigpt4"].segments("{pictures}", "", num_pictures=1)[1].startswith("</Img> {pictures}")
+
+
+@FORMATS
+def test_a_format_is_a_row_of_plain_values(name):
+    values = dataclasses.asdict(prompts.FORMATS[name])
+    assert prompts.PromptFormat(**values) == prompts.FORMATS[name]
+    assert ("{pictures}" in values["turn"]) == values["has_pictures_inside"]

@@ -133,10 +133,16 @@ def _compare(sides: _Sides, plain: PlainModel, step: Callable[[], None]) -> dict
     if processor is not None:
         preprocessing = checks.compare_pictures(processor, lambda data: whole_program.prepare(data, sides.variant))
     step()
-    texts = _compare_texts(sides)
+    texts = _compare_texts(sides.hf_dir, tokenization.find(sides.run))
     step()
-    answer: Answer | str = texts.get("left_out") or "the tokenizers differ"
-    if texts["ok"] and "left_out" not in texts:
+    questions = None
+    if plain.qformer_reads_text:
+        path = tokenization.find_qformer(tokenization.find(sides.run))
+        questions = _compare_texts(sides.hf_dir / text.QFORMER_FOLDER, path)
+    vocabularies = [one for one in (texts, questions) if one is not None]
+    missing = [one["left_out"] for one in vocabularies if "left_out" in one]
+    answer: Answer | str = missing[0] if missing else "the tokenizers differ"
+    if not missing and all(one["ok"] for one in vocabularies):
         answer = whole_program.answer(sides.checkpoint, sides.variant, sides.params)
     step()
     comparison = Comparison(plain, LayerwiseModel(sides.variant, sides.params), step)
@@ -146,6 +152,7 @@ def _compare(sides: _Sides, plain: PlainModel, step: Callable[[], None]) -> dict
         "layers": comparison.layers,
         "logits": findings.judge_scores(scores),
         "tokenizer": texts,
+        "qformer_tokenizer": questions or findings.left_out("no Q-Former reads text"),
         "preprocessing": preprocessing,
         "greedy": findings.left_out(answer) if isinstance(answer, str) else findings.judge_answer(scores, answer),
     }
@@ -163,10 +170,11 @@ def _counter(sides: _Sides, finished: Callable[[int, int], None]) -> Callable[[]
     return lambda: finished(next(count), total)
 
 
-def _compare_texts(sides: _Sides) -> dict[str, Any]:
-    reference, path = text.read_tokenizer(sides.hf_dir), tokenization.find(sides.run)
+def _compare_texts(folder: Path, path: Path) -> dict[str, Any]:
+    """Returns the answer about the tokenizer of a Hugging Face folder and our file of it."""
+    reference = text.read_tokenizer(folder) if folder.is_dir() else None
     if reference is None:
-        return findings.left_out(f"{sides.hf_dir} has no tokenizer")
+        return findings.left_out(f"{folder} has no tokenizer")
     if not path.is_file():
         return {"ok": False, "num_texts": 0, "num_unequal": 0, "missing": str(path)}
     return checks.compare_texts(reference, tokenization.Tokenizer.load(path).encode)
@@ -181,7 +189,11 @@ def _probe(sides: _Sides, plain: PlainModel, processor: Mapping[str, Any] | None
         shown = pixels.prepare(Image.open(whole_program.picture()), processor)
     if isinstance(answer, Answer):
         row, new = list(answer.row), list(answer.new_ids[:-1])
-        text_ids = text.encode_with_specials(sides.hf_dir / text.QFORMER_FILE, answer.text) if answer.text else []
+        text_ids = (
+            text.encode_with_specials(sides.hf_dir / text.QFORMER_FOLDER / text.FAST_FILE, answer.text)
+            if answer.text
+            else []
+        )
     else:
         row = [-1] * plain.num_picture_tokens + draw.integers(3, plain.text["vocab_size"], _NUM_TEXT).tolist()
         new = draw.integers(3, plain.text["vocab_size"], _NUM_TEXT).tolist()

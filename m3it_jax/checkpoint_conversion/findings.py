@@ -79,19 +79,20 @@ def _tensors(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _texts(told: Mapping[str, Any]) -> Iterator[str]:
-    texts = told.get("tokenizer", {"ok": True})
-    if texts["ok"]:
-        return
-    if "missing" in texts:
-        yield f"tokenizer: {texts['missing']} is missing, and HF_DIR has one"
-        return
-    first = texts["first_difference"]
-    theirs, ours = [*first["hf_dir"], "nothing"], [*first["checkpoint"], "nothing"]
-    place = next(place for place, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
-    yield (
-        f"tokenizer: {texts['num_unequal']} of {texts['num_texts']} texts have other ids; id {place} of "
-        f"{first['text'][:60]!r} is {theirs[place]} in HF_DIR and {ours[place]} in CHECKPOINT"
-    )
+    for name in ("tokenizer", "qformer_tokenizer"):
+        texts = told.get(name, {"ok": True})
+        if texts["ok"]:
+            continue
+        if "missing" in texts:
+            yield f"{name}: {texts['missing']} is missing, and HF_DIR has one"
+            continue
+        first = texts["first_difference"]
+        theirs, ours = [*first["hf_dir"], "nothing"], [*first["checkpoint"], "nothing"]
+        place = next(place for place, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1])
+        yield (
+            f"{name}: {texts['num_unequal']} of {texts['num_texts']} texts have other ids; id {place} of "
+            f"{first['text'][:60]!r} is {theirs[place]} in HF_DIR and {ours[place]} in CHECKPOINT"
+        )
 
 
 def _pictures(told: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from m3it_jax.models.variants import Variant
 INSTRUCTION, PICTURE = "Describe the picture.", "odd size"
 NUM_NEW_TOKENS = 32  # CHOICE: long enough for a wrong position or cache to show
 
-_SPARE = 1.5  # CHOICE: memory for activations, caches and the compiler, as a share of the parameters in float32
+_SPARE = 1.5  # CHOICE: memory for activations, caches and the compiler, as a share of the parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def picture() -> io.BytesIO:
 
 def prepare(data: bytes, variant: Variant) -> np.ndarray:
     """Returns an encoded picture as the model takes it, normalised float32 [3, h, w]."""
-    pixels = pictures.read([data])[0].pixels(variant.vit.image_size)
+    pixels = pictures.read([data])[0].pixels(variant.vit.image_size, variant.vit.image_fit)
     return np.moveaxis(np.asarray(vlm.normalise_pixels(jnp.asarray(pixels)[None], variant.vit))[0], -1, 0)
 
 
@@ -77,9 +77,9 @@ def answer(checkpoint: Path, variant: Variant, params: Mapping[str, np.ndarray])
     Raises:
       UserError: the checkpoint cannot be loaded.
     """
-    needed, free = 4 * sum(array.size for array in params.values()) * _SPARE, _free_bytes()
+    needed, free = sum(array.nbytes for array in params.values()) * _SPARE, _free_bytes()
     if needed > free:
-        return f"the whole model needs {needed / 1e9:.1f} GB of memory in float32, {free / 1e9:.1f} GB are free"
+        return f"the whole model needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
     asked = assistant.load(checkpoint, max_rows=1)
     sampler = asked.sampler
     if sampler.model.decoder.dtype != jnp.float32:

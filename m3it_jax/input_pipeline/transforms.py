@@ -81,13 +81,12 @@ class Layout:
                 "data.tokenizer: has no begin id, with which the model's prompts begin; take the model's own tokenizer"
             )
         place: tokenization.Place = "inside" if prompt_format.has_pictures_inside else "start"
-        after_picture: tokenization.Place = "after_mark" if prompt_format.has_pictures_inside else "start"
         end = (tokenizer.eos_id,) if prompt_format.has_end_id else ()
         return cls(
             format=prompt_format,
             picture_len=picture_len,
             open_ids=tuple(tokenizer.encode(prompt_format.picture_open, place)),
-            close_ids=tuple(tokenizer.encode(prompt_format.picture_close, after_picture)),
+            close_ids=tuple(tokenizer.encode(prompt_format.picture_close, _behind_picture(prompt_format))),
             closing_ids=(*tokenizer.encode(prompt_format.answer_end, "inside"), *end),
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,
@@ -183,8 +182,13 @@ def prompt_ids(
     else:
         ids = tokenizer.encode(segments[0], "inside")
     for segment in segments[1:]:
-        ids += [PICTURE, *tokenizer.encode(segment, "after_mark")]
+        ids += [PICTURE, *tokenizer.encode(segment, _behind_picture(layout.format))]
     return ids
+
+
+def _behind_picture(prompt_format: prompts.PromptFormat) -> tokenization.Place:
+    is_start = prompt_format.has_texts_alone or not prompt_format.has_pictures_inside
+    return "start" if is_start else "after_mark"
 
 
 def response_ids(layout: Layout, tokenizer: tokenization.Tokenizer, outputs: str) -> list[int]:
@@ -367,11 +371,8 @@ def pad_row(row: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
 def qformer_text(tokenizer: tokenization.Tokenizer, text: str, length: int | None = None) -> dict[str, np.ndarray]:
     """Returns what the Q-Former reads beside a picture: the prompt's text between its begin and end ids.
 
-    Args:
-      tokenizer: The Q-Former's own.
-      text: All of the prompt's text.
-      length: Tokens; a longer text loses its end (the released code drops its beginning, where our instructions are), a
-        shorter one is padded. None: as long as the text.
+    A text above `length` tokens loses its end (the released code drops its beginning, where our instructions are), a
+    shorter one is padded; None: as long as the text.
 
     Returns:
       text_ids int32 [C] and text_mask bool [C], True for real tokens.

@@ -5,7 +5,9 @@ import json
 import pathlib
 import shutil
 
+import jax.numpy as jnp
 import pytest
+import safetensors.numpy
 
 from m3it_jax import errors
 from m3it_jax.checkpoint_conversion import certificate, families, findings, importing, whole_program
@@ -147,8 +149,18 @@ def test_folders_in_the_wrong_order_are_told_so(imported):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["blip2_opt"])
+def test_weights_of_16_bits_are_compared_as_what_they_are(hf_dir, tmp_path):
+    tensors = safetensors.numpy.load_file(hf_dir / "model.safetensors")
+    halves = {key: tensor.astype(jnp.bfloat16) for key, tensor in tensors.items()}
+    safetensors.numpy.save_file(halves, hf_dir / "model.safetensors")
+    importing.convert(hf_dir, tmp_path / "out")
+    told = certificate.verify(hf_dir, tmp_path / "out")
+    assert told["problems"] == [] and told["greedy"]["num_tokens"] > 1 and told["logits"]["max_abs_diff"] < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["blip2_opt", "blip2_t5", "instructblip_llama", "instructblip_t5", "llava"])
 def test_every_family_gets_its_certificate(family, tmp_path):
     importing.convert(HF / family, tmp_path / family)
     told = certificate.verify(HF / family, tmp_path / family)
-    assert told["problems"] == [] and told["greedy"]["num_tokens"] > 2 and "left_out" not in told["greedy"]
+    assert told["problems"] == [] and told["greedy"]["num_tokens"] > 1 and "left_out" not in told["greedy"]

@@ -81,7 +81,7 @@ class Reader:
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             raise KeyboardInterrupt
         self.asked += requests
-        return [f"shade {shade(request['images'][0])}\nand more" for request in requests]
+        return [f"shade\n {shade(request['images'][0])}\n" for request in requests]
 
 
 def prediction(number: int, text: str, **changed) -> dict:

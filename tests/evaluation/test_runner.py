@@ -21,7 +21,7 @@ def test_a_row_holds_what_scoring_needs(fakes, folder, store) -> None:
     rows = predict(fakes.Reader(), folder, store)
     assert len(rows) == 30
     (row,) = [row for row in rows if row["id"] == "one-3"]
-    assert row["prediction"] == "shade 30"  # cut at the first newline
+    assert row["prediction"] == "shade 30"  # on one line, as the references are
     assert row["references"] == ["shade 30"]
     assert (row["skill"], row["family"], row["group"], row["variant"]) == ("digit", "vqa", "g3", "own")
     assert (row["source"], row["number"]) == ("one", 3)

@@ -7,6 +7,7 @@ import tiny_assistant
 
 import m3it_jax
 from m3it_jax import errors
+from m3it_jax.generation import request
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,32 @@ def test_an_answer_ends_at_the_newline():
     assistant = tiny_assistant.make()
     tokenizer = assistant.sampler.tokenizer
     assert assistant.text([*tokenizer.encode("blue\nred"), tokenizer.eos_id]) == "blue"
+
+
+def test_a_stream_gives_the_pieces_of_the_same_answer():
+    assistant, asked = tiny_assistant.make(), tiny_assistant.mixed_requests(max_new_tokens=12)[1]
+    pieces = list(assistant.stream(**asked))
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == assistant.generate(**asked)
+    with pytest.raises(errors.ConfigError, match="num_beams=2"):
+        assistant.stream("What?", num_beams=2)
+
+
+def test_an_answer_ends_before_a_stop_text_of_several_tokens():
+    assistant, asked = tiny_assistant.make(), tiny_assistant.mixed_requests(max_new_tokens=12)[1]
+    whole = assistant.generate(**asked)
+    stop = whole[len(whole) // 2 :][:3]
+    cut = whole[: whole.find(stop)].strip()
+    assert len(assistant.sampler.tokenizer.encode(stop, "inside")) > 1 and cut != whole
+    assert assistant.generate(**asked, stop=[stop]) == cut
+    assert "".join(assistant.stream(**asked, stop=[stop])).strip() == cut
+    [answer] = [ids for _, ids in assistant.sampler.answers([prepared(assistant, asked, stop=[stop])])]
+    assert len(answer) < 12  # the device ended it; nothing was made only to be cut off
+    assert stop not in assistant.generate(**asked, stop=[stop], num_beams=2)
+
+
+def prepared(assistant, asked, **sampling):
+    return assistant.sampler.prepare(request.Request.of({**asked, **sampling}))
 
 
 def test_an_unknown_setting_is_refused():

@@ -1,7 +1,11 @@
+import dataclasses
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
-from m3it_jax import errors, prompts
+from m3it_jax import errors, prompts, tokenizer
 from m3it_jax.input_pipeline import tower_rows, transforms
 
 
@@ -117,3 +121,111 @@ def test_padding_never_cuts(layout, words):
 def test_a_layout_without_room_for_a_response_is_refused(words):
     with pytest.raises(errors.ConfigError, match="max_response_len=2"):
         transforms.Layout.of(words, prompts.YING_VLM, picture_len=4, max_text_len=20, max_response_len=2)
+
+
+HF = pathlib.Path(__file__).parents[1] / "golden" / "hf"
+FAMILIES = {
+    "blip2_opt": "blip2",
+    "blip2_t5": "blip2_t5",
+    "ying_vlm": "blip2",  # transformers' own processor knows a BLIP-2 in it; the marks are the released code's
+    "instructblip_llama": "instructblip",
+    "instructblip_t5": "instructblip_t5",
+    "llava": "llava",
+}
+
+
+def family(name, **fields):
+    """Returns (layout without the wording around a question, tokenizer, notes of the golden file)."""
+    notes = json.loads((HF / name / "golden.json").read_text(encoding="utf-8"))
+    words = tokenizer.Tokenizer.load(HF / name / "tokenizer.json")
+    plain = {"turn": "{question}"} if name != "llava" else {"system": ""}
+    asked = dataclasses.replace(prompts.FORMATS[FAMILIES[name]], **(plain | fields))
+    num_shown = sum(index == notes["processor_input_ids"][0][0] for index in notes["processor_input_ids"][0])
+    if name == "llava":
+        num_shown = notes["processor_input_ids"][0].count(notes["placeholder"])
+    sizes = {"picture_len": num_shown, "max_text_len": 400, "max_response_len": 40}
+    return transforms.Layout.of(words, asked, **sizes), words, notes
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_row_of_a_family_is_what_its_processor_in_transformers_makes(name):
+    layout, words, notes = family(name)
+    placeholder = notes["placeholder"] if name != "ying_vlm" else notes["processor_input_ids"][0][0]
+    for text, wanted in zip(notes["texts"], notes["processor_input_ids"], strict=True):
+        row = row_of(layout, words, instruction=text, inputs="", outputs=None, num_images=1)
+        shown = row["image_token_index"] >= 0
+        assert np.where(shown, placeholder, row["token_ids"]).tolist() == wanted
+        assert row["image_token_index"][shown].tolist() == list(range(layout.picture_len))
+        given = transforms.given_row(layout, wanted, num_images=1, image_token_id=placeholder)
+        for field in ("token_ids", "image_token_index", "positions"):
+            np.testing.assert_array_equal(given[field], row[field])
+
+
+@pytest.mark.parametrize("name", ["instructblip_llama", "instructblip_t5"])
+def test_the_qformer_reads_the_prompt_as_its_processor_gives_it(name):
+    words = tokenizer.Tokenizer.load(HF / name / "qformer_tokenizer/tokenizer.json")
+    notes = json.loads((HF / name / "golden.json").read_text(encoding="utf-8"))
+    for text, wanted in zip(notes["processor_texts"], notes["processor_qformer_input_ids"], strict=True):
+        assert transforms.qformer_text(words, text)["text_ids"].tolist() == wanted
+        padded = transforms.qformer_text(words, text, len(wanted) + 3)
+        assert padded["text_ids"][padded["text_mask"]].tolist() == wanted and len(padded["text_ids"]) == len(wanted) + 3
+        cut = transforms.qformer_text(words, text, 5)["text_ids"].tolist()
+        assert cut == [*wanted[: min(4, len(wanted) - 1)], wanted[-1], *cut[len(wanted) :]]
+
+
+def test_a_response_goes_on_where_the_prompt_ends():
+    layout, words, _ = family("llava")
+    whole = words.encode("USER: What? ASSISTANT: a red car")
+    row = row_of(layout, words, instruction="What?", inputs="", outputs="a red car", num_images=0)
+    assert row["token_ids"][: len(whole) + 2].tolist() == [words.bos_id, *whole, words.eos_id]
+    counted = row["token_ids"][row["loss_mask"] > 0].tolist()
+    assert counted == [*words.encode(" a red car", "inside"), words.eos_id]
+
+
+def test_texts_around_pictures_are_encoded_apart_where_the_reference_does_so():
+    words = tokenizer.Tokenizer.load(HF / "ying_vlm/tokenizer.json")
+    layout = transforms.Layout.of(
+        words, prompts.FORMATS["minigpt4"], picture_len=2, max_text_len=400, max_response_len=40
+    )
+    ids = transforms.prompt_ids(layout, words, instruction="What?", inputs="", num_images=1)
+    begin, behind = layout.format.segments("What?", "", num_pictures=1)
+    assert ids == [*words.encode(begin), transforms.PICTURE, *words.encode(behind)]
+    assert layout.closing_ids == tuple(words.encode("###", "inside"))
+
+
+def test_pictures_inside_a_text_take_none_of_its_room_with_their_marks():
+    layout, words, _ = family("llava", system="A chat. ")
+    short = dataclasses.replace(layout, max_text_len=60, max_response_len=20)
+    texts = {"instruction": "What colour?", "inputs": "the car " * 30, "outputs": "red"}
+    kept = [len(row_of(short, words, **texts, num_images=count)["token_ids"]) for count in (0, 8)]
+    assert kept[1] - kept[0] == 8 * layout.block_len(layout.picture_len)
+    fitted = [transforms.fit_text(short, words, **texts, num_images=count) for count in (0, 8)]
+    marks = 8 * layout.block_len(0)
+    assert abs(len(fitted[1].prompt_ids) - 8 - marks - len(fitted[0].prompt_ids)) <= 3
+    assert fitted[1].num_dropped and fitted[1].response_ids[-1] == words.eos_id
+
+
+def test_placeholders_that_do_not_fit_the_pictures_are_refused():
+    layout, _, notes = family("llava")
+    with pytest.raises(errors.UserError, match="1 image placeholders .* for 1 pictures"):
+        transforms.given_row(layout, [1, notes["placeholder"], 5], num_images=1, image_token_id=notes["placeholder"])
+    with pytest.raises(errors.UserError, match="0 image placeholders"):
+        transforms.given_row(layout, [1, 5], num_images=1, image_token_id=notes["placeholder"])
+
+
+def test_places_inside_a_prompt_must_be_those_of_the_pictures():
+    layout, _, _ = family("llava")
+    with pytest.raises(ValueError, match="1 places inside the prompt for 2 pictures"):
+        transforms.make_row(layout, transforms.Text([5, transforms.PICTURE], [], 0), num_images=2)
+
+
+def test_a_format_that_begins_with_an_id_needs_a_vocabulary_that_has_it():
+    words = tokenizer.Tokenizer.load(HF / "blip2_t5/tokenizer.json")
+    with pytest.raises(errors.ConfigError, match="no begin id"):
+        transforms.Layout.of(words, prompts.YING_VLM, picture_len=2, max_text_len=40, max_response_len=20)
+
+
+def test_facts_of_the_first_format_are_those_that_runs_are_stored_with(layout):
+    names = ["num_queries", "open_ids", "close_ids", "bos_id", "eos_id", "max_text_len", "max_response_len"]
+    assert [*layout.facts()] == names
+    assert "format" in family("llava")[0].facts()

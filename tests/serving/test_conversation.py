@@ -1,9 +1,16 @@
+import dataclasses
+
 import pytest
+import reference_goldens
 import tiny_assistant
 
-from m3it_jax import errors
+from m3it_jax import errors, prompts, tokenizer
 from m3it_jax.generation import pictures
+from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.sampler import Sampler
+from m3it_jax.input_pipeline import transforms
+from m3it_jax.models import vlm
 from m3it_jax.serving.conversation import Conversation
 
 
@@ -55,3 +62,46 @@ def test_beam_search_and_empty_lines_are_refused():
         begin(num_beams=2)
     with pytest.raises(errors.ConfigError, match="instruction"):
         say(begin(), "  ")
+
+
+FAMILIES = {"llava": "llava", "minigpt4": "llama", "blip2_opt": "blip2_opt", "instructblip_llama": "instructblip_llama"}
+
+
+def assistant_of(family):
+    """Returns an assistant of a stored checkpoint with the tokenizer of its folder."""
+    variant, params = reference_goldens.parameters_of(family)
+    path = reference_goldens.STORED / FAMILIES[family] / "tokenizer.json"
+    qformer = tokenizer.find_qformer(path)
+    sampler = Sampler(
+        vlm.make_vlm(variant),
+        params,
+        tokenizer.Tokenizer.load(path),
+        max_rows=4,
+        # The published sentence before the first turn is longer than these models.
+        prompt_format=dataclasses.replace(prompts.FORMATS[variant.prompt], system="A chat. "),
+        qformer_tokenizer=tokenizer.Tokenizer.load(qformer) if qformer.is_file() else None,
+    )
+    return Assistant(sampler, {}, 0)
+
+
+@pytest.mark.parametrize(
+    "family", ["llava", *(pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES if family != "llava")]
+)
+def test_turns_of_every_format_are_those_of_the_whole_prompt(family):
+    assistant = assistant_of(family)
+    sampler, sampling = assistant.sampler, SamplingConfig(max_new_tokens=4)
+    conversation = Conversation(assistant, history=3, sampling=sampling)
+    shown, ids = [], []
+    inside = sampler.layout.format.has_pictures_inside
+    for number, text in enumerate(("What?", "Why?")):
+        new = pictures.read([tiny_assistant.png(number)])
+        conversation.show(new)
+        shown += new
+        turn = {"instruction": text, "inputs": "", "num_images": len(new), "is_first": not number}
+        ids += transforms.prompt_ids(sampler.layout, sampler.tokenizer, **turn)
+        assert ids.count(transforms.PICTURE) == (len(shown) if inside else 0)
+        prepared = sampler.lay_out(ids, sampler.beside(shown, text), sampling)
+        new_ids = next(sampler.answers([prepared]))[1]
+        said = "".join(conversation.ask(text))
+        assert said.strip() == assistant.text(new_ids)
+        ids += conversation._answer_ids(new_ids)

@@ -98,8 +98,8 @@ def test_bytes_of_pieces_joined_are_the_text(name, text):
 
 def test_wordpieces_have_their_bytes_and_special_ones_none():
     loaded = load("instructblip_llama/qformer_tokenizer")
-    ids = loaded.encode("lying")
-    assert b"".join(map(loaded.token_bytes, ids)) == b" lying" and loaded.token_bytes(loaded.eos_id) == b""
+    ids = loaded.encode("catblanket")
+    assert b"".join(map(loaded.token_bytes, ids)) == b" catblanket" and loaded.token_bytes(loaded.eos_id) == b""
     assert "##" in "".join(map(loaded.piece, ids))
 
 

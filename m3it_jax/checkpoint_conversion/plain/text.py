@@ -12,7 +12,7 @@ from m3it_jax import errors
 
 FAST_FILE = "tokenizer.json"
 SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model")  # LLaMA's and T5's name of it
-QFORMER_FILE = "qformer_tokenizer/tokenizer.json"
+QFORMER_FOLDER = "qformer_tokenizer"  # of InstructBLIP, beside the language model's
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""Rows, model and loop of every family that is trained: three updates with its own tokenizer."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import small_models
+
+from m3it_jax import prompts, sharding, tokenizer
+from m3it_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, OptimizerConfig
+from m3it_jax.models import variants
+from m3it_jax.training import loop, run_folder, setup
+
+HF = pathlib.Path(__file__).parents[1] / "golden" / "hf"
+# Family -> the small model of that kind, the folder with its tokenizer, the row of `prompts.FORMATS`.
+FAMILIES = {
+    "blip2": ("blip2_opt", "blip2_opt"),
+    "instructblip": ("instructblip", "instructblip_llama"),
+    "minigpt4": ("ying_vlm", "ying_vlm"),
+    "llava": ("llava", "llava"),
+}
+
+
+def experiment(family: str, data: pathlib.Path, tmp_path: pathlib.Path) -> Experiment:
+    small, source = FAMILIES[family]
+    path = HF / source / "tokenizer.json"
+    variant = small_models.SMALL[small]
+    sizes = {"vocab_size": tokenizer.Tokenizer.load(path).vocab_size + 3, "max_len": 512}
+    variant = dataclasses.replace(variant, decoder=dataclasses.replace(variant.decoder, **sizes), prompt=family)
+    if prompts.FORMATS[family].qformer_reads_prompt:
+        reader = dataclasses.replace(variant.qformer, text_vocab_size=153, text_max_len=24)
+        variant = dataclasses.replace(variant, qformer=reader)
+    variants.write(variant, tmp_path)
+    return Experiment(
+        num_steps=3,
+        model=ModelConfig(variant=str(tmp_path)),
+        data=DataConfig(
+            path=str(data),
+            tokenizer=str(path),
+            global_batch_size=8,
+            max_images=16,
+            max_text_len=240,
+            max_response_len=30,
+            mixture={"ones": 1.0} if prompts.FORMATS[family].qformer_reads_prompt else {"pairs": 1.0},
+        ),
+        mesh=MeshConfig(data=1, fsdp=1, tensor=1),
+        trainable=((r".*", True),),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=1),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_trains(family, folder, tmp_path, monkeypatch):
+    make = sharding.make_mesh
+    monkeypatch.setattr(sharding, "make_mesh", lambda **sizes: make(**{"devices": jax.devices()[:1]} | sizes))
+    config = experiment(family, folder.path, tmp_path)
+    prepared = setup.prepare(config)
+    assert prepared.layout.format == prompts.FORMATS[family]
+    batch = prepared.pipeline.batch(0)
+    num_images = len(batch["images"])
+    shown = batch["image_token_index"]
+    assert (shown >= 0).sum() == num_images * prepared.layout.picture_len
+    assert ("text_ids" in batch) == prepared.layout.format.qformer_reads_prompt
+    if "text_ids" in batch:
+        assert batch["text_ids"].shape == batch["text_mask"].shape == (num_images, 24)
+        assert (batch["text_ids"][:, 0] == 2).all() and batch["text_mask"][:, :3].all()  # [CLS] and words
+    first = np.argmax(shown >= 0, axis=1)
+    begins = (batch["token_ids"][:, 0] == prepared.layout.bos_id) & (shown[:, 0] < 0)
+    assert begins.all() == prepared.layout.format.has_pictures_inside and (first > 0).all() == begins.all()
+
+    with jax.set_mesh(prepared.mesh):
+        state = setup.initial_state(config, prepared)
+        train_step = jax.jit(loop.make_train_step(prepared, config.seed), donate_argnums=0)
+        losses = []
+        for _ in range(3):  # the same rows again and again: they are learned
+            state, sums = train_step(state, batch)
+            losses.append(float(sums["train/loss"][0] / sums["train/loss"][1]))
+    assert np.isfinite(losses).all() and losses[2] < losses[0]
+
+    run_folder.write_env(tmp_path, prepared.tokenizer_path)
+    assert tokenizer.Tokenizer.load(tokenizer.find(tmp_path)).fingerprint == prepared.tokenizer.fingerprint
+    assert tokenizer.find_qformer(tokenizer.find(tmp_path)).is_file() == ("text_ids" in batch)

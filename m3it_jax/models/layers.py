@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from m3it_jax.models import attention
 from m3it_jax.sharding import ShardingRules
 
 # Only where learning starts from nothing: a width-128 tower with transformers' 0.02 would start 4x too quiet.
@@ -127,7 +128,8 @@ def attend(
       bias: Added to the scores before the softmax; None: nothing. Any axis may be 1.
       scale: None means 1 / sqrt(H).
     """
-    return jax.nn.dot_product_attention(query, key, value, bias=bias, mask=mask, scale=scale)
+    run = attention.choose(query, key, mask=mask, bias=bias)
+    return run(query, key, value, mask=mask, bias=bias, scale=scale)
 
 
 def write(

@@ -6,7 +6,7 @@ import pytest
 import tiny_assistant
 
 import m3it_jax
-from m3it_jax import errors
+from m3it_jax import errors, parameter_paths
 from m3it_jax.generation import request
 
 
@@ -155,3 +155,18 @@ def test_the_advice_is_about_what_was_given():
     assert "fewer pictures" not in str(told.value)
     with pytest.raises(errors.UserError, match="shorten the text or lower max_new_tokens$"):
         assistant.generate("What? " * 1000)
+
+
+def test_int8_weights_are_loaded_and_answer(run_folder):
+    quantized = m3it_jax.load(run_folder, decoder_weights="int8")
+    leaves = parameter_paths.flatten(quantized.sampler.params)
+    kernels = {leaf.dtype.name for path, leaf in leaves.items() if path.startswith("decoder/") and "/kernel" in path}
+    assert kernels == {"int8", "float32"}  # kernels and their scales
+    assert leaves["vit/blocks/mlp/up/kernel"].dtype.name == "float32"
+    plain, moved = (assistant.logits([], [1, 20, 30]) for assistant in (m3it_jax.load(run_folder), quantized))
+    assert 0.0 < np.linalg.norm(plain - moved) / np.linalg.norm(plain) < 0.05
+
+
+def test_other_weights_are_refused(run_folder):
+    with pytest.raises(errors.ConfigError, match="decoder_weights='int4': must be int8"):
+        m3it_jax.load(run_folder, decoder_weights="int4")

@@ -227,7 +227,7 @@ def _encoder_block(block: Any, x: Any, _: Any, *, extra: Any) -> Any:
 
 
 def _t5_block(block: Any, x: Any, encoded: Any, *, extra: Any) -> Any:
-    return block(x, None, encoded, (_causal(x), extra, masks.real_mask(_ones(encoded)), None))[0]
+    return block(x, None, (encoded, _causal(x), extra, masks.real_mask(_ones(encoded)), None))[0]
 
 
 def _position_bias(module: Any, places: Any, _: Any) -> Any:

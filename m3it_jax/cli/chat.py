@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="earlier turns that the model sees (default 0: the pictures and the new turn alone, as it was trained)",
     )
+    options.add_decoder_weights(parser)
     generate.add_sampling(parser)
 
 
@@ -44,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from m3it_jax.serving import chat
     from m3it_jax.serving.conversation import Conversation
 
-    conversation = Conversation(assistant.load(args.checkpoint), history=args.history, sampling=settings)
+    conversation = Conversation(
+        assistant.load(args.checkpoint, decoder_weights=args.decoder_weights), history=args.history, sampling=settings
+    )
     conversation.show(shown)
     at_terminal = sys.stdin.isatty()
     if at_terminal:

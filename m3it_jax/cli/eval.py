@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-new-tokens", type=options.positive, metavar="N", help="longest answer (default: 32)")
     parser.add_argument("--rescore", action="store_true", help="score the answers that are there; loads no model")
+    options.add_decoder_weights(parser)
     options.add_limit(parser)
     options.add_json(parser)
     options.add_dry_run(parser)
@@ -85,7 +86,7 @@ def _answer(
     import m3it_jax
     from m3it_jax.evaluation import controls, lock, runner
 
-    assistant = m3it_jax.load(args.checkpoint)
+    assistant = m3it_jax.load(args.checkpoint, decoder_weights=args.decoder_weights)
     identity = lock.identity(
         folder,
         protocol,

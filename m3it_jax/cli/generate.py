@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(EARLY_STOPPING),
         help="beam search: when there are enough answers (default no: no beginning is better at its length so far)",
     )
+    options.add_decoder_weights(parser)
     options.add_json(parser)
 
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     from m3it_jax.generation import assistant
 
-    answering = assistant.load(args.checkpoint)
+    answering = assistant.load(args.checkpoint, decoder_weights=args.decoder_weights)
     began = time.perf_counter()
     answer = answering.generate(images=images, **request)
     seconds = time.perf_counter() - began

@@ -16,7 +16,7 @@ from m3it_jax.generation import layered, streaming
 from m3it_jax.generation.request import Request, SamplingConfig
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
-from m3it_jax.models import abstract, variants, vlm
+from m3it_jax.models import abstract, quantization, variants, vlm
 
 # CHOICE: more rows gave no more answers a second on two cores with variant mini.
 _MAX_ROWS = 128
@@ -143,7 +143,9 @@ class Assistant:
         return Session(self.sampler)
 
 
-def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None = None) -> Assistant:
+def load(
+    checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None = None, decoder_weights: str | None = None
+) -> Assistant:
     """Returns the assistant of a checkpoint.
 
     Args:
@@ -151,15 +153,19 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None
         folder made by `m3it weights import`.
       max_rows: Most rows that are decoded together, counting each beam; fewer need less memory.
       dtype: Type of the parameters, `float32` or `bfloat16`; None keeps what is stored.
+      decoder_weights: `int8` keeps the language model's kernels as whole numbers, a quarter of float32's memory, at
+        some cost in quality (docs/performance.md); None keeps them as the other parameters.
 
     Raises:
-      ConfigError: `dtype` is another type.
+      ConfigError: `dtype` is another type, or `decoder_weights` another word.
       UserError: there is no checkpoint, it is damaged, it holds another model than its config.json says, or its
         tokenizer is missing or does not fit.
     """
     fits, allowed = config_lib.CHECKS["model.frozen_dtype"]
     if dtype is not None and not fits(dtype):
         raise errors.ConfigError(f"dtype={dtype!r}: must be {allowed}")
+    if decoder_weights not in (None, "int8"):
+        raise errors.ConfigError(f"decoder_weights={decoder_weights!r}: must be int8, or None to keep what is stored")
     location = checkpointing.locate(checkpoint)
     run = location.run
     params, config, step = checkpointing.restore_params(checkpoint)
@@ -167,10 +173,13 @@ def load(checkpoint: str | Path, *, max_rows: int = _MAX_ROWS, dtype: str | None
     path = tokenization.find(run)
     tokenizer = _tokenizer(path, variant.decoder.vocab_size, is_needed=not location.is_imported)
     params = _checked(params, abstract.parameters(variant), run)
+    if decoder_weights == "int8":
+        params = quantization.quantize(params)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
     def place(leaf: np.ndarray) -> jax.Array:
-        return checkpointing.placed(leaf, jnp.dtype(dtype or leaf.dtype), device)
+        kind = dtype if dtype and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
+        return checkpointing.placed(leaf, jnp.dtype(kind), device)
 
     model, params = layered.of(model, params, used_up=True, place=place)
     qformer_path = tokenization.find_qformer(path)

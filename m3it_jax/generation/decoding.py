@@ -54,7 +54,7 @@ def prefill(
     """
     num_rows = rows["token_ids"].shape[0]
     empty = kv_cache.make(model.decoder.config, num_rows=num_rows, num_slots=num_slots, dtype=model.decoder.dtype)
-    return _fill("prefill", model, params, rows, image_embeds=image_embeds, cache=empty)
+    return _fill(model, params, rows, image_embeds=image_embeds, cache=empty, method="prefill")
 
 
 @functools.partial(jax.jit, static_argnames="model", donate_argnames="cache")
@@ -65,11 +65,11 @@ def extend(
 
     The cache that goes in is used up. A row without tokens is left as it is, and its scores mean nothing.
     """
-    return _fill("extend", model, params, rows, image_embeds=image_embeds, cache=cache)
+    return _fill(model, params, rows, image_embeds=image_embeds, cache=cache, method="extend")
 
 
 def _fill(
-    method: str, model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, cache: kv_cache.KVCache
+    model: VLM, params: Params, rows: Rows, *, image_embeds: jax.Array, cache: kv_cache.KVCache, method: str
 ) -> tuple[jax.Array, kv_cache.KVCache]:
     variables = {"params": params}
     embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")

@@ -6,6 +6,7 @@ kernels that share their input (query, key, value; gate, up) are one kernel: few
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,13 @@ _BLOCKS = "blocks"  # the stacked layers' tree; `blocks_0` is the first layer's
 _MERGED: tuple[tuple[tuple[str, ...], str, int], ...] = (
     (("blocks/attn/query", "blocks/attn/key", "blocks/attn/value"), "blocks/attn/qkv", -2),  # kernels [D, heads, H]
     (("blocks/mlp/gate", "blocks/mlp/up"), "blocks/mlp/gate_up", -1),  # kernels [D, M]
+)
+
+
+# Kernels of the loop that makes tokens -> their first axes, which are summed over.
+_TRANSPOSED: tuple[tuple[str, int], ...] = (
+    (r"blocks/(attn|cross_attn)/out/kernel", 2),
+    (r"blocks/\w+/\w+/kernel|head/kernel", 1),
 )
 
 
@@ -52,11 +60,12 @@ def of(
         # Popped: stacked arrays are gone before the next ones are split.
         arrays = [found.pop(source) for source in sources]
         if not path.startswith(f"{_BLOCKS}/"):
-            leaves[path] = place(_narrowed(path, arrays[0], dtype))
+            name, leaf = _laid_out(path, _narrowed(path, arrays[0], dtype))
+            leaves[name] = place(leaf)
             continue
         for number in range(arrays[0].shape[0]):
-            made = _take(arrays, number, axis)
-            leaves[f"{_BLOCKS}_{number}/{path.removeprefix(f'{_BLOCKS}/')}"] = place(_narrowed(path, made, dtype))
+            name, leaf = _laid_out(path, _narrowed(path, _take(arrays, number, axis), dtype))
+            leaves[f"{_BLOCKS}_{number}/{name.removeprefix(f'{_BLOCKS}/')}"] = place(leaf)
     rest = {name: jax.tree.map(place, part) for name, part in params.items() if name != "decoder"}
     return model, {**rest, "decoder": parameter_paths.unflatten(leaves)}
 
@@ -72,6 +81,21 @@ def _plan(found: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], int]]:
             planned += [(f"{merged}/{name}", sources, axis) for name, sources in joined]
             left = {path: None for path in left if path.rpartition("/")[0] not in parts}
     return planned + [(path, (path,), 0) for path in left]
+
+
+def _laid_out(path: str, leaf: Any) -> tuple[str, Any]:
+    """Returns an array and its path, a kernel with its output's axes first where that is the faster form.
+
+    XLA's CPU products of 8 rows took two thirds of the time with kernels [out, in], those of 1 row and of hundreds the
+    same (jax 0.10.2, AVX-512).
+    """
+    num_summed = next((count for pattern, count in _TRANSPOSED if re.fullmatch(pattern, path)), 0)
+    is_split = isinstance(leaf, jax.Array) and not leaf.sharding.is_fully_replicated
+    if not num_summed or is_split or not jnp.issubdtype(leaf.dtype, jnp.floating) or jax.default_backend() != "cpu":
+        return path, leaf
+    axes = (*range(num_summed, leaf.ndim), *range(num_summed))
+    turned = leaf.transpose(axes) if isinstance(leaf, jax.Array) else np.ascontiguousarray(leaf.transpose(axes))
+    return path.removesuffix("kernel") + "transposed_kernel", turned
 
 
 def _is_whole(leaf: Any, axis: int) -> bool:

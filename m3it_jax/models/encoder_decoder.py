@@ -139,18 +139,18 @@ class DecoderBlock(nn.Module):
         self,
         x: Float[Array, "B T D"],
         cache: LayerCache | None,
-        encoded: Float[Array, "B S D"] | None,
-        where: tuple[Array, Array, Array, Array | None],
+        where: tuple[Array | None, Array, Array, Array, Array | None],
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """Returns (x, this layer's cache with the tokens in it), the form that `nn.scan` asks for.
 
         Args:
           x: The decoder's tokens.
           cache: This layer's `k`, `v` and, unless `encoded` is given, `cross_k` and `cross_v`; None: whole rows.
-          encoded: What the encoder made, for a layer that has no cross keys yet: the cache comes out with them.
-          where: mask bool [B, 1, T, S'], bias [B, N, T, S'], cross_mask bool [B, 1, 1, S], slot int32 [] or None.
+          where: encoded [B, S, D], what the encoder made, for a layer that has no cross keys yet (the cache comes out
+            with them), or None; mask bool [B, 1, T, S'], bias [B, N, T, S'], cross_mask bool [B, 1, 1, S], slot int32
+            [] or None.
         """
-        mask, bias, cross_mask, slot = where
+        encoded, mask, bias, cross_mask, slot = where
         config = self.config
         normed = _norm(config, self.dtype, "attn_norm")(x)
         attention = RelativeAttention(config, self.dtype, name="attn")
@@ -237,7 +237,7 @@ class EncoderDecoder(nn.Module):
                 block,
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
-                in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
+                in_axes=(nn.broadcast, nn.broadcast),
                 length=config.num_layers,
             )(config, self.dtype)
         self.final_norm = layers.make_norm("rms", config.rms_norm_epsilon, dtype=self.dtype)
@@ -265,11 +265,11 @@ class EncoderDecoder(nn.Module):
         places = jnp.broadcast_to(jnp.arange(decoder_ids.shape[1]), decoder_ids.shape)
         ones = jnp.ones_like(places)
         mask = masks.segment_causal_mask(ones, places, key_segments=ones, key_positions=places)
-        where = (mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
+        where = (encoded, mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
         x = layers.constrain(self.embed(decoder_ids))
         blocks: Any = self.blocks if self.layered else [self.blocks]
         for block in blocks:
-            x, _ = block(x, None, encoded, where)
+            x, _ = block(x, None, where)
         return self.logits(self.final_norm(x))
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -323,9 +323,9 @@ class EncoderDecoder(nn.Module):
             segment_ids, positions, key_segments=index["segment_ids"], key_positions=index["positions"]
         )
         bias = self.relative_bias(positions, index["positions"])
-        where = (mask, bias, masks.real_mask(cache["cross_segment_ids"]), cache["next_slot"])
+        where = (encoded, mask, bias, masks.real_mask(cache["cross_segment_ids"]), cache["next_slot"])
         x, written = layers.constrain(embeds), []
         for block, layer_cache in zip(self.blocks, cache["layers"], strict=True):
-            x, layer_cache = block(x, layer_cache, encoded, where)
+            x, layer_cache = block(x, layer_cache, where)
             written.append(layer_cache)
         return self.final_norm(x), {**cache, **index, "layers": written}

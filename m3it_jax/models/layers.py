@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from m3it_jax.models import attention
 from m3it_jax.sharding import ShardingRules
 
 # Only where learning starts from nothing: a width-128 tower with transformers' 0.02 would start 4x too quiet.
@@ -75,8 +76,8 @@ def make_norm(kind: str, epsilon: float, *, dtype: jnp.dtype, name: str | None =
 class Linear(nn.Module):
     """x kernel + bias over the last axes of `x`. Kernels may be int8 with a `kernel_scale` for each output channel.
 
-    A quantized kernel is told by its parameters (`models/quantization.py`): the module that was initialised in float
-    takes either.
+    A quantized kernel is told by its parameters (`models/quantization.py`), and so is a `transposed_kernel` with the
+    output's axes first (`generation/layered.py`): the module that was initialised in float takes any.
     """
 
     features: tuple[int, ...]  # the output's axes
@@ -94,9 +95,13 @@ class Linear(nn.Module):
         def init(key: Array, shape: tuple[int, ...]) -> Array:
             return self.kernel_init(key, (math.prod(summed), math.prod(self.features))).reshape(shape)
 
-        kernel = self.param("kernel", init, (*summed, *self.features)).astype(self.dtype)
+        if self.has_variable("params", "transposed_kernel"):
+            kernel, first = self.get_variable("params", "transposed_kernel").astype(self.dtype), len(self.features)
+        else:
+            kernel, first = self.param("kernel", init, (*summed, *self.features)).astype(self.dtype), 0
+        kernel_axes = tuple(range(first, first + self.num_axes))
         bias = self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else None
-        out = jax.lax.dot_general(x.astype(self.dtype), kernel, ((axes, tuple(range(self.num_axes))), ((), ())))
+        out = jax.lax.dot_general(x.astype(self.dtype), kernel, ((axes, kernel_axes), ((), ())))
         if self.has_variable("params", "kernel_scale"):
             out = (out * self.get_variable("params", "kernel_scale")).astype(self.dtype)
         return out if bias is None else out + bias.astype(self.dtype)
@@ -123,7 +128,8 @@ def attend(
       bias: Added to the scores before the softmax; None: nothing. Any axis may be 1.
       scale: None means 1 / sqrt(H).
     """
-    return jax.nn.dot_product_attention(query, key, value, bias=bias, mask=mask, scale=scale)
+    run = attention.choose(query, key, mask=mask, bias=bias)
+    return run(query, key, value, mask=mask, bias=bias, scale=scale)
 
 
 def write(

@@ -74,7 +74,7 @@ def to_dict(variant: Variant) -> dict[str, Any]:
     return {**values, "decoder": {"kind": kind, **values["decoder"]}}
 
 
-def from_dict(values: Mapping[str, Any]) -> Variant:
+def from_dict(values: Any) -> Variant:
     """Returns the variant that `to_dict` gave out.
 
     Raises:
@@ -101,6 +101,10 @@ def from_dict(values: Mapping[str, Any]) -> Variant:
                 f"{part}.{size}={getattr(config, size)}: must be a multiple of {part}.{divisor}="
                 f"{getattr(config, divisor)}"
             )
+    if getattr(variant.decoder, "positions", "") == "rotary" and variant.decoder.head_dim % 2:
+        raise errors.ConfigError(f"decoder.head_dim={variant.decoder.head_dim}: must be even for rotary positions")
+    if variant.qformer is not None and variant.qformer.text_vocab_size and not variant.qformer.text_max_len:
+        raise errors.ConfigError("qformer.text_max_len=0: must be above 0 where text_vocab_size is")
     return variant
 
 

@@ -6,7 +6,8 @@ import pytest
 import tiny_assistant
 
 import m3it_jax
-from m3it_jax import errors
+from m3it_jax import errors, parameter_paths
+from m3it_jax.generation import request
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,32 @@ def test_an_answer_ends_at_the_newline():
     assistant = tiny_assistant.make()
     tokenizer = assistant.sampler.tokenizer
     assert assistant.text([*tokenizer.encode("blue\nred"), tokenizer.eos_id]) == "blue"
+
+
+def test_a_stream_gives_the_pieces_of_the_same_answer():
+    assistant, asked = tiny_assistant.make(), tiny_assistant.mixed_requests(max_new_tokens=12)[1]
+    pieces = list(assistant.stream(**asked))
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == assistant.generate(**asked)
+    with pytest.raises(errors.ConfigError, match="num_beams=2"):
+        assistant.stream("What?", num_beams=2)
+
+
+def test_an_answer_ends_before_a_stop_text_of_several_tokens():
+    assistant, asked = tiny_assistant.make(), tiny_assistant.mixed_requests(max_new_tokens=12)[1]
+    whole = assistant.generate(**asked)
+    stop = whole[len(whole) // 2 :][:3]
+    cut = whole[: whole.find(stop)].strip()
+    assert len(assistant.sampler.tokenizer.encode(stop, "inside")) > 1 and cut != whole
+    assert assistant.generate(**asked, stop=[stop]) == cut
+    assert "".join(assistant.stream(**asked, stop=[stop])).strip() == cut
+    [answer] = [ids for _, ids in assistant.sampler.answers([prepared(assistant, asked, stop=[stop])])]
+    assert len(answer) < 12  # the device ended it; nothing was made only to be cut off
+    assert stop not in assistant.generate(**asked, stop=[stop], num_beams=2)
+
+
+def prepared(assistant, asked, **sampling):
+    return assistant.sampler.prepare(request.Request.of({**asked, **sampling}))
 
 
 def test_an_unknown_setting_is_refused():
@@ -128,3 +155,18 @@ def test_the_advice_is_about_what_was_given():
     assert "fewer pictures" not in str(told.value)
     with pytest.raises(errors.UserError, match="shorten the text or lower max_new_tokens$"):
         assistant.generate("What? " * 1000)
+
+
+def test_int8_weights_are_loaded_and_answer(run_folder):
+    quantized = m3it_jax.load(run_folder, decoder_weights="int8")
+    leaves = parameter_paths.flatten(quantized.sampler.params)
+    kernels = {leaf.dtype.name for path, leaf in leaves.items() if path.startswith("decoder/") and "/kernel" in path}
+    assert kernels == {"int8", "float32"}  # kernels and their scales
+    assert leaves["vit/blocks/mlp/up/kernel"].dtype.name == "float32"
+    plain, moved = (assistant.logits([], [1, 20, 30]) for assistant in (m3it_jax.load(run_folder), quantized))
+    assert 0.0 < np.linalg.norm(plain - moved) / np.linalg.norm(plain) < 0.05
+
+
+def test_other_weights_are_refused(run_folder):
+    with pytest.raises(errors.ConfigError, match="decoder_weights='int4': must be int8"):
+        m3it_jax.load(run_folder, decoder_weights="int4")

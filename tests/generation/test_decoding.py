@@ -187,7 +187,11 @@ def test_a_row_stops_at_its_end_and_waits_without_changing(parts):
 @pytest.mark.parametrize(
     ("preset", "sizes", "shards"),
     [
-        ("single", (8, 1, 1), {"head/kernel": (32, 2_560), "blocks_1/attn/qkv/kernel": (32, 6, 16)}),
+        (
+            "single",
+            (8, 1, 1),
+            {"head/transposed_kernel": (2_560, 32), "blocks_1/attn/qkv/transposed_kernel": (6, 16, 32)},
+        ),
         ("fsdp", (2, 4, 1), {"head/kernel": (8, 2_560), "blocks_0/mlp/gate_up/kernel": (8, 176)}),
         ("fsdp_tp", (1, 4, 2), {"head/kernel": (8, 1_280), "blocks_1/attn/query/kernel": (8, 1, 16)}),
     ],

@@ -23,11 +23,12 @@ def test_every_stacked_array_goes_to_its_layers(name, on_host):
     assert sum(leaf.size for leaf in found.values()) == sum(leaf.size for leaf in wanted.values())
     assert not any(path.startswith("blocks/") for path in found)
     for layer in range(model.decoder.config.num_layers):
-        merged = found[f"blocks_{layer}/attn/qkv/kernel"]
+        merged = np.moveaxis(found[f"blocks_{layer}/attn/qkv/transposed_kernel"], -1, 0)
         for number, part in enumerate(np.split(merged, np.cumsum(heads(model))[:-1], axis=1)):
             source = wanted[f"blocks/attn/{('query', 'key', 'value')[number]}/kernel"]
             np.testing.assert_array_equal(part, source[layer])
-        np.testing.assert_array_equal(found[f"blocks_{layer}/mlp/down/kernel"], wanted["blocks/mlp/down/kernel"][layer])
+        down = found[f"blocks_{layer}/mlp/down/transposed_kernel"]
+        np.testing.assert_array_equal(down.T, wanted["blocks/mlp/down/kernel"][layer])
 
 
 def heads(model):
@@ -50,14 +51,16 @@ def test_stacked_arrays_that_are_used_up_are_gone():
     _, made = layered.of(model, own, used_up=True, place=jnp.array)
     gc.collect()
     assert array() is None
-    assert made["decoder"]["blocks_0"]["mlp"]["gate_up"]["kernel"].shape == (32, 176)
+    assert made["decoder"]["blocks_0"]["mlp"]["gate_up"]["transposed_kernel"].shape == (176, 32)
 
 
 def test_what_modules_cast_at_every_use_is_kept_in_the_type_of_the_activations():
     model, params = tiny_assistant.tiny()
     narrow = model.clone(decoder=model.decoder.clone(dtype=jnp.dtype("bfloat16")))
     found = parameter_paths.flatten(layered.of(narrow, params)[1]["decoder"])
-    assert found["blocks_0/attn/qkv/kernel"].dtype == found["token_embedding/embedding"].dtype == jnp.bfloat16
+    assert (
+        found["blocks_0/attn/qkv/transposed_kernel"].dtype == found["token_embedding/embedding"].dtype == jnp.bfloat16
+    )
     assert found["blocks_0/attn_norm/scale"].dtype == found["final_norm/scale"].dtype == jnp.float32
 
 

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import reference_goldens
 
+from m3it_jax import prompts
+from m3it_jax import tokenizer as tokenization
 from m3it_jax.generation import batching, beam_search, choosing, decoding, layered
+from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.models import vlm
 
@@ -84,3 +88,57 @@ def test_repetition_penalty_on_new_tokens_alone_and_on_the_prompt_too(family):
         ids = np.where(shown, notes["placeholder"], np.asarray(rows["token_ids"]))
         ids = np.where(np.asarray(rows["segment_ids"]) > 0, ids, -1)
         np.testing.assert_array_equal(write(family, ids, **penalty), stored["repetition_prompt"])
+
+
+def assistant_of(family):
+    """Returns the assistant of a stored checkpoint, with its own tokenizers and format."""
+    variant, params = reference_goldens.parameters_of(family)
+    path = tokenization.find(reference_goldens.STORED / family)
+    reader = tokenization.find_qformer(path)
+    sampler = Sampler(
+        vlm.make_vlm(variant),
+        params,
+        tokenization.Tokenizer.load(path),
+        max_rows=4,
+        prompt_format=prompts.FORMATS[variant.prompt],
+        image_token_id=reference_goldens.notes(family)["placeholder"],
+        qformer_tokenizer=tokenization.Tokenizer.load(reader) if reader.is_file() else None,
+    )
+    return Assistant(sampler, {}, 0)
+
+
+@pytest.mark.parametrize("family", sorted(set(reference_goldens.WHOLE) - {"minigpt4"}))
+def test_logits_of_pictures_and_the_references_own_ids(family):
+    assistant, stored, notes = assistant_of(family), reference_goldens.golden(family), reference_goldens.notes(family)
+    count = notes["image_counts"][0]
+    row = stored["token_ids"][0]
+    row = row[row != reference_goldens.PADDING]
+    if notes["placeholder"] is None:  # the pictures' blocks come first, and the ids after them
+        after = np.flatnonzero(row == reference_goldens.PICTURE)[-1] + 1 + len(assistant.sampler.layout.close_ids)
+        ids = row[after:]
+    else:
+        ids = np.where(row == reference_goldens.PICTURE, notes["placeholder"], row)
+    more = {"decoder_ids": stored["decoder_ids"][0]} if "decoder_ids" in stored else {}
+    found = assistant.logits(list(stored["pixel_values"][:count]), ids, **more, qformer_text=notes["texts"][0])
+    np.testing.assert_allclose(found[stored["logit_positions"][0]], stored["logits"][0], atol=reference_goldens.LOGITS)
+
+
+@pytest.mark.parametrize("family", ["blip2_t5", "instructblip_llama"])
+def test_an_assistant_answers_in_its_familys_format(family):
+    assistant, stored = assistant_of(family), reference_goldens.golden(family)
+    pictures = list(stored["pixel_values"])
+    asked = [
+        {"instruction": "how many cats?", "images": pictures[:1]},
+        {"instruction": "Describe the picture in one sentence.", "images": pictures[1:3]},
+    ]
+    asked = [{**one, "max_new_tokens": 10} for one in asked]
+    together = assistant.generate_batch(asked)
+    assert [assistant.generate(**one) for one in asked] == together
+    assert "".join(assistant.stream(**asked[0])).strip() == together[0]
+    # The question is part of what a Q-Former with text input makes of a picture.
+    encoded = assistant.sampler.features.num_encoded
+    assistant.generate("other words", images=pictures[:1], max_new_tokens=2)
+    reads = assistant.sampler.model.qformer.config.text_vocab_size > 0
+    assert assistant.sampler.features.num_encoded - encoded == int(reads)
+    scored = assistant.log_likelihood("how many cats?", "", pictures[:1], "two")
+    assert np.isfinite(scored) and scored < 0

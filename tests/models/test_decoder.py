@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from m3it_jax.generation import kv_cache
 from m3it_jax.models.decoder import Decoder
 from m3it_jax.models.variants import VARIANTS
 
@@ -30,15 +31,14 @@ def whole_rows() -> tuple[jax.Array, jax.Array, jax.Array]:
     return embeds, positions, jnp.ones((NUM_ROWS, LENGTH), jnp.int32)
 
 
-def empty_cache(num_slots: int) -> dict[str, jax.Array]:
-    shape = (CONFIG.num_layers, NUM_ROWS, num_slots, CONFIG.num_kv_heads, CONFIG.head_dim)
-    return {
-        "k": jnp.zeros(shape),
-        "v": jnp.zeros(shape),
-        "positions": jnp.zeros((NUM_ROWS, num_slots), jnp.int32),
-        "segment_ids": jnp.zeros((NUM_ROWS, num_slots), jnp.int32),
-        "lengths": jnp.zeros(NUM_ROWS, jnp.int32),
-    }
+@pytest.fixture(scope="module")
+def layered(model) -> tuple[Decoder, dict]:
+    """The same model with parameters of its own for each layer: what takes a cache."""
+    decoder, params = model
+    rest = {name: part for name, part in params["params"].items() if name != "blocks"}
+    blocks = params["params"]["blocks"]
+    own = {f"blocks_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], blocks) for n in range(CONFIG.num_layers)}
+    return decoder.clone(layered=True), {"params": {**rest, **own}}
 
 
 def test_a_later_token_has_no_gradient_in_an_earlier_output(model) -> None:
@@ -71,31 +71,32 @@ def test_segments_of_a_row_do_not_leak(model) -> None:
 
 
 @pytest.mark.parametrize("split", [1, 4, 11])
-def test_prefill_and_extend_equal_the_whole_forward(model, split: int) -> None:
-    decoder, params = model
+def test_prefill_and_extend_equal_the_whole_forward(model, layered, split: int) -> None:
     embeds, positions, segments = whole_rows()
-    whole = decoder.apply(params, embeds, positions, segments, method="hidden")
-    cache = empty_cache(LENGTH + 3)
-    parts = []
-    for piece in (slice(0, split), slice(split, LENGTH)):
-        hidden, cache = decoder.apply(
-            params, embeds[:, piece], positions[:, piece], segments[:, piece], cache=cache, method="extend"
-        )
-        parts.append(hidden)
-    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
-    assert np.all(np.asarray(cache["lengths"]) == LENGTH)
+    whole = model[0].apply(model[1], embeds, positions, segments, method="hidden")
+    cache = kv_cache.make(CONFIG, num_rows=NUM_ROWS, num_slots=LENGTH + 3, dtype=jnp.dtype("float32"))
+    decoder, params = layered
+    last, cache = decoder.apply(
+        params, embeds[:, :split], positions[:, :split], segments[:, :split], cache=cache, method="prefill"
+    )
+    rest, cache = decoder.apply(
+        params, embeds[:, split:], positions[:, split:], segments[:, split:], cache=cache, method="extend"
+    )
+    np.testing.assert_allclose(jnp.concatenate([last, rest], axis=1), whole[:, split - 1 :], atol=1e-5)
 
 
-def test_rows_padded_to_different_lengths_extend_as_if_alone(model) -> None:
-    """Row b has 3 + b real tokens in the first call; its padding is written over by the second."""
-    decoder, params = model
+def test_rows_padded_to_different_lengths_extend_as_if_alone(model, layered) -> None:
+    """Row b has 3 + b real tokens in the first call, and its next tokens stand behind the padding of all."""
     embeds, positions, ones = whole_rows()
-    whole = decoder.apply(params, embeds, positions, ones, method="hidden")
+    whole = model[0].apply(model[1], embeds, positions, ones, method="hidden")
     lengths = np.array([3, 4, 5])
     segments = jnp.asarray(np.arange(5)[None] < lengths[:, None], jnp.int32)
-    _, cache = decoder.apply(params, embeds[:, :5], positions[:, :5], segments, cache=empty_cache(9), method="extend")
-    taken = np.stack([np.arange(length, length + 4) for length in lengths])
+    cache = kv_cache.make(CONFIG, num_rows=NUM_ROWS, num_slots=9, dtype=jnp.dtype("float32"))
+    decoder, params = layered
+    last, cache = decoder.apply(params, embeds[:, :5], positions[:, :5], segments, cache=cache, method="prefill")
     rows = np.arange(NUM_ROWS)[:, None]
+    np.testing.assert_allclose(last, whole[rows, lengths[:, None] - 1], atol=1e-5)
+    taken = np.stack([np.arange(length, length + 4) for length in lengths])
     hidden, _ = decoder.apply(
         params, embeds[rows, taken], positions[rows, taken], jnp.ones_like(taken), cache=cache, method="extend"
     )

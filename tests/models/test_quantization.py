@@ -44,3 +44,15 @@ def test_scores_move_little_and_kernels_weigh_a_quarter(name: str) -> None:
     # The module computes with what the int8 numbers stand for: the same scores as with kernels made from them.
     as_float = {path: restored(after, path) if path in kernels else leaf for path, leaf in before.items()}
     np.testing.assert_allclose(moved, apply({"params": parameter_paths.unflatten(as_float)}, batch), atol=2e-4)
+
+
+def test_arrays_of_the_host_stay_there_and_give_the_same_numbers() -> None:
+    params = small_models.make("blip2_t5")[1]
+    found = quantization.quantize(jax.tree.map(np.asarray, params))
+    for path, leaf in parameter_paths.flatten(quantization.quantize(params)).items():
+        other = parameter_paths.flatten(found)[path]
+        assert isinstance(other, np.ndarray) and other.dtype == leaf.dtype
+        np.testing.assert_allclose(
+            other.astype("float32"), np.asarray(leaf, "float32"), atol=1.0 * (leaf.dtype == "int8")
+        )
+        assert np.mean(other != np.asarray(leaf)) < 0.01  # a quotient may round the other way

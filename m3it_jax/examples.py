@@ -77,11 +77,10 @@ def encoded_parts(instance: schema.Instance) -> list[bytes]:
     parts: list[bytes] = []
     for name, key in _KEYS.items():
         if name == "images":
-            value = _within(_SECOND, _within(_FIRST, pictures))
-            parts += _within(_FIRST, [key, *value])
+            parts += _within(_FIRST, [key, *_within(_SECOND, _within(_FIRST, pictures))])
         else:
-            value = _message(_SECOND, _message(_FIRST, _message(_FIRST, features[name].encode("utf-8"))))
-            parts.append(_message(_FIRST, key + value))
+            text = _message(_SECOND, _message(_FIRST, _message(_FIRST, features[name].encode("utf-8"))))
+            parts.append(_message(_FIRST, key + text))
     return _within(_FIRST, parts)
 
 

@@ -126,7 +126,7 @@ def plan(checkpoint: Path, *, dtype: np.dtype | None = None, shard_bytes: int = 
         family=told.get("family") or hf_export.export_family(variant),
         origins=dict(told.get("origins", {"all": f"{location.run.name}, step {location.step}"})),
         shards=_shards(tensors, shard_bytes),
-        files={} if has_files else hf_export.export_files(variant, _token_ids(location.run), dtype="float32"),
+        files={} if has_files else hf_export.export_files(variant, _token_ids(location.run, variant), dtype="float32"),
     )
 
 
@@ -150,13 +150,17 @@ def _filled_up(variant: Variant, made: list[Written]) -> Iterator[Written]:
             yield Written(key, shape, dtype, carried=source)
 
 
-def _token_ids(run: Path) -> hf_export.TokenIds:
-    """Returns the special ids of the tokenizer beside a checkpoint; without one those of LLaMA stand in the files."""
+def _token_ids(run: Path, variant: Variant) -> hf_export.TokenIds:
+    """Returns the special ids of the tokenizer beside a checkpoint; without one those of LLaMA stand in the files.
+
+    The placeholder of pictures is the first id that the tokenizer leaves free, where transformers' processor adds it.
+    """
     path = tokenizer.find(run)
     if not path.is_file():
         return hf_export.TokenIds(bos=tokenizer.BOS_ID, eos=tokenizer.EOS_ID, pad=tokenizer.UNK_ID, image=None)
     own = tokenizer.Tokenizer.load(path)
-    return hf_export.TokenIds(bos=None if own.bos_id < 0 else own.bos_id, eos=own.eos_id, pad=own.pad_id, image=None)
+    free = own.vocab_size if own.vocab_size < variant.decoder.vocab_size else None
+    return hf_export.TokenIds(bos=None if own.bos_id < 0 else own.bos_id, eos=own.eos_id, pad=own.pad_id, image=free)
 
 
 def _shards(tensors: list[Written], shard_bytes: int) -> dict[str, list[Written]]:

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from m3it_jax import errors
-from m3it_jax.checkpoint_conversion import hf_folder
+from m3it_jax.checkpoint_conversion import hf_folder, new_folder, probes
 from m3it_jax.models.variants import Variant
-from m3it_jax.tokenizer import Tokenizer
+from m3it_jax.tokenizer import Tokenizer, conversion
 
 KEPT = "hf"  # folder of ours that holds them
 # Tokenizers under the names that a folder of ours gives them -> names in Hugging Face folders, the first found.
@@ -74,6 +74,11 @@ def give_tokenizers(run: Path, out: Path) -> None:
             target = out / theirs[0]
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(run / name, target)
+    model = run / "tokenizer.model"
+    if model.is_file() and not (run / "tokenizer.json").is_file():
+        # transformers guesses a class for a bare SentencePiece file, and guesses wrongly for ours.
+        for name, values in (conversion.transformers_files(model.read_bytes(), probes.TEXTS) or {}).items():
+            new_folder.write_json(out / name, values)
 
 
 def check_tokenizers(folder: Path, variant: Variant) -> None:

@@ -99,7 +99,7 @@ def _huffman(body: bytes, seen: set[tuple[int, int]]) -> bool:
         code = 0
         for length, count in enumerate(counts, start=1):
             code += count
-            if code > 1 << length:  # more codes than bits can tell apart
+            if code >= 1 << length:  # more codes than bits can tell apart, or the one of ones alone, which has no use
                 return False
             code <<= 1
         if kind == 0 and any(symbol > 15 for symbol in symbols):

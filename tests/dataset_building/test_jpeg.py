@@ -86,6 +86,22 @@ def test_no_mutant_is_ordinary_that_the_decoder_refuses():
     assert NUM_MUTANTS / 20 < kept < NUM_MUTANTS * 0.95, "the mutants are all sound or all broken, so nothing is shown"
 
 
+def test_tables_whose_codes_do_not_fit_are_refused_as_the_decoder_refuses_them():
+    data, chance, said = ORDINARY["grey"], np.random.default_rng(0), set()
+    place = data.index(b"\xff\xc4") + 5  # the counts of the codes of one to sixteen bits
+    number = sum(data[place : place + 16])
+    for _ in range(600):
+        chances = 0.5 ** np.arange(16)[:: int(chance.choice([1, -1]))] + chance.random(16) * chance.choice([0, 0.3])
+        counts = chance.multinomial(number, chances / chances.sum())
+        changed = data[:place] + bytes(counts.tolist()) + data[place + 16 :]
+        assert not jpeg.is_ordinary(changed) or loads(changed), counts
+        said.add((jpeg.is_ordinary(changed), loads(changed)))
+    for counts, sound in (([1] * number, True), ([1] * (number - 2) + [2], False)):  # the last code is of ones alone
+        changed = data[:place] + bytes(counts + [0] * (16 - len(counts))) + data[place + 16 :]
+        assert jpeg.is_ordinary(changed) == loads(changed) == sound
+    assert {(True, True), (False, False)} <= said
+
+
 @pytest.mark.parametrize(("width", "height"), [(65_501, 1), (1, 65_535), (0, 9), (9, 0)])
 def test_sides_that_the_decoder_refuses_are_refused(width, height):
     data = bytearray(ORDINARY["grey"])

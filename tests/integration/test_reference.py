@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 import reference_goldens
+import tiny_assistant
 from reference_goldens import WHOLE
 from safetensors.numpy import save_file
 
-from m3it_jax.checkpoint_conversion import families, hf_export, mapping
+from m3it_jax.checkpoint_conversion import exporting, families, hf_export, mapping, probes
 from m3it_jax.models import vlm
 from m3it_jax.models.variants import VARIANTS
 
@@ -115,3 +116,15 @@ def test_what_was_trained_here_is_loaded_by_transformers_and_computes_the_same(r
         with np.load(tmp_path / family / "loaded.npz") as loaded:
             size = max(1.0, float(np.abs(loaded["logits"]).max()))
             assert np.abs(np.asarray(logits) - loaded["logits"]).max() <= reference_goldens.LOGITS * size, family
+
+
+def test_a_run_folder_is_exported_with_a_tokenizer_that_transformers_reads_alike(reference_python, tmp_path):
+    run, out = tiny_assistant.write_run(tmp_path / "run"), tmp_path / "out"
+    exporting.convert(exporting.plan(run), out)
+    texts = [text for text in probes.TEXTS if "<" not in text and "\u2581" not in text]  # spellings of special ids
+    (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    told = json.loads(_run(reference_python, SCRIPTS / "encode_exported.py", out, tmp_path / "texts.json"))
+    assert told["processor"] == "Blip2Processor"
+    assert told["image_id"] == reference_goldens.read_json(out / "config.json")["image_token_index"]
+    ours = tiny_assistant.words()
+    assert told["ids"] == [[ours.bos_id, *ours.encode(text)] for text in texts]

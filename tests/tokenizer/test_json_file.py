@@ -55,6 +55,17 @@ def test_no_text_gives_a_special_id(name, parts):
         assert not set(loaded.encode(text, place)) & (special_ids(name) - unknown)
 
 
+def test_a_spelling_that_only_normalising_makes_is_text_too(tmp_path):
+    file = json.loads((GOLDEN / "hf/llava/tokenizer.json").read_text(encoding="utf-8"))
+    file["normalizer"] = {"type": "NFKC"}
+    image = next(token for token in file["added_tokens"] if token["content"] == "<image>")
+    image["normalized"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file), encoding="utf-8")
+    loaded = tokenizer.Tokenizer.load(tmp_path / "tokenizer.json")
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in "<image>")  # full-width letters, which NFKC makes plain
+    assert image["id"] not in loaded.encode(f"a {wide} b")
+
+
 @pytest.mark.parametrize(
     ("name", "ids"),
     [

@@ -1,0 +1,27 @@
+import json
+
+import reference_goldens
+import tiny_assistant
+
+from m3it_jax.tokenizer import Tokenizer, conversion
+
+PROBES = ("a blue circle", "  two spaces\tand a tab\n\nand lines", "蓝色的圆 ☢ ü", "<Img></Img> <0x0A> a\u2581b", "")
+
+
+def test_a_vocabulary_trained_here_gives_the_same_ids_as_json(tmp_path):
+    tiny_assistant.write_tokenizer(tmp_path / "tokenizer.model")
+    ours = tiny_assistant.words()
+    files = conversion.transformers_files((tmp_path / "tokenizer.model").read_bytes(), PROBES)
+    assert files.keys() == {"tokenizer.json", "tokenizer_config.json"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(files["tokenizer.json"]), encoding="utf-8")
+    theirs = Tokenizer.load(tmp_path / "tokenizer.json")
+    for text in (*PROBES[:3], *tiny_assistant.TEXTS):
+        assert theirs.encode(text) == ours.encode(text)
+        assert theirs.decode(theirs.encode(text)) == text
+    assert (theirs.bos_id, theirs.eos_id, theirs.pad_id) == (ours.bos_id, ours.eos_id, ours.pad_id)
+
+
+def test_another_kind_of_model_is_told_by_its_ids():
+    for name in ("llama/tokenizer.model", "t5/spiece.model"):
+        model = (reference_goldens.STORED / name).read_bytes()
+        assert conversion.transformers_files(model, PROBES) is None

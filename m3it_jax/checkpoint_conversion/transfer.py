@@ -4,7 +4,6 @@ Two workers read, turn and write; each holds at most one tensor, so the memory n
 go through reads and writes and not through mapped files: what is mapped counts as the process' own memory.
 """
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -75,18 +74,23 @@ def run(moves: Iterable[Move], *, finished: Callable[[int], None] = lambda num_b
 
         def work() -> None:
             scratch = np.empty(0, np.uint8)
-            with contextlib.suppress(queue.Empty):
+            try:
                 while not stop.is_set():
                     move = waiting.get_nowait()
                     scratch = _make(move, targets[move.path], scratch)
                     finished(move.num_bytes)
+            except queue.Empty:
+                pass
+            except BaseException:
+                stop.set()  # the other worker ends with its tensor
+                raise
 
         with ThreadPoolExecutor(_WORKERS) as pool:
             try:
                 for worker in [pool.submit(work) for _ in range(_WORKERS)]:
                     worker.result()
             finally:
-                stop.set()  # after a failure or an interrupt the other worker ends with its tensor
+                stop.set()  # after an interrupt of the thread that waits
         for descriptor in targets.values():
             os.fsync(descriptor)
     finally:

@@ -33,6 +33,7 @@ make_reference() {
     skip_reference "the packages of tests/reference/requirements.txt could not be installed (details: $REFERENCE.log)"
     return
   fi
+  rm -f "$REFERENCE.log"
   printf '%s\n' "$wanted" >"$stamp"
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from m3it_jax.checkpoint_conversion import mapping, probes, sources
+from m3it_jax.checkpoint_conversion.comparison import NO_NUMBER
 from m3it_jax.checkpoint_conversion.mapping import Entry
 from m3it_jax.checkpoint_conversion.plain import pixels
 from m3it_jax.checkpoint_conversion.plain.text import PlainTokenizer
@@ -83,10 +84,15 @@ def _difference(key: str, wanted: np.ndarray, held: np.ndarray) -> list[dict[str
             "tensor": key,
             "index": [int(index) for index in place],
             "num_values": int(unequal.sum()),
-            "hf_dir": float(wanted[place]),
-            "checkpoint": float(held[place]),
+            "hf_dir": _number(wanted[place]),
+            "checkpoint": _number(held[place]),
         }
     ]
+
+
+def _number(value: Any) -> float | str:
+    """Returns a value for JSON, which has neither infinity nor "not a number"."""
+    return float(value) if np.isfinite(value) else str(value)
 
 
 def compare_texts(reference: PlainTokenizer, ours: Callable[[str], list[int]]) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def compare_pictures(settings: Mapping[str, Any], prepare: Callable[[bytes], np.
         wanted = pixels.prepare(Image.open(io.BytesIO(data)), settings)
         made = prepare(data)
         if made.shape != wanted.shape:
-            steps, identical = float("inf"), 0.0
+            steps, identical = NO_NUMBER, 0.0
         else:
             apart = np.abs(made - wanted) * np.array(settings["image_std"])[:, None, None] * 255
             steps, identical = float(apart.max()), float((apart < _SAME_STEP).mean())

@@ -5,6 +5,7 @@ themselves, and what has added up at the end shows in the scores.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ import numpy as np
 
 from m3it_jax.checkpoint_conversion.layerwise import LayerwiseModel, Step
 from m3it_jax.checkpoint_conversion.plain.joined import PlainModel
+
+# Stands for a difference that cannot be given: JSON has neither infinity nor "not a number".
+NO_NUMBER = sys.float_info.max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Comparison:
                 {
                     "layer": number,
                     "max_abs_diff": _difference(state, same_input),
-                    "scale": float(np.abs(state).max()),
+                    "scale": largest(state),
                     "added_up": _difference(state, at.ours),
                 }
             )
@@ -119,8 +123,11 @@ class Comparison:
 
 
 def _difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the largest absolute difference; infinite where one is not a number or the shapes differ."""
-    if first.shape != second.shape:
-        return float("inf")
-    difference = float(np.abs(first - second).max())
-    return difference if np.isfinite(difference) else float("inf")
+    """Returns the largest absolute difference."""
+    return largest(first - second) if first.shape == second.shape else NO_NUMBER
+
+
+def largest(array: np.ndarray) -> float:
+    """Returns the largest absolute value, `NO_NUMBER` if one is infinite or not a number."""
+    value = float(np.abs(array).max())
+    return value if np.isfinite(value) else NO_NUMBER

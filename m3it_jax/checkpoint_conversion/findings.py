@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from m3it_jax.checkpoint_conversion.comparison import Scores
+from m3it_jax.checkpoint_conversion.comparison import Scores, largest
 from m3it_jax.checkpoint_conversion.whole_program import Answer
 
 # Largest allowed difference, times the reference's largest value where that is above 1. The project's goal in float32
@@ -20,13 +18,12 @@ def left_out(reason: str) -> dict[str, Any]:
 
 def judge_scores(scores: Scores) -> dict[str, Any]:
     """Returns how far the scores of the next token are apart at the end of both models."""
-    apart, scale = np.abs(scores.reference - scores.ours).max(), np.abs(scores.reference).max()
-    difference = float(apart) if np.isfinite(apart) else float("inf")
+    difference, scale = largest(scores.reference - scores.ours), largest(scores.reference)
     same = scores.reference.argmax(axis=-1) == scores.ours.argmax(axis=-1)
     return {
-        "ok": difference <= LOGITS * max(1.0, float(scale)),
+        "ok": difference <= LOGITS * max(1.0, scale),
         "max_abs_diff": difference,
-        "scale": float(scale),
+        "scale": scale,
         "num_positions": len(same),
         "same_likeliest": float(same.mean()),
     }
@@ -38,7 +35,7 @@ def judge_answer(scores: Scores, answer: Answer) -> dict[str, Any]:
     Two tokens whose scores lie closer than the tolerance count as equal.
     """
     reference = scores.reference[-len(answer.new_ids) :, : answer.num_ids]
-    tie = LOGITS * max(1.0, float(np.abs(reference).max()))
+    tie = LOGITS * max(1.0, largest(reference))
     apart = []
     for place, (row, token) in enumerate(zip(reference, answer.new_ids, strict=True)):
         likeliest = int(row.argmax())

@@ -270,6 +270,7 @@ def _read_pixels(vit: ViTConfig, values: Values) -> ViTConfig:
     for name in ("do_resize", "do_rescale", "do_normalize"):
         values.must_be(name, True)
     values.must_be("resample", CUBIC)
+    values.must_be("do_pad", False)  # to a square, which transformers' LLaVA processor offers
     crops = vit.image_fit == "crop"
     if not crops:
         values.must_be("do_center_crop", False, also=None)

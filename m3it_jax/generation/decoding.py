@@ -204,10 +204,10 @@ def score(
     """
     variables = {"params": params}
     embeds = model.apply(variables, rows["token_ids"], rows["image_token_index"], image_embeds, method="embed")
-    return model.apply(variables, embeds, rows["segment_ids"], decoder_ids, method=_score)
+    return model.apply(variables, embeds, rows["segment_ids"], decoder_ids=decoder_ids, method=_score)
 
 
-def _score(model: VLM, embeds: jax.Array, segment_ids: jax.Array, decoder_ids: jax.Array | None) -> jax.Array:
+def _score(model: VLM, embeds: jax.Array, segment_ids: jax.Array, *, decoder_ids: jax.Array | None) -> jax.Array:
     if decoder_ids is not None:
         return model.decoder.decode(decoder_ids, model.decoder.encode(embeds, segment_ids), segment_ids)
     positions = jnp.broadcast_to(jnp.arange(embeds.shape[1], dtype=jnp.int32), embeds.shape[:2])

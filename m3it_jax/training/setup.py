@@ -49,11 +49,7 @@ def prepare(config: Experiment) -> Setup:
       ConfigError: they do not suit the configuration.
     """
     variant = variants.named(config.model.variant)
-    if variant.is_encoder_decoder:
-        raise errors.ConfigError(
-            f"model.variant={config.model.variant}: has an encoder-decoder language model, which answers and is not "
-            "trained here; take a variant with a decoder alone"
-        )
+    _check_variant(config, variant)
     folder = records.DataFolder.open(config.data.path)
     tokenizer, tokenizer_path = _tokenizer(config, variant, folder)
     layout = _layout(config, variant, tokenizer)
@@ -111,6 +107,19 @@ def _tokenizer(
             f"{variant.decoder.vocab_size}; take the tokenizer that belongs to the model"
         )
     return tokenizer, tokenizer_path
+
+
+def _check_variant(config: Experiment, variant: variants.Variant) -> None:
+    """Refuses a model that cannot be trained with this objective."""
+    if variant.is_encoder_decoder:
+        raise errors.ConfigError(
+            f"model.variant={config.model.variant}: has an encoder-decoder language model, which answers and is not "
+            "trained here; take a variant with a decoder alone"
+        )
+    if config.objective == "qformer_tower" and variant.qformer is None:
+        raise errors.ConfigError(
+            f"objective=qformer_tower: model.variant={config.model.variant} has no Q-Former; take one that has"
+        )
 
 
 def _layout(config: Experiment, variant: variants.Variant, tokenizer: tokenization.Tokenizer) -> transforms.Layout:

@@ -161,6 +161,7 @@ PICTURES = [
     ("blip2_opt", "image_mean", [0.5, 0.5]),
     ("llava", "crop_size", {"height": 27, "width": 28}),
     ("llava", "do_center_crop", False),
+    ("llava", "do_pad", True),
     ("llava", "size", {"height": 28, "width": 28}),
 ]
 

@@ -4,7 +4,7 @@ import pytest
 import tiny_assistant
 
 from m3it_jax import errors, prompts
-from m3it_jax.generation import request
+from m3it_jax.generation import decoding, request
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,23 @@ def test_a_second_request_in_a_bucket_compiles_nothing(assistant):
     assert not compiled
     answer("What colour is it? " * 8, 102)  # another bucket: the listener does hear
     assert compiled
+
+
+def test_mixed_lengths_compile_nothing_once_their_buckets_are_known(assistant):
+    programs = (decoding.prefill, decoding.begin, decoding.run)
+
+    def answer(length, seed):
+        row = assistant.sampler.lay_out([50 + seed] * length, [], request.SamplingConfig(max_new_tokens=5))
+        list(assistant.sampler.answers([row]))
+
+    for length in (12, 28, 44, 60):  # one of each bucket
+        answer(length, 0)
+    sizes = [program._cache_size() for program in programs]
+    for length in (1, 7, 15, 20, 30, 33, 47, 50, 62):
+        answer(length, 1)
+    assert [program._cache_size() for program in programs] == sizes
+    answer(80, 0)  # a bucket that is not known: the sizes do count
+    assert [program._cache_size() for program in programs] != sizes
 
 
 def test_log_likelihood_is_the_sum_over_the_tokens_that_training_counts(assistant):

@@ -229,3 +229,15 @@ def test_facts_of_the_first_format_are_those_that_runs_are_stored_with(layout):
     names = ["num_queries", "open_ids", "close_ids", "bos_id", "eos_id", "max_text_len", "max_response_len"]
     assert [*layout.facts()] == names
     assert "format" in family("llava")[0].facts()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_special_spellings_in_a_question_are_text_in_every_family(name):
+    layout, words, notes = family(name)
+    texts = {"instruction": "<image> </s><s> <Img>?", "inputs": "[PAD] <pad> <image>", "outputs": "</s> <image>"}
+    row = row_of(layout, words, **texts, num_images=1)
+    ids = row["token_ids"][(row["image_token_index"] < 0) & (row["segment_ids"] > 0)].tolist()
+    asked = layout.format
+    assert notes["placeholder"] not in ids and (row["image_token_index"] >= 0).sum() == layout.picture_len
+    ends = asked.has_prompt_end_id + asked.has_end_id + (asked.has_begin_id and words.bos_id == words.eos_id)
+    assert ids.count(words.eos_id) == ends

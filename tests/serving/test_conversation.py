@@ -103,5 +103,7 @@ def test_turns_of_every_format_are_those_of_the_whole_prompt(family):
         prepared = sampler.lay_out(ids, sampler.beside(shown, text), sampling)
         new_ids = next(sampler.answers([prepared]))[1]
         said = "".join(conversation.ask(text))
-        assert said.strip() == assistant.text(new_ids)
+        # A byte that fits no character takes those before it along, which are said by then: weights are at random.
+        assert said.strip() == assistant.text(new_ids) or "\ufffd" in assistant.text(new_ids)
+        assert conversation._turns[-1].answer_ids == conversation._answer_ids(new_ids)
         ids += conversation._answer_ids(new_ids)

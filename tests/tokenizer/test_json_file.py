@@ -55,6 +55,17 @@ def test_no_text_gives_a_special_id(name, parts):
         assert not set(loaded.encode(text, place)) & (special_ids(name) - unknown)
 
 
+def test_a_spelling_that_only_normalising_makes_is_text_too(tmp_path):
+    file = json.loads((GOLDEN / "hf/llava/tokenizer.json").read_text(encoding="utf-8"))
+    file["normalizer"] = {"type": "NFKC"}
+    image = next(token for token in file["added_tokens"] if token["content"] == "<image>")
+    image["normalized"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file), encoding="utf-8")
+    loaded = tokenizer.Tokenizer.load(tmp_path / "tokenizer.json")
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in "<image>")  # full-width letters, which NFKC makes plain
+    assert image["id"] not in loaded.encode(f"a {wide} b")
+
+
 @pytest.mark.parametrize(
     ("name", "ids"),
     [
@@ -94,6 +105,12 @@ def test_bytes_of_pieces_joined_are_the_text(name, text):
     ids = loaded.encode(text)
     joined = b"".join(loaded.token_bytes(index) for index in [loaded.bos_id, *ids, loaded.eos_id])
     assert joined.decode().strip() == loaded.decode([loaded.bos_id, *ids, loaded.eos_id]).strip() == text
+
+
+def test_every_byte_of_a_byte_level_vocabulary_comes_back():
+    text = "".join(map(chr, [*range(0x800), *range(0x800, 0xD800, 0x400), *range(0xE000, 0x110000, 0x4000)]))
+    loaded = load("blip2_opt")
+    assert b"".join(map(loaded.token_bytes, loaded.encode(text))) == text.encode()
 
 
 def test_wordpieces_have_their_bytes_and_special_ones_none():

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+import small_models
 
 from m3it_jax import parameter_paths, sharding
 from m3it_jax.config import OptimizerConfig
@@ -177,3 +178,25 @@ def test_measured_rate_is_a_rate() -> None:
 def test_measuring_works_inside_a_run_on_many_devices() -> None:
     with jax.set_mesh(sharding.make_mesh()):
         flops.gemm()()
+
+
+@pytest.mark.parametrize("family", ["blip2_opt", "instructblip", "llava"])
+def test_every_kind_of_part_is_counted(family: str) -> None:
+    """A kernel without a row would raise; the formula is checked on what the other tests have not."""
+    variant = small_models.SMALL[family]
+    params = small_models.shapes(family)
+    num_rows, length, num_targets = 2, variant.picture_len + 7, 4
+    batch = small_models.make_batch(variant) | {"source_index": np.zeros(num_rows, np.int32)}
+    count = flops.StepFlops(variant, trainable={}, frozen=params, max_targets=num_targets)
+    head = 2 * num_rows * num_targets * variant.decoder.vocab_size * variant.decoder.embed_dim
+    fewer = flops.StepFlops(variant, trainable={}, frozen=params, max_targets=0)
+    assert count(batch) - fewer(batch) == head  # tied to the embedding or not
+    if "text_ids" in batch:
+        text_len = batch["text_ids"].shape[1]
+        without = {name: array for name, array in batch.items() if name != "text_ids"}
+        reader, q = variant.qformer, variant.qformer.num_queries
+        each = 3 * reader.embed_dim * reader.embed_dim + reader.embed_dim**2 + 2 * reader.embed_dim * reader.mlp_dim
+        scores = 2 * reader.embed_dim * ((q + text_len) ** 2 - q**2)
+        wanted = 2 * num_rows * reader.num_layers * (text_len * each + scores)
+        assert count(batch) - count(without) == wanted
+    assert length == batch["token_ids"].shape[1]

@@ -5,9 +5,11 @@ import pathlib
 import shutil
 
 import pytest
+import small_models
 
 from m3it_jax import checkpointing, errors, parameter_paths, tokenizer
 from m3it_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig
+from m3it_jax.models import variants
 from m3it_jax.training import loop, setup
 
 STAGE_1 = ((r"(qformer|projection)/.*", True), (r"(vit|decoder)/.*", False))
@@ -115,3 +117,18 @@ def test_the_abstract_state_is_that_of_the_real_one(config, fresh_run) -> None:
         for path, leaf in parameter_paths.flatten(getattr(real, name)).items():
             found = (leaf.shape, leaf.dtype, leaf.sharding)
             assert found == (wanted_leaves[path].shape, wanted_leaves[path].dtype, wanted_leaves[path].sharding), path
+
+
+@pytest.mark.parametrize(
+    ("family", "objective", "message"),
+    [
+        ("blip2_t5", "response", "encoder-decoder language model, which answers and is not trained here"),
+        ("llava", "qformer_tower", "has no Q-Former"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_so_is_refused_before_data_is_read(tmp_path, family, objective, message) -> None:
+    variants.write(small_models.SMALL[family], tmp_path)
+    settings = Experiment(objective=objective, model=ModelConfig(variant=str(tmp_path)))
+    settings.data.path = str(tmp_path / "missing")
+    with pytest.raises(errors.ConfigError, match=message):
+        setup.prepare(settings)

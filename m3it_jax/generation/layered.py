@@ -6,6 +6,7 @@ kernels that share their input (query, key, value; gate, up) are one kernel: few
 """
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -93,8 +94,9 @@ def _laid_out(path: str, leaf: Any) -> tuple[str, Any]:
     is_split = isinstance(leaf, jax.Array) and not leaf.sharding.is_fully_replicated
     if not num_summed or is_split or not jnp.issubdtype(leaf.dtype, jnp.floating) or jax.default_backend() != "cpu":
         return path, leaf
-    axes = (*range(num_summed, leaf.ndim), *range(num_summed))
-    turned = leaf.transpose(axes) if isinstance(leaf, jax.Array) else np.ascontiguousarray(leaf.transpose(axes))
+    # Two axes: with more, XLA would turn the kernel back at every step.
+    turned = leaf.reshape(math.prod(leaf.shape[:num_summed]), -1).T
+    turned = turned if isinstance(leaf, jax.Array) else np.ascontiguousarray(turned)
     return path.removesuffix("kernel") + "transposed_kernel", turned
 
 

@@ -76,8 +76,8 @@ def make_norm(kind: str, epsilon: float, *, dtype: jnp.dtype, name: str | None =
 class Linear(nn.Module):
     """x kernel + bias over the last axes of `x`. Kernels may be int8 with a `kernel_scale` for each output channel.
 
-    A quantized kernel is told by its parameters (`models/quantization.py`), and so is a `transposed_kernel` with the
-    output's axes first (`generation/layered.py`): the module that was initialised in float takes any.
+    A quantized kernel is told by its parameters (`models/quantization.py`), and so is a `transposed_kernel` [out, in]
+    (`generation/layered.py`): the module that was initialised in float takes any.
     """
 
     features: tuple[int, ...]  # the output's axes
@@ -89,19 +89,20 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns `x` with `features` in the place of its last `num_axes` axes."""
-        axes = tuple(range(x.ndim - self.num_axes, x.ndim))
-        summed = x.shape[x.ndim - self.num_axes :]
+        lead, summed = x.shape[: x.ndim - self.num_axes], x.shape[x.ndim - self.num_axes :]
 
         def init(key: Array, shape: tuple[int, ...]) -> Array:
             return self.kernel_init(key, (math.prod(summed), math.prod(self.features))).reshape(shape)
 
+        x = x.astype(self.dtype)
         if self.has_variable("params", "transposed_kernel"):
-            kernel, first = self.get_variable("params", "transposed_kernel").astype(self.dtype), len(self.features)
+            kernel = self.get_variable("params", "transposed_kernel").astype(self.dtype)
+            out = jnp.einsum("...i,oi->...o", x.reshape(*lead, -1), kernel).reshape(*lead, *self.features)
         else:
-            kernel, first = self.param("kernel", init, (*summed, *self.features)).astype(self.dtype), 0
-        kernel_axes = tuple(range(first, first + self.num_axes))
+            kernel = self.param("kernel", init, (*summed, *self.features)).astype(self.dtype)
+            axes = tuple(range(x.ndim - self.num_axes, x.ndim))
+            out = jax.lax.dot_general(x, kernel, ((axes, tuple(range(self.num_axes))), ((), ())))
         bias = self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else None
-        out = jax.lax.dot_general(x.astype(self.dtype), kernel, ((axes, kernel_axes), ((), ())))
         if self.has_variable("params", "kernel_scale"):
             out = (out * self.get_variable("params", "kernel_scale")).astype(self.dtype)
         return out if bias is None else out + bias.astype(self.dtype)

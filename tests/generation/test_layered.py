@@ -23,7 +23,8 @@ def test_every_stacked_array_goes_to_its_layers(name, on_host):
     assert sum(leaf.size for leaf in found.values()) == sum(leaf.size for leaf in wanted.values())
     assert not any(path.startswith("blocks/") for path in found)
     for layer in range(model.decoder.config.num_layers):
-        merged = np.moveaxis(found[f"blocks_{layer}/attn/qkv/transposed_kernel"], -1, 0)
+        turned = found[f"blocks_{layer}/attn/qkv/transposed_kernel"]
+        merged = turned.T.reshape(turned.shape[1], sum(heads(model)), -1)
         for number, part in enumerate(np.split(merged, np.cumsum(heads(model))[:-1], axis=1)):
             source = wanted[f"blocks/attn/{('query', 'key', 'value')[number]}/kernel"]
             np.testing.assert_array_equal(part, source[layer])

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from m3it_jax import checkpointing, errors, safetensors_files
-from m3it_jax.checkpoint_conversion import cards, mapping, new_folder, planning, side_files, transfer
+from m3it_jax.checkpoint_conversion import cards, mapping, new_folder, planning, side_files, sources, transfer
 from m3it_jax.checkpoint_conversion.planning import Plan
 from m3it_jax.checkpoint_conversion.sources import Made, Source
 from m3it_jax.checkpoint_conversion.transfer import Move
@@ -163,10 +163,11 @@ def _same(first: Source, second: Source) -> bool:
         return False
     size, step = math.prod(first.shape), 1 << 20
     with first.opened() as one, second.opened() as other:
-        return all(
-            np.array_equal(one(begin, end).view(np.uint8), other(begin, end).view(np.uint8))
-            for begin, end in ((begin, min(begin + step, size)) for begin in range(0, size, step))
-        )
+        for begin in range(0, size, step):
+            ours, theirs = (sources.block(terms, begin, min(begin + step, size)) for terms in (one, other))
+            if not np.array_equal(ours.view(np.uint8), theirs.view(np.uint8)):
+                return False
+    return True
 
 
 def _write_config(found: Plan, folder: Path) -> None:

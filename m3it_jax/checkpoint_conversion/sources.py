@@ -3,8 +3,7 @@
 import contextlib
 import dataclasses
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,13 +11,13 @@ import numpy as np
 
 from m3it_jax.safetensors_files import Tensor
 
-# Reads elements [begin, end) of a tensor in C order, as a new or a reused array of one dimension.
-Reader = Callable[[int, int], np.ndarray]
+# A tensor as flat arrays in C order whose sum it is; a later one may be shorter and counts as zero beyond its end.
+Terms = Sequence[np.ndarray]
 Maker = Callable[[], np.ndarray]
 
 
 class Source(Protocol):
-    """One tensor that can be read piece by piece."""
+    """One tensor whose numbers are read where they are touched."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -32,13 +31,13 @@ class Source(Protocol):
     def origin(self) -> Path:
         """File that it comes from, for messages."""
 
-    def opened(self) -> contextlib.AbstractContextManager[Reader]:
-        """Opens what has to be open while it is read."""
+    def opened(self) -> contextlib.AbstractContextManager[Terms]:
+        """Gives its numbers while it is read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A tensor of a safetensors file, read through the system's cache into memory of our own."""
+    """A tensor of a safetensors file, mapped while it is read: its pages count as ours until then."""
 
     tensor: Tensor
 
@@ -58,37 +57,17 @@ class Stored:
         return self.tensor.path
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Opens the file."""
-        descriptor = os.open(self.tensor.path, os.O_RDONLY)
-        buffer = np.empty(0, self.dtype)
-
-        def read(begin: int, end: int) -> np.ndarray:
-            nonlocal buffer
-            if buffer.size < end - begin:
-                buffer = np.empty(end - begin, self.dtype)
-            block = buffer[: end - begin]
-            self._fill(descriptor, block.view(np.uint8).data, self.tensor.offset + begin * self.dtype.itemsize)
-            return block
-
-        try:
-            yield read
-        finally:
-            os.close(descriptor)
-
-    def _fill(self, descriptor: int, view: memoryview, offset: int) -> None:
-        while len(view):
-            count = os.preadv(descriptor, [view], offset)
-            if not count:  # someone cut the file while it was read
-                raise OSError(0, f"{self.tensor.path} ended while it was read")
-            view, offset = view[count:], offset + count
+    def opened(self) -> Iterator[Terms]:
+        """Maps the file."""
+        yield [self.tensor.mapped().reshape(-1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Summed:
     """A tensor that is published as its difference to another: both are added in the type of the difference.
 
-    `base` may have fewer rows along the first axis, as a vocabulary before it grew: the rows it lacks count as zero.
+    While it is read both are mapped. `base` may have fewer rows along the first axis, as a vocabulary before it grew:
+    the rows it lacks count as zero.
     """
 
     delta: Source
@@ -110,20 +89,10 @@ class Summed:
         return self.delta.origin
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Opens both files."""
-        held = math.prod(self.base.shape)
-        with self.delta.opened() as read_delta, self.base.opened() as read_base:
-
-            def read(begin: int, end: int) -> np.ndarray:
-                block = read_delta(begin, end)
-                shared = max(min(end, held) - begin, 0)
-                if not shared:
-                    return block
-                added = block[:shared] + read_base(begin, begin + shared).astype(self.dtype, copy=False)
-                return added if shared == end - begin else np.concatenate([added, block[shared:]])
-
-            yield read
+    def opened(self) -> Iterator[Terms]:
+        """Opens both."""
+        with self.delta.opened() as delta, self.base.opened() as base:
+            yield [*delta, *base]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,15 +105,32 @@ class Made:
     make: Maker
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Computes it; it is let go when the last piece has been read."""
+    def opened(self) -> Iterator[Terms]:
+        """Computes it; it is let go when it has been read."""
         whole = np.ascontiguousarray(self.make()).reshape(-1)
         if whole.dtype != self.dtype or whole.size != math.prod(self.shape):
             raise ValueError(f"made {whole.dtype} of {whole.size} for {self.dtype} of {self.shape}")
-        yield lambda begin, end: whole[begin:end]
+        yield [whole]
+
+
+def block(terms: Terms, begin: int, end: int) -> np.ndarray:
+    """Returns elements [begin, end) of a tensor; a view where it has one term."""
+    found = terms[0][begin:end]
+    for term in terms[1:]:
+        found = added(found, term[begin : min(end, term.size)])
+    return found
+
+
+def added(first: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns `first` and, where `other` has rows, their sum, in the type of `first`."""
+    if not len(other):
+        return first
+    found = first.copy()
+    found[: len(other)] += other.astype(first.dtype, copy=False)
+    return found
 
 
 def whole(source: Source) -> np.ndarray:
     """Returns all of a tensor in memory."""
-    with source.opened() as read:
-        return np.array(read(0, math.prod(source.shape))).reshape(source.shape)
+    with source.opened() as terms:
+        return np.array(block(terms, 0, math.prod(source.shape))).reshape(source.shape)

@@ -1,7 +1,7 @@
 """Tensors moved one at a time from where they are into their slots of other files, their axes turned on the way.
 
-Two workers read, turn and write; each holds at most one tensor, so the memory needed is that of the two largest. Bytes
-go through reads and writes and not through mapped files: what is mapped counts as the process' own memory.
+Two workers read, turn and write; each maps one tensor at a time, so the memory needed is that of the two largest. What
+is made is written and not mapped: a disk that fills up, or fails, then says so.
 """
 
 import dataclasses
@@ -9,20 +9,23 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from m3it_jax.checkpoint_conversion.sources import Reader, Source
+from m3it_jax.checkpoint_conversion import sources
+from m3it_jax.checkpoint_conversion.sources import Made, Source, Terms
 
-_WORKERS = 2  # each holds a tensor; NumPy copies, reads and writes let the other run
-_BLOCK_BYTES = 1 << 20  # read at once: fits the cache of a core, and a system call costs nothing beside it
-# Rows and columns of a tile that is turned at once. It is copied into rows of another length first: rows whose distance
-# is a multiple of the page share a few lines of the cache, and each number would be fetched anew (measured: 1.2 against
-# 1.0 GB a second of one core for float16; one pass over whole blocks, smaller tiles and XLA's own copies are slower).
-_TILE_ROWS, _TILE_COLUMNS, _TILE_PITCH = 256, 64, 72
+_WORKERS = 2  # each maps a tensor; NumPy copies and writes let the other run
+_BLOCK_BYTES = 8 << 20  # copied at once where nothing is turned
+_PART = 16 << 20  # numbers of one part of a large tensor that is only copied
+# Columns of a matrix that are turned and written at once, so that what is written still lies in the cache; and rows of
+# a tile. A tile is copied into rows of another length first: rows whose distance is a multiple of the page share a few
+# lines of the cache, and each number would be fetched anew. Measured: 0.9 GB a second of one core for float16, two
+# thirds of it with 32 columns, and half with whole tensors turned in memory.
+_BAND_COLUMNS, _TILE_ROWS, _TILE_PITCH = 128, 256, 136
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +71,16 @@ def run(moves: Iterable[Move], *, finished: Callable[[int], None] = lambda num_b
     stop = threading.Event()
     try:
         for move in moves:
-            waiting.put(move)
+            for part in _divided(move):
+                waiting.put(part)
             if move.path not in targets:
                 targets[move.path] = os.open(move.path, os.O_WRONLY)
 
         def work() -> None:
-            scratch = np.empty(0, np.uint8)
             try:
                 while not stop.is_set():
                     move = waiting.get_nowait()
-                    scratch = _make(move, targets[move.path], scratch)
+                    _make(move, targets[move.path])
                     finished(move.num_bytes)
             except queue.Empty:
                 pass
@@ -98,24 +101,32 @@ def run(moves: Iterable[Move], *, finished: Callable[[int], None] = lambda num_b
             os.close(descriptor)
 
 
-def _make(move: Move, descriptor: int, scratch: np.ndarray) -> np.ndarray:
-    """Makes one move and returns the scratch memory, which is kept for the next."""
+def _divided(move: Move) -> Iterator[Move]:
+    """Yields a move in parts where nothing is turned: each maps little, and both workers share a large table."""
+    size = math.prod(move.shape)
+    if _fewest_axes(move.shape, move.axes)[1] != (0,) or size <= _PART or isinstance(move.source, Made):
+        yield move
+        return
+    for begin in range(0, size, _PART):
+        yield dataclasses.replace(
+            move,
+            begin=move.begin + begin,
+            shape=(min(_PART, size - begin),),
+            axes=None,
+            offset=move.offset + begin * move.dtype.itemsize,
+        )
+
+
+def _make(move: Move, descriptor: int) -> None:
     shape, axes = _fewest_axes(move.shape, move.axes)
-    with move.source.opened() as read:
+    with move.source.opened() as terms:
         if axes == (0,):
-            _copy(move, read, descriptor)
-            return scratch
-        if scratch.size < move.num_bytes:
-            del scratch  # before the new one is made: there is room for one
-            scratch = np.empty(move.num_bytes, np.uint8)
-        target = scratch[: move.num_bytes].view(move.dtype).reshape([shape[axis] for axis in axes])
-        if axes == (1, 0):
-            _turn(move, read, target)
+            _copy(move, terms, descriptor)
+        elif axes == (1, 0):
+            _turn(move, terms, descriptor, shape=shape)
         else:
-            piece = read(move.begin, move.begin + math.prod(move.shape)).reshape(shape)
-            target[...] = piece.transpose(axes)
-    _write(descriptor, target, move.offset)
-    return scratch
+            piece = sources.block(terms, move.begin, move.begin + math.prod(move.shape)).reshape(shape)
+            _write(descriptor, piece.transpose(axes).astype(move.dtype, copy=False), move.offset)
 
 
 def _fewest_axes(shape: Sequence[int], axes: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -133,28 +144,32 @@ def _fewest_axes(shape: Sequence[int], axes: Sequence[int] | None) -> tuple[tupl
     return joined or (1,), tuple(in_file.index(run) for run in runs) or (0,)
 
 
-def _copy(move: Move, read: Reader, descriptor: int) -> None:
+def _copy(move: Move, terms: Terms, descriptor: int) -> None:
     step = _BLOCK_BYTES // move.source.dtype.itemsize
     size = math.prod(move.shape)
     for begin in range(0, size, step):
-        block = read(move.begin + begin, move.begin + min(begin + step, size))
+        block = sources.block(terms, move.begin + begin, move.begin + min(begin + step, size))
         _write(descriptor, block.astype(move.dtype, copy=False), move.offset + begin * move.dtype.itemsize)
 
 
-def _turn(move: Move, read: Reader, target: np.ndarray) -> None:
-    """Fills `target` [columns, rows] from the piece [rows, columns]: a block of rows at a time, in tiles."""
-    columns, rows = target.shape
-    step = max(_BLOCK_BYTES // (columns * move.source.dtype.itemsize) // _TILE_ROWS, 1) * _TILE_ROWS
+def _turn(move: Move, terms: Terms, descriptor: int, *, shape: Sequence[int]) -> None:
+    """Writes the piece [rows, columns] as [columns, rows]: a band of columns at a time, in tiles."""
+    rows, columns = shape
+    end = move.begin + rows * columns
+    first, *others = [term[move.begin : end].reshape(-1, columns) for term in terms]
+    band = np.empty((min(_BAND_COLUMNS, columns), rows), move.dtype)
     tile = np.empty((_TILE_ROWS, _TILE_PITCH), move.dtype)
-    for top in range(0, rows, step):
-        height = min(step, rows - top)
-        block = read(move.begin + top * columns, move.begin + (top + height) * columns).reshape(height, columns)
-        for first in range(0, height, _TILE_ROWS):
-            for left in range(0, columns, _TILE_COLUMNS):
-                piece = block[first : first + _TILE_ROWS, left : left + _TILE_COLUMNS]
-                turned = tile[: piece.shape[0], : piece.shape[1]]
-                turned[...] = piece  # numbers change their type here
-                target[left : left + _TILE_COLUMNS, top + first : top + first + piece.shape[0]] = turned.T
+    for left in range(0, columns, _BAND_COLUMNS):
+        width = min(_BAND_COLUMNS, columns - left)
+        for top in range(0, rows, _TILE_ROWS):
+            window = slice(top, top + _TILE_ROWS), slice(left, left + width)
+            piece = first[window]
+            for other in others:
+                piece = sources.added(piece, other[window])
+            turned = tile[: len(piece), :width]
+            turned[...] = piece  # numbers change their type here
+            band[:width, top : top + len(piece)] = turned.T
+        _write(descriptor, band[:width], move.offset + left * rows * move.dtype.itemsize)
 
 
 def _write(descriptor: int, block: np.ndarray, offset: int) -> None:

@@ -45,6 +45,14 @@ def test_matrices_larger_than_a_block_are_turned(tmp_path, shape, dtype):
     np.testing.assert_array_equal(moved(tmp_path, stored(tmp_path, array), (1, 0)), array.T)
 
 
+def test_large_tables_are_copied_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "_PART", 1000)
+    array = np.random.default_rng(0).normal(size=(123, 37)).astype(np.float32)
+    np.testing.assert_array_equal(
+        moved(tmp_path, stored(tmp_path, array), None, dtype=BFLOAT16), array.astype(BFLOAT16)
+    )
+
+
 @pytest.mark.parametrize("axes", [None, (1, 0)])
 def test_numbers_change_their_type_on_the_way(tmp_path, axes):
     array = np.random.default_rng(0).normal(size=(300, 1500)).astype(np.float32)

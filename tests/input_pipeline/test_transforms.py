@@ -241,3 +241,9 @@ def test_special_spellings_in_a_question_are_text_in_every_family(name):
     assert notes["placeholder"] not in ids and (row["image_token_index"] >= 0).sum() == layout.picture_len
     ends = asked.has_prompt_end_id + asked.has_end_id + (asked.has_begin_id and words.bos_id == words.eos_id)
     assert ids.count(words.eos_id) == ends
+
+
+def test_a_response_has_one_space_before_it_and_not_two():
+    words = tokenizer.Tokenizer.load(HF / "llava/tokenizer.model")  # puts a space before every text that begins
+    layout = transforms.Layout.of(words, prompts.FORMATS["llava"], picture_len=2, max_text_len=400, max_response_len=40)
+    assert transforms.response_ids(layout, words, "a red car") == [*words.encode("a red car"), words.eos_id]

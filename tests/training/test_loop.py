@@ -31,6 +31,8 @@ STAGE_2 = (
     (r"(vit|decoder)/.*", False),
 )
 
+ONE_AND_EIGHT = {"ones": 1.0, "films": 1.0}  # pictures of a row
+
 
 @pytest.fixture
 def config(folder, fresh_run) -> Experiment:
@@ -38,7 +40,12 @@ def config(folder, fresh_run) -> Experiment:
         num_steps=6,
         model=ModelConfig(variant="tiny"),
         data=DataConfig(
-            path=str(folder.path), global_batch_size=8, max_images=64, max_text_len=80, max_response_len=40
+            path=str(folder.path),
+            mixture={"ones": 1.0},  # a step of each number of pictures is a program of its own to compile
+            global_batch_size=8,
+            max_images=64,
+            max_text_len=80,
+            max_response_len=40,
         ),
         optimizer=OptimizerConfig(warmup_steps=2),
         trainable=STAGE_2,
@@ -104,6 +111,7 @@ def test_optimiser_has_no_moments_for_frozen_parameters(config) -> None:
 
 def test_a_stopped_run_goes_on_to_the_last_bit(config, tmp_path) -> None:
     """Stopped by SIGTERM in step 1 (off any schedule), then resumed: same lines, same parameters, same rows."""
+    config.data.mixture = ONE_AND_EIGHT
     assert train(config, tmp_path / "whole") == 6
     seen: list[str] = []
     stopped = train(config, tmp_path / "run", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
@@ -126,7 +134,7 @@ def test_a_finished_run_does_nothing_more(config, tmp_path) -> None:
 
 @pytest.mark.parametrize(("sizes", "preset"), [((8, 1, 1), "single"), ((2, 4, 1), "fsdp"), ((2, 2, 2), "fsdp_tp")])
 def test_sharded_equals_unsharded(config, tmp_path, sizes, preset) -> None:
-    config.num_steps = 2
+    config.data.mixture, config.num_steps = ONE_AND_EIGHT, 2
     # Adam turns the rounding noise of a gradient that is zero into a whole step; a large epsilon keeps it noise.
     config.optimizer.epsilon = 1e-2
     config.mesh = MeshConfig(data=1, fsdp=1, tensor=1, rules="single")
@@ -247,10 +255,6 @@ def test_towers_train_and_are_validated(config, tmp_path, objective: str) -> Non
     config.objective, config.trainable, config.num_steps = objective, ((".*", True),), 4
     config.validation = ValidationConfig(every=2, num_steps=2)
     config.optimizer = OptimizerConfig(name="muon", warmup_steps=1)
-    prepared = setup.prepare
-    # The folder of the tests has a training split alone, so validation reads that one.
-    train_split = dataclasses.replace(config.data)
-    del prepared, train_split
     train(config, tmp_path / "run")
     names = {name for line in lines(tmp_path / "run") for name in line}
     assert {"train/accuracy/parity", "train/loss/captions", "validation/accuracy/parity"} <= names

@@ -1,6 +1,7 @@
 # Sourced by test.sh: an environment of its own with torch and transformers, which tests compare with (marker torch).
 # It is made once, from tests/reference/requirements.txt, where disk and package index allow; else those tests skip.
 # M3IT_REFERENCE_PYTHON names an interpreter that has both already; M3IT_NO_REFERENCE=1 leaves the tests out.
+# M3IT_TORCH_INDEX names a package index with the torch that has no CUDA, where the usual one has the other alone.
 
 REFERENCE="$ROOT/.venv-reference"
 REFERENCE_MB=3000 # torch without CUDA, transformers and what they need take 1.2 GB, and the download as much again
@@ -20,7 +21,10 @@ make_reference() {
     return
   fi
   wanted="$(cksum <"$ROOT/tests/reference/requirements.txt")"
-  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    export M3IT_REFERENCE_PYTHON="$REFERENCE/bin/python"
+    return
+  fi
   left="$(df -Pk "$ROOT" | awk 'NR == 2 { print int($4 / 1024) }')"
   if [ "${left:-$REFERENCE_MB}" -lt "$REFERENCE_MB" ]; then
     skip_reference "the disk under $ROOT has $left MB left and $REFERENCE_MB MB are needed"
@@ -35,15 +39,20 @@ make_reference() {
   fi
   rm -f "$REFERENCE.log"
   printf '%s\n' "$wanted" >"$stamp"
+  export M3IT_REFERENCE_PYTHON="$REFERENCE/bin/python"
 }
 
-# The ordinary torch brings gigabytes of CUDA; the wheel without it lies in an index of its own, unless it is at hand.
+# The ordinary torch brings gigabytes of CUDA, so it is taken only if it is the build without, or an index has that one.
 install_reference() {
   local python="$REFERENCE/bin/python" torch
   torch="$(grep '^torch==' "$ROOT/tests/reference/requirements.txt")"
   set -- --retries 1 --no-compile -r "$ROOT/tests/reference/requirements.txt"
   if ! "$python" -m pip install --dry-run --no-deps --retries 1 "$torch" | grep -q '+cpu'; then
-    set -- --extra-index-url https://download.pytorch.org/whl/cpu "$@"
+    if [ -z "${M3IT_TORCH_INDEX:-}" ]; then
+      echo "the package index has $torch with CUDA alone; set M3IT_TORCH_INDEX to one that has it without"
+      return 1
+    fi
+    set -- --extra-index-url "$M3IT_TORCH_INDEX" "$@"
   fi
   "$python" -m pip install "$@"
 }

@@ -29,14 +29,16 @@ def test_it_is_made_once(house):
     told, _ = _run(house)
     assert told == [] and (house.root / ".venv-reference" / ".installed").exists()
     calls = house.calls.read_text()
-    assert "tests/reference/requirements.txt" in calls and "download.pytorch.org" not in calls
+    assert "tests/reference/requirements.txt" in calls and "--extra-index-url" not in calls
     _run(house)
     assert house.calls.read_text() == calls
 
 
-def test_torch_without_cuda_is_fetched_where_it_is_not_at_hand(house):
-    _run(house, torch="2.13.0")
-    assert "--extra-index-url https://download.pytorch.org/whl/cpu" in house.calls.read_text()
+def test_torch_with_cuda_is_never_taken(house):
+    told, _ = _run(house, torch="2.13.0")
+    assert len(told) == 1 and "could not be installed" in told[0] and not house.calls.exists()
+    told, _ = _run(house, torch="2.13.0", M3IT_TORCH_INDEX="https://index.example/cpu")
+    assert told == [] and "--extra-index-url https://index.example/cpu" in house.calls.read_text()
 
 
 def test_an_installation_that_failed_is_told_and_tried_again(house):

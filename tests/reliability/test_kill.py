@@ -78,7 +78,7 @@ def kill_once(process, run_dir: pathlib.Path, *, inside_a_save: bool, chance: ra
     wait = chance.uniform(1.0, 8.0)
     while process.is_alive():
         saving = is_saving(run_dir)
-        if saving and inside_a_save and time.monotonic() - begun > 1.0 or time.monotonic() - begun > 30.0:
+        if saving and inside_a_save and time.monotonic() - begun > 1.0 or time.monotonic() - begun > 120.0:
             break
         if not inside_a_save and time.monotonic() - begun > wait:
             break

@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import socket
+import subprocess
 
 import numpy as np
 import pytest
@@ -61,6 +62,16 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost,::1")  # Beam's workers talk to one another
+
+
+@pytest.fixture(scope="session")
+def reference_python() -> str:
+    """Returns the interpreter that has torch and transformers; launch/test.sh names the one that it made."""
+    path = os.environ.get("M3IT_REFERENCE_PYTHON", "")
+    probe = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('torch', 'transformers'))))"
+    if not path or subprocess.run([path, "-c", probe]).returncode:
+        pytest.skip(f"M3IT_REFERENCE_PYTHON={path} names no interpreter with torch and transformers")
+    return path
 
 
 @pytest.fixture(autouse=True)

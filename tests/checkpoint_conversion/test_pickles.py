@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -9,7 +8,6 @@ from checkpoint_conversion import gadgets
 from m3it_jax import errors, safetensors_files
 from m3it_jax.checkpoint_conversion import pickle_scan, pickles
 
-REFERENCE = os.environ.get("M3IT_REFERENCE_PYTHON", "")
 WEIGHTS = """
 import collections, sys, torch
 torch.manual_seed(0)
@@ -26,12 +24,10 @@ torch.save([w], sys.argv[1] + "/list.bin")
 
 
 @pytest.fixture
-def reference(monkeypatch):
-    """An interpreter that has torch."""
-    if not REFERENCE:
-        pytest.skip("M3IT_REFERENCE_PYTHON names no interpreter with torch")
-    monkeypatch.setenv(pickles.PYTHON_VARIABLE, REFERENCE)
-    return REFERENCE
+def reference(reference_python, monkeypatch):
+    """The interpreter with torch, which conversions find as well."""
+    monkeypatch.setenv(pickles.PYTHON_VARIABLE, reference_python)
+    return reference_python
 
 
 def test_without_torch_the_message_says_what_to_install(tmp_path, monkeypatch):

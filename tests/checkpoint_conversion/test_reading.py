@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 
 import numpy as np
@@ -10,7 +9,6 @@ from checkpoint_conversion.small_folders import STORED
 from m3it_jax import checkpointing, errors, parameter_paths, safetensors_files
 from m3it_jax.checkpoint_conversion import importing, pickles, reading, sources
 
-REFERENCE = os.environ.get("M3IT_REFERENCE_PYTHON", "")
 TO_PICKLES = """
 import json, sys, torch
 from safetensors.torch import load_file
@@ -44,11 +42,10 @@ def test_shards_of_llama_need_no_pickle(tmp_path):
 
 @pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.skipif(not REFERENCE, reason="M3IT_REFERENCE_PYTHON names no interpreter with torch")
-def test_pickled_shards_give_the_same_as_safetensors(tmp_path, monkeypatch):
-    monkeypatch.setenv(pickles.PYTHON_VARIABLE, REFERENCE)
+def test_pickled_shards_give_the_same_as_safetensors(tmp_path, monkeypatch, reference_python):
+    monkeypatch.setenv(pickles.PYTHON_VARIABLE, reference_python)
     folder = small_folders.copy("ying_vlm", tmp_path / "in")
-    subprocess.run([REFERENCE, "-c", TO_PICKLES, str(folder)], check=True)
+    subprocess.run([reference_python, "-c", TO_PICKLES, str(folder)], check=True)
     (folder / "model.safetensors").unlink()
     told = importing.told(importing.describe(folder))
     importing.convert(folder, tmp_path / "ours")

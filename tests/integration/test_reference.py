@@ -1,7 +1,6 @@
 """Against transformers itself, with other weights and other odd sizes than the stored ones, and the way back to it."""
 
 import json
-import os
 import pathlib
 import subprocess
 
@@ -24,15 +23,6 @@ EXPORTED = ("blip2_opt", "ying_vlm", "instructblip_t5", "llava")  # with tiny: e
 LANGUAGE_MODELS = ("llama",)  # minigpt4 is made of it and of blip2_t5
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def reference_python() -> str:
-    """Returns the interpreter that has torch and transformers."""
-    path = os.environ.get("M3IT_REFERENCE_PYTHON") or str(ROOT / ".venv-reference" / "bin" / "python")
-    if not pathlib.Path(path).is_file():
-        pytest.skip(f"no reference environment at {path}; bash launch/test.sh makes it, or says why it cannot")
-    return path
 
 
 def _run(*command: object) -> str:

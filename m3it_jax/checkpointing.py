@@ -25,6 +25,7 @@ CONFIG_FILE = "config.json"
 CARRIED_FILE = "carried.safetensors"  # of imported weights: what the model does not compute with
 
 _ALIGN = 64  # bytes: where XLA takes an array of the host in place (xla/cpu_function_runtime.h, MinAlign)
+_LEAST_SLICE = 1 << 20  # bytes that each copy of a replicated array writes; of a smaller one, one copy writes it all
 
 Leaf = TypeVar("Leaf")
 
@@ -48,8 +49,14 @@ class Location:
 
 def open_manager(run_dir: Path, keep: int) -> ocp.CheckpointManager:
     """Returns Orbax' manager of a run's checkpoints; a save that was cut off is never listed as a step."""
+    # By default each copy of a replicated array writes a slice of it, however small: a program to compile for each.
+    array_handler = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_LEAST_SLICE)
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, array_handler))
+    handlers = ocp.DefaultCheckpointHandlerRegistry()
+    for args in (ocp.args.PyTreeSave, ocp.args.PyTreeRestore):
+        handlers.add(None, args, ocp.PyTreeCheckpointHandler(type_handler_registry=registry))
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
-    return ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options)
+    return ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options, handler_registry=handlers)
 
 
 def save(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], *, position: Mapping[str, Any]) -> None:
@@ -58,7 +65,7 @@ def save(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], *,
     Raises:
       UserError: the disk is full or the folder cannot be written.
     """
-    named = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+    named = {name: ocp.args.PyTreeSave(tree) for name, tree in items.items()}
     try:
         manager.save(step, args=ocp.args.Composite(**named, position=ocp.args.JsonSave(dict(position))))
         manager.wait_until_finished()
@@ -77,7 +84,8 @@ def restore(
     Raises:
       UserError: the step is damaged or holds arrays of other shapes.
     """
-    named = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
+    places = ocp.checkpoint_utils.construct_restore_args
+    named = {name: ocp.args.PyTreeRestore(tree, restore_args=places(tree)) for name, tree in items.items()}
     try:
         restored = manager.restore(step, args=ocp.args.Composite(**named, position=ocp.args.JsonRestore()))
     except (OSError, ValueError, KeyError) as error:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax.generation import batching, decoding, kv_cache
+from m3it_jax.generation import batching, decoding, kv_cache, streaming
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import SamplingConfig
 from m3it_jax.generation.sampler import Sampler, choice
@@ -60,18 +60,16 @@ class Session:
         state = decoding.begin(
             choose, logits, cache, prompt_ids=prompt_ids, settings=settings, num_new_slots=num_new_slots
         )
-        while True:
-            token, done = int(state["token"][0]), bool(state["done"][0])
-            if done:
-                if not sampler.start_ids:  # what an encoder made of a prompt is of no use to a longer one
-                    self._slots, self._cache = slots, state["kv_cache"]
-                yield token
-                return
-            yield token
-            state = decoding.run(
-                sampler.model, sampler.params, state, choose=choose, settings=settings, num_steps=np.int32(1)
-            )
-            slots.append(token)
+
+        def advance(state: decoding.State, num_steps: int) -> decoding.State:
+            steps = np.int32(num_steps)
+            return decoding.run(sampler.model, sampler.params, state, choose=choose, settings=settings, num_steps=steps)
+
+        for tokens, end in streaming.groups(state, advance):
+            slots += tokens
+            if end and not sampler.start_ids:  # what an encoder made of a prompt is of no use to a longer one
+                self._slots, self._cache = slots[:-1], end["kv_cache"]  # the newest token is in no slot yet
+            yield from tokens
 
     def _prefill(
         self, rows: decoding.Rows, slots: Sequence[Any], *, image_embeds: np.ndarray, num_new_slots: int

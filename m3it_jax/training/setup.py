@@ -1,11 +1,11 @@
 """Config -> everything a run needs before its first step: data, model, shardings, state. Checked on the way."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -92,7 +92,7 @@ def prepare(config: Experiment) -> Setup:
         tokenizer=tokenizer,
         tokenizer_path=tokenizer_path,
         optimizer=optimizer.make_optimizer(config.optimizer, config.num_steps),
-        learning_rate=optimizer.schedule(config.optimizer, config.num_steps, config.optimizer.learning_rate),
+        learning_rate=jax.jit(optimizer.schedule(config.optimizer, config.num_steps, config.optimizer.learning_rate)),
     )
 
 
@@ -189,16 +189,17 @@ def describe(config: Experiment, setup: Setup) -> str:
     return "\n".join([*lines, f"{config.num_steps} steps over {sources}"])
 
 
+@functools.lru_cache(maxsize=8)  # tracing a model takes a second, and a run asks four times
 def abstract_params(objective: objectives.Objective, task: objectives.Task) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns shapes and dtypes of all parameters, and the smallest batch; no array of the model's size is made."""
+    """Returns shapes and dtypes of all parameters, and the smallest batch; no array of the model's size is made.
+
+    Both are shared by all who ask, and are not to be changed.
+    """
     side = task.variant.vit.image_size
     batch = {
-        "images": jnp.zeros((1, side, side, 3), jnp.uint8),
-        "caption_ids": jnp.zeros((1, tower_rows.CAPTION_LEN), jnp.int32),
-        **{
-            name: jnp.zeros((1, 2), jnp.int32)
-            for name in ("token_ids", "image_token_index", "positions", "segment_ids")
-        },
+        "images": np.zeros((1, side, side, 3), np.uint8),
+        "caption_ids": np.zeros((1, tower_rows.CAPTION_LEN), np.int32),
+        **{name: np.zeros((1, 2), np.int32) for name in ("token_ids", "image_token_index", "positions", "segment_ids")},
     }
     return jax.eval_shape(objective.make_model(task).init, jax.random.key(0), batch)["params"], batch
 
@@ -249,12 +250,12 @@ def initial_state(config: Experiment, setup: Setup) -> TrainState:
         model = setup.objective.make_model(setup.task)
         _, example = abstract_params(setup.objective, setup.task)
 
-        def init(key: jax.Array) -> dict[str, jax.Array]:
+        def init(key: jax.Array, example: dict[str, Any]) -> dict[str, jax.Array]:
             leaves = parameter_paths.flatten(model.init(key, example)["params"])
             return {path: leaves[path].astype(target[path].dtype) for path in fresh}
 
         places = {path: target[path].sharding for path in fresh}
-        params |= jax.jit(init, out_shardings=places)(jax.random.key(config.seed))
+        params |= jax.jit(init, out_shardings=places)(jax.random.key(config.seed), example)
     trained, frozen = split(parameter_paths.unflatten({path: params[path] for path in target}), config.trainable)
     opt_places = jax.tree.map(lambda leaf: leaf.sharding, state.opt_state)
     opt_state = jax.jit(setup.optimizer.init, out_shardings=opt_places)(trained)

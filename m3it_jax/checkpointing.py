@@ -50,8 +50,10 @@ class Location:
 def open_manager(run_dir: Path, keep: int) -> ocp.CheckpointManager:
     """Returns Orbax' manager of a run's checkpoints; a save that was cut off is never listed as a step."""
     # By default each copy of a replicated array writes a slice of it, however small: a program to compile for each.
-    array_handler = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_LEAST_SLICE)
-    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, array_handler))
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_LEAST_SLICE)),
+        (np.ndarray, ocp.type_handlers.NumpyHandler()),
+    )
     handlers = ocp.DefaultCheckpointHandlerRegistry()
     for args in (ocp.args.PyTreeSave, ocp.args.PyTreeRestore):
         handlers.add(None, args, ocp.PyTreeCheckpointHandler(type_handler_registry=registry))

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from m3it_jax.checkpoint_conversion.sources import Made, Source, Terms
 
 _WORKERS = 2  # each maps a tensor; NumPy copies and writes let the other run
 _BLOCK_BYTES = 8 << 20  # copied at once where nothing is turned
+_FLUSH_SECONDS = 0.1  # between two requests to bring what is written to the disk while the rest is on its way
 _PART = 16 << 20  # numbers of one part of a large tensor that is only copied
 # Columns of a matrix that are turned and written at once, so that what is written still lies in the cache; and rows of
 # a tile. A tile is copied into rows of another length first: rows whose distance is a multiple of the page share a few
@@ -88,14 +89,17 @@ def run(moves: Iterable[Move], *, finished: Callable[[int], None] = lambda num_b
                 stop.set()  # the other worker ends with its tensor
                 raise
 
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with futures.ThreadPoolExecutor(_WORKERS) as pool:
             try:
-                for worker in [pool.submit(work) for _ in range(_WORKERS)]:
-                    worker.result()
+                busy = {pool.submit(work) for _ in range(_WORKERS)}
+                while busy:
+                    done, busy = futures.wait(busy, timeout=_FLUSH_SECONDS)
+                    for worker in done:
+                        worker.result()
+                    for descriptor in targets.values():  # the last time when all is written
+                        os.fsync(descriptor)
             finally:
                 stop.set()  # after an interrupt of the thread that waits
-        for descriptor in targets.values():
-            os.fsync(descriptor)
     finally:
         for descriptor in targets.values():
             os.close(descriptor)

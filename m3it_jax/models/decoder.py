@@ -145,13 +145,7 @@ class Decoder(nn.Module):
         if self.layered:
             self.blocks = [block(config, self.dtype) for _ in range(config.num_layers)]
         else:
-            self.blocks = nn.scan(
-                block,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                in_axes=(nn.broadcast, nn.broadcast),
-                length=config.num_layers,
-            )(config, self.dtype)
+            self.blocks = layers.stacked(block, config.num_layers, num_inputs=2)(config, self.dtype)
         self.final_norm = layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype)
         if not config.has_tied_head:
             self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)

@@ -199,13 +199,8 @@ class Encoder(nn.Module):
         places = jnp.broadcast_to(jnp.arange(embeds.shape[1]), embeds.shape[:2])
         # One row stands for all: they begin at the same place.
         bias = RelativeBias(config, True, name="relative_bias")(places[:1], places[:1])
-        blocks = nn.scan(
-            nn.remat(EncoderBlock) if self.remat else EncoderBlock,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=config.num_encoder_layers,
-        )(config, self.dtype, name="blocks")
+        block = nn.remat(EncoderBlock) if self.remat else EncoderBlock
+        blocks = layers.stacked(block, config.num_encoder_layers, num_inputs=1)(config, self.dtype, name="blocks")
         x, _ = blocks(layers.constrain(embeds), (masks.real_mask(segment_ids), bias))
         return _norm(config, self.dtype, "final_norm")(x)
 
@@ -233,13 +228,7 @@ class EncoderDecoder(nn.Module):
         if self.layered:
             self.blocks = [block(config, self.dtype) for _ in range(config.num_layers)]
         else:
-            self.blocks = nn.scan(
-                block,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                in_axes=(nn.broadcast, nn.broadcast),
-                length=config.num_layers,
-            )(config, self.dtype)
+            self.blocks = layers.stacked(block, config.num_layers, num_inputs=2)(config, self.dtype)
         self.final_norm = layers.make_norm("rms", config.rms_norm_epsilon, dtype=self.dtype)
         if not config.has_tied_head:
             self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -174,6 +175,20 @@ def attend_cached(
     weights = weights.reshape(num_rows, num_kv_heads, -1, num_slots)
     attended = jnp.einsum("BKGS,BKSH->BKGH", weights, value.astype(query.dtype))
     return attended.reshape(num_rows, num_heads, length, head_dim).swapaxes(1, 2)
+
+
+def stacked(block: type[nn.Module], num_blocks: int, *, num_inputs: int) -> Callable[..., Any]:
+    """Returns the class of so many blocks behind one another: one definition, scanned over stacked parameters.
+
+    A block takes (x, *inputs), `num_inputs` of them and the same for all, and returns (x, what is kept of it).
+    """
+    return nn.scan(
+        block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(nn.broadcast,) * num_inputs,
+        length=num_blocks,
+    )
 
 
 class Attention(nn.Module):

@@ -128,13 +128,7 @@ class QFormer(nn.Module):
         x = nn.LayerNorm(config.layer_norm_epsilon, dtype=self.dtype, name="input_norm")(x)
         x = nn.Dropout(config.dropout_rate, deterministic=deterministic)(x)
         group = nn.remat(QFormerGroup) if self.remat else QFormerGroup
-        groups = nn.scan(
-            group,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=nn.broadcast,
-            length=config.num_layers // config.cross_attention_every,
-        )
+        groups = layers.stacked(group, config.num_layers // config.cross_attention_every, num_inputs=2)
         x, _ = groups(config, self.dtype, deterministic, name="groups")(x, patches, mask)
         return x[:, : config.num_queries]
 

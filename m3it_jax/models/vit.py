@@ -108,13 +108,7 @@ class ViT(nn.Module):
             x = nn.LayerNorm(config.layer_norm_epsilon, dtype=self.dtype, name="input_norm")(x)
         x = layers.constrain(x)
         block = nn.remat(ViTBlock) if self.remat else ViTBlock
-        blocks = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=config.num_layers,
-        )
+        blocks = layers.stacked(block, config.num_layers, num_inputs=1)
         x, _ = blocks(config, self.dtype, name="blocks")(x, None)
         if config.has_final_norm:
             x = nn.LayerNorm(config.layer_norm_epsilon, dtype=self.dtype, name="final_norm")(x)

@@ -1,6 +1,7 @@
 """The parameters of a variant without their numbers: names and shapes, and fresh values of some of them."""
 
-from collections.abc import Collection
+import functools
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -23,8 +24,9 @@ def smallest_batch(variant: Variant) -> dict[str, Any]:
     return batch
 
 
-def parameters(variant: Variant) -> dict[str, Any]:
-    """Returns {path: shape and dtype} of all parameters; nothing is computed."""
+@functools.lru_cache(maxsize=8)  # tracing takes about a second
+def parameters(variant: Variant) -> Mapping[str, Any]:
+    """Returns {path: shape and dtype} of all parameters, shared by all who ask; nothing is computed."""
     model = vlm.make_vlm(variant)
     return parameter_paths.flatten(jax.eval_shape(model.init, jax.random.key(0), smallest_batch(variant))["params"])
 

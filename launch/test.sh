@@ -23,7 +23,8 @@ check() {
 make_environment "[dev]"
 make_reference
 cd "$ROOT" || exit 1
-workers="$("$PYTHON" -c 'import os; print(min(4, os.cpu_count() or 1))')"
+# One more than there are cores: now and then a test waits for programs that it has started.
+workers="$("$PYTHON" -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')"
 check lint ruff check .
 check format ruff format --check .
 check imports lint-imports --no-logo

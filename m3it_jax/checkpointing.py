@@ -54,9 +54,10 @@ def open_manager(run_dir: Path, keep: int) -> ocp.CheckpointManager:
         (jax.Array, ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_LEAST_SLICE)),
         (np.ndarray, ocp.type_handlers.NumpyHandler()),
     )
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
     handlers = ocp.DefaultCheckpointHandlerRegistry()
     for args in (ocp.args.PyTreeSave, ocp.args.PyTreeRestore):
-        handlers.add(None, args, ocp.PyTreeCheckpointHandler(type_handler_registry=registry))
+        handlers.add(None, args, handler)
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
     return ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options, handler_registry=handlers)
 

@@ -83,6 +83,16 @@ def reference_python() -> str:
     return path
 
 
+@pytest.fixture
+def lowered() -> list[str]:
+    """Grows by one for each program that is lowered from here on, whether a cache on disk has it or not."""
+    names: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, _, **__: names.append(name) if "jaxpr_to_mlir" in name else None
+    )
+    return names
+
+
 @pytest.fixture(autouse=True)
 def seeds() -> None:
     random.seed(0)

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from m3it_jax import parameter_paths
@@ -17,10 +16,10 @@ def smallest_batch(variant: Variant) -> dict[str, Any]:
     """Returns the smallest batch that reaches every parameter."""
     side = variant.vit.image_size
     names = ["token_ids", "image_token_index", "positions", "segment_ids"]
-    batch: dict[str, Any] = {name: jnp.zeros((1, 1), jnp.int32) for name in names}
-    batch["images"] = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+    batch: dict[str, Any] = {name: np.zeros((1, 1), np.int32) for name in names}
+    batch["images"] = np.zeros((1, side, side, 3), np.uint8)
     if variant.qformer is not None and variant.qformer.text_vocab_size:
-        batch |= {"text_ids": jnp.zeros((1, 1), jnp.int32), "text_mask": jnp.ones((1, 1), bool)}
+        batch |= {"text_ids": np.zeros((1, 1), np.int32), "text_mask": np.ones((1, 1), bool)}
     return batch
 
 
@@ -33,11 +32,10 @@ def parameters(variant: Variant) -> Mapping[str, Any]:
 
 def fresh(variant: Variant, paths: Collection[str], *, seed: int) -> dict[str, np.ndarray]:
     """Returns {path: array} of parameters as a new model would start with them; no other is made."""
-    model, batch = vlm.make_vlm(variant), smallest_batch(variant)
-    batch["images"] = jnp.zeros(batch["images"].shape, jnp.uint8)
+    model = vlm.make_vlm(variant)
 
-    def init(key: jax.Array) -> dict[str, jax.Array]:
+    def init(key: jax.Array, batch: dict[str, Any]) -> dict[str, jax.Array]:
         leaves = parameter_paths.flatten(model.init(key, batch)["params"])
         return {path: leaves[path] for path in paths}
 
-    return jax.device_get(jax.jit(init)(jax.random.key(seed)))
+    return jax.device_get(jax.jit(init)(jax.random.key(seed), smallest_batch(variant)))

@@ -17,6 +17,7 @@ from m3it_jax.input_pipeline import tower_rows, transforms
 from m3it_jax.input_pipeline.mixture import Plan
 from m3it_jax.input_pipeline.pipeline import Pipeline
 from m3it_jax.models import variants
+from m3it_jax.models.abstract import smallest_batch
 from m3it_jax.training import objectives, optimizer
 from m3it_jax.training.state import TrainState, split
 
@@ -195,12 +196,7 @@ def abstract_params(objective: objectives.Objective, task: objectives.Task) -> t
 
     Both are shared by all who ask, and are not to be changed.
     """
-    side = task.variant.vit.image_size
-    batch = {
-        "images": np.zeros((1, side, side, 3), np.uint8),
-        "caption_ids": np.zeros((1, tower_rows.CAPTION_LEN), np.int32),
-        **{name: np.zeros((1, 2), np.int32) for name in ("token_ids", "image_token_index", "positions", "segment_ids")},
-    }
+    batch = smallest_batch(task.variant) | {"caption_ids": np.zeros((1, tower_rows.CAPTION_LEN), np.int32)}
     return jax.eval_shape(objective.make_model(task).init, jax.random.key(0), batch)["params"], batch
 
 

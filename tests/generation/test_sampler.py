@@ -35,22 +35,17 @@ def test_settings_differ_from_row_to_row(assistant):
     assert mixed[2] != plain[2]
 
 
-def test_a_second_request_in_a_bucket_compiles_nothing(assistant):
-    compiled = []  # programs that were lowered, whether a cache on disk has them or not
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, _, **__: compiled.append(name) if "jaxpr_to_mlir" in name else None
-    )
-
+def test_a_second_request_in_a_bucket_compiles_nothing(assistant, lowered):
     def answer(text, seed):
         assistant.generate(text, images=[tiny_assistant.png(seed)], max_new_tokens=5)
 
     jax.clear_caches()  # other tests of this process may have met these shapes
     answer("What colour?", 100)
-    compiled.clear()
+    lowered.clear()
     answer("What colour is it?", 101)
-    assert not compiled
+    assert not lowered
     answer("What colour is it? " * 8, 102)  # another bucket: the listener does hear
-    assert compiled
+    assert lowered
 
 
 def test_mixed_lengths_compile_nothing_once_their_buckets_are_known(assistant):

@@ -23,7 +23,7 @@ def smallest_batch(variant: Variant) -> dict[str, Any]:
     return batch
 
 
-@functools.lru_cache(maxsize=8)  # tracing takes about a second
+@functools.cache  # tracing takes about a second
 def parameters(variant: Variant) -> Mapping[str, Any]:
     """Returns {path: shape and dtype} of all parameters, shared by all who ask; nothing is computed."""
     model = vlm.make_vlm(variant)

@@ -190,7 +190,7 @@ def describe(config: Experiment, setup: Setup) -> str:
     return "\n".join([*lines, f"{config.num_steps} steps over {sources}"])
 
 
-@functools.lru_cache(maxsize=8)  # tracing a model takes a second, and a run asks four times
+@functools.cache  # tracing a model takes a second, and a run asks four times
 def abstract_params(objective: objectives.Objective, task: objectives.Task) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns shapes and dtypes of all parameters, and the smallest batch; no array of the model's size is made.
 

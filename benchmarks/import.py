@@ -49,7 +49,8 @@ def write_checkpoint(folder: pathlib.Path, num_layers: int) -> dict[str, int]:
     """Writes a random checkpoint and returns {key: bytes}."""
     from safetensors.numpy import save_file
 
-    from m3it_jax.checkpoint_conversion import families, hf_export
+    from m3it_jax.checkpoint_conversion.configs import hf_export
+    from m3it_jax.checkpoint_conversion.names import families
     from m3it_jax.models import variants
 
     full = variants.VARIANTS["ying_vlm_13b"]
@@ -91,14 +92,14 @@ def copy(source: pathlib.Path, out: pathlib.Path) -> None:
 
 def take_in(source: pathlib.Path, out: pathlib.Path) -> None:
     """Imports a folder."""
-    from m3it_jax.checkpoint_conversion import importing
+    from m3it_jax.checkpoint_conversion.folders import importing
 
     importing.convert(source, out)
 
 
 def give_out(source: pathlib.Path, out: pathlib.Path) -> None:
     """Exports an imported folder."""
-    from m3it_jax.checkpoint_conversion import exporting
+    from m3it_jax.checkpoint_conversion.folders import exporting
 
     exporting.convert(exporting.plan(source, shard_bytes=1_200_000_000), out)
 
@@ -110,7 +111,7 @@ def work(name: str, source: pathlib.Path, out: pathlib.Path) -> None:
     """In the child: does the work and prints seconds, and bytes held before it and at most."""
     import time
 
-    from m3it_jax.checkpoint_conversion import exporting, importing  # noqa: F401  (loaded before the clock starts)
+    from m3it_jax.checkpoint_conversion.folders import exporting, importing  # noqa: F401  (loaded before the clock starts)
 
     before = memory("VmRSS")
     begin, used = time.perf_counter(), time.process_time()

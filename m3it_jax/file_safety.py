@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pathlib
 import threading
@@ -50,3 +51,9 @@ def write_whole(path: pathlib.Path, data: str | bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from m3it_jax import schema
-from m3it_jax.dataset_building import builder, edition, pipeline
 from m3it_jax.dataset_building.specification import SourceSpec
+from m3it_jax.dataset_building.steps import pipeline
+from m3it_jax.dataset_building.writing import builder, edition
+from m3it_jax.dataset_building.writing.order import Order
 
 POOL = ("Answer the question.", "Say what is asked.")
 
@@ -59,9 +61,7 @@ def build(
         drafts = functools.partial(_rows, rows)
         facts = usual | about
         specs.append(SourceSpec(name, first.task, first.language, "", drafts, {}, instructions=POOL, **facts))
-    order = edition.Order(
-        out, "toys", "small", tuple(specs), introduction="Toys.\n\n## How it was made\n\nBy a test.\n"
-    )
+    order = Order(out, "toys", "small", tuple(specs), introduction="Toys.\n\n## How it was made\n\nBy a test.\n")
     for spec in specs:
         builder.build(pipeline.Stream(spec, {}, 0), out, decided_by=order.decided_by())
     edition._write_manifest(order)

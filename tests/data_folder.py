@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax import framing, prompts, records, schema, tokenizer
+from m3it_jax import prompts, records, schema, tokenizer
 from m3it_jax.input_pipeline import transforms
+from m3it_jax.records import framing
 
 SIZE = 16
 NUM_PICTURES = {"ones": 1, "more-ones": 1, "pairs": 2, "films": 8}

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from m3it_jax.checkpoint_conversion import families, hf_config, mapping
+from m3it_jax.checkpoint_conversion.configs import hf_config
+from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.models import vlm
 from m3it_jax.models.variant import Variant
 

@@ -9,15 +9,7 @@ time:      see m3it_jax/towers/mini/README.md, written by the run
 score:     validation/loss in metrics.jsonl
 """
 
-from m3it_jax.config import (
-    CheckpointConfig,
-    DataConfig,
-    Experiment,
-    LogConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ValidationConfig,
-)
+from m3it_jax import config
 
 # Names (flags, groups of emoji) are many and each is met seldom, so they get more than their size.
 MIXTURE = {
@@ -47,12 +39,12 @@ MIXTURE = {
 }
 
 
-def get_config(preset: str = "") -> Experiment:
+def get_config(preset: str = "") -> config.Experiment:
     """Returns the configuration; there are no presets."""
-    return Experiment(
+    return config.Experiment(
         num_steps=1_500,
-        model=ModelConfig(variant="mini"),
-        data=DataConfig(
+        model=config.ModelConfig(variant="mini"),
+        data=config.DataConfig(
             mixture=MIXTURE,
             picture_as="captions",
             global_batch_size=64,
@@ -60,11 +52,11 @@ def get_config(preset: str = "") -> Experiment:
             max_text_len=40,
             max_response_len=20,
         ),
-        optimizer=OptimizerConfig(
+        optimizer=config.OptimizerConfig(
             learning_rate=2e-3, b2=0.99, warmup_steps=60, hold_share=0.3, decay="linear", end_share=0.01
         ),
         trainable=((r"(vit|qformer|projection)/.*", False), (r"decoder/.*", True)),
-        validation=ValidationConfig(every=750, num_steps=30),
-        checkpoint=CheckpointConfig(every=500),
-        log=LogConfig(every=50),
+        validation=config.ValidationConfig(every=750, num_steps=30),
+        checkpoint=config.CheckpointConfig(every=500),
+        log=config.LogConfig(every=50),
     )

@@ -7,16 +7,7 @@ time:      see m3it_jax/towers/mini/README.md, written by the run
 score:     validation/accuracy/* within a few points of the tower's
 """
 
-from m3it_jax.config import (
-    AugmentConfig,
-    CheckpointConfig,
-    DataConfig,
-    Experiment,
-    LogConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ValidationConfig,
-)
+from m3it_jax import config
 
 # The sources and shares of configs/mini/vit.py.
 MIXTURE = {
@@ -29,19 +20,19 @@ MIXTURE = {
 }
 
 
-def get_config(preset: str = "") -> Experiment:
+def get_config(preset: str = "") -> config.Experiment:
     """Returns the configuration; there are no presets."""
-    return Experiment(
+    return config.Experiment(
         num_steps=1_600,
         objective="qformer_tower",
-        model=ModelConfig(variant="mini"),
-        data=DataConfig(
+        model=config.ModelConfig(variant="mini"),
+        data=config.DataConfig(
             mixture=MIXTURE,
             global_batch_size=32,
             max_images=256,
-            augment=AugmentConfig(shift=0.05, scale=0.1, rotate=5.0, wave=0.02, jitter=0.15),
+            augment=config.AugmentConfig(shift=0.05, scale=0.1, rotate=5.0, wave=0.02, jitter=0.15),
         ),
-        optimizer=OptimizerConfig(
+        optimizer=config.OptimizerConfig(
             name="muon",
             learning_rate=1e-3,
             matrix_learning_rate=0.02,
@@ -52,7 +43,7 @@ def get_config(preset: str = "") -> Experiment:
             end_share=0.01,
         ),
         trainable=((r"vit/.*", False), (r"(qformer|heads)/.*", True)),
-        validation=ValidationConfig(every=800, num_steps=30),
-        checkpoint=CheckpointConfig(every=500),
-        log=LogConfig(every=50),
+        validation=config.ValidationConfig(every=800, num_steps=30),
+        checkpoint=config.CheckpointConfig(every=500),
+        log=config.LogConfig(every=50),
     )

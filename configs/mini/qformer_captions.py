@@ -11,15 +11,7 @@ time:      see m3it_jax/towers/mini/README.md, written by the run
 score:     validation/loss/* in metrics.jsonl
 """
 
-from m3it_jax.config import (
-    CheckpointConfig,
-    DataConfig,
-    Experiment,
-    LogConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ValidationConfig,
-)
+from m3it_jax import config
 
 MIXTURE = {
     "shapes-caption": 4.0,
@@ -32,16 +24,20 @@ MIXTURE = {
 }
 
 
-def get_config(preset: str = "") -> Experiment:
+def get_config(preset: str = "") -> config.Experiment:
     """Returns the configuration; there are no presets."""
-    return Experiment(
+    return config.Experiment(
         # The second digit of a pair is learned after about 600 steps, the names of flags after about 1,200; not before.
         num_steps=2_000,
-        model=ModelConfig(variant="mini"),
-        data=DataConfig(mixture=MIXTURE, global_batch_size=64, max_images=64, max_text_len=40, max_response_len=20),
-        optimizer=OptimizerConfig(name="muon", learning_rate=1e-3, matrix_learning_rate=0.02, b2=0.98, warmup_steps=30),
+        model=config.ModelConfig(variant="mini"),
+        data=config.DataConfig(
+            mixture=MIXTURE, global_batch_size=64, max_images=64, max_text_len=40, max_response_len=20
+        ),
+        optimizer=config.OptimizerConfig(
+            name="muon", learning_rate=1e-3, matrix_learning_rate=0.02, b2=0.98, warmup_steps=30
+        ),
         trainable=((r"(qformer|projection)/.*", True), (r"(vit|decoder)/.*", False)),
-        validation=ValidationConfig(every=1_000, num_steps=15),
-        checkpoint=CheckpointConfig(every=500),
-        log=LogConfig(every=50),
+        validation=config.ValidationConfig(every=1_000, num_steps=15),
+        checkpoint=config.CheckpointConfig(every=500),
+        log=config.LogConfig(every=50),
     )

@@ -8,16 +8,7 @@ time:      see m3it_jax/towers/mini/README.md, written by the run
 score:     validation/accuracy/* in metrics.jsonl; the card of the shipped towers has them
 """
 
-from m3it_jax.config import (
-    AugmentConfig,
-    CheckpointConfig,
-    DataConfig,
-    Experiment,
-    LogConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ValidationConfig,
-)
+from m3it_jax import config
 
 # Caption sources hold every training picture once. Shares follow docs/adr/0008: digits in several forms need most.
 MIXTURE = {
@@ -28,17 +19,17 @@ MIXTURE = {
     "emoji-caption": 3.0,
     "flags-caption": 3.0,
 }
-AUGMENT = AugmentConfig(shift=0.05, scale=0.1, rotate=5.0, wave=0.02, jitter=0.15)
+AUGMENT = config.AugmentConfig(shift=0.05, scale=0.1, rotate=5.0, wave=0.02, jitter=0.15)
 
 
-def get_config(preset: str = "") -> Experiment:
+def get_config(preset: str = "") -> config.Experiment:
     """Returns the configuration; there are no presets."""
-    return Experiment(
+    return config.Experiment(
         num_steps=9_000,
         objective="vit_tower",
-        model=ModelConfig(variant="mini"),
-        data=DataConfig(mixture=MIXTURE, global_batch_size=32, max_images=256, augment=AUGMENT),
-        optimizer=OptimizerConfig(
+        model=config.ModelConfig(variant="mini"),
+        data=config.DataConfig(mixture=MIXTURE, global_batch_size=32, max_images=256, augment=AUGMENT),
+        optimizer=config.OptimizerConfig(
             name="muon",
             learning_rate=1e-3,
             matrix_learning_rate=0.02,
@@ -49,7 +40,7 @@ def get_config(preset: str = "") -> Experiment:
             end_share=0.01,
         ),
         trainable=((r".*", True),),
-        validation=ValidationConfig(every=3_000, num_steps=30),
-        checkpoint=CheckpointConfig(every=500),
-        log=LogConfig(every=50),
+        validation=config.ValidationConfig(every=3_000, num_steps=30),
+        checkpoint=config.CheckpointConfig(every=500),
+        log=config.LogConfig(every=50),
     )

@@ -30,7 +30,10 @@ from PIL import Image
 from m3it_jax import errors, file_safety, progress, prompts, records, schema
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.analysis import charts, token_view
-from m3it_jax.dataset_building import pictures, quality, rejections, sources
+from m3it_jax.dataset_building import sources
+from m3it_jax.dataset_building.media import pictures
+from m3it_jax.dataset_building.steps import quality
+from m3it_jax.dataset_building.writing import rejections
 from m3it_jax.input_pipeline import transforms
 
 PAGE = "index.html"

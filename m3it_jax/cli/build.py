@@ -6,7 +6,7 @@ import pathlib
 import sys
 
 from m3it_jax import errors
-from m3it_jax.cli import building, options
+from m3it_jax.cli import building
 
 EXAMPLE = """m3it build coco vqa-v2 --raw raw --out data/m3it
   m3it build flickr8k-cn science-qa --raw raw --out data/m3it --download
@@ -25,20 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--download", action="store_true", help="first fetch what is missing in RAW and needs no login (may be large)"
     )
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data; finished sources are kept")
-    parser.add_argument("--seed", type=int, default=0, help="decides samples, options and instructions (default: 0)")
     parser.add_argument(
         "--frames",
         choices=("uniform", "random"),
         default="uniform",
         help="which 8 frames of a video: in the middle of equal parts, or at random (default: uniform)",
-    )
-    parser.add_argument(
-        "--max-bad",
-        type=options.share,
-        default=0.05,
-        metavar="SHARE",
-        help="share of a split's rows that may be bad before the build stops (default: 0.05)",
     )
     parser.add_argument(
         "--allow",
@@ -53,10 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="direct",
         help="direct: processes on this machine; beam: an Apache Beam pipeline with an equal result (default: direct)",
     )
-    parser.add_argument("--jobs", type=options.positive, help="worker processes (default: one for each core)")
-    options.add_limit(parser)
-    options.add_json(parser)
-    options.add_dry_run(parser)
+    building.add_arguments(
+        parser,
+        decides="samples, options and instructions",
+        work="build",
+        jobs="worker processes (default: one for each core)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
         source are bad.
     """
     from m3it_jax import records
-    from m3it_jax.dataset_building import source_pages, sources
+    from m3it_jax.dataset_building import sources
+    from m3it_jax.dataset_building.sources import pages
 
     beam_options = tuple(word for word in args.overrides if word != "--")
     if beam_options and args.runner != "beam":
@@ -95,16 +89,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
     building.carry_out(order, args)
-    for line in source_pages.empty_splits(records.DataFolder.open(args.out)):
+    for line in pages.empty_splits(records.DataFolder.open(args.out)):
         print(line, file=sys.stderr)
     return 0
 
 
 def _download(args: argparse.Namespace) -> bool:
     """Fetches what is missing and tells what could not be; returns whether to go on and build."""
-    from m3it_jax.dataset_building import download, sources
+    from m3it_jax.dataset_building import sources
+    from m3it_jax.dataset_building.publishers import download
 
-    wanted, by_hand = download.plan(sources.chosen(args.sources, tuple(args.allow)), args.raw)
+    wanted, by_hand = download.plan(sources.chosen(args.sources, tuple(args.allow)), args.raw, load=sources.load)
     for line in by_hand:
         print(line, file=sys.stderr)
     for each in wanted:

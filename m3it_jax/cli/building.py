@@ -2,13 +2,31 @@
 
 import argparse
 import os
+import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 from m3it_jax.cli import options
 
 if TYPE_CHECKING:
-    from m3it_jax.dataset_building.edition import Order
+    from m3it_jax.dataset_building.writing.order import Order
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, decides: str, work: str, jobs: str) -> None:
+    """Adds the options of a verb that makes a data folder from files; the words stand in its help."""
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data; finished sources are kept")
+    parser.add_argument("--seed", type=int, default=0, help=f"decides {decides} (default: 0)")
+    parser.add_argument(
+        "--max-bad",
+        type=options.share,
+        default=0.05,
+        metavar="SHARE",
+        help=f"share of a split's rows that may be bad before the {work} stops (default: 0.05)",
+    )
+    parser.add_argument("--jobs", type=options.positive, help=jobs)
+    options.add_limit(parser)
+    options.add_json(parser)
+    options.add_dry_run(parser)
 
 
 def carry_out(order: "Order", args: argparse.Namespace) -> dict[str, Any]:
@@ -17,17 +35,26 @@ def carry_out(order: "Order", args: argparse.Namespace) -> dict[str, Any]:
     Raises:
       UserError: a place cannot be written, the folder is in use or holds something else, or too many rows are bad.
     """
-    from m3it_jax.dataset_building import edition
-
     options.check_folder(order.out, option="OUT")
     if args.json:
         options.check_file(args.json, option="--json")
-    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
+    manifest = build(order, args.jobs)
     if args.json:
         options.write_json(args.json, manifest)
     options.print_manifest(manifest, order.out)
     _tell_left_out(order)
     return manifest
+
+
+def build(order: "Order", jobs: int | None) -> dict[str, Any]:
+    """Builds what is ordered with so many workers, one for each core if None, and returns the manifest.
+
+    Raises:
+      UserError: the folder is in use or holds something else, or too many rows are bad.
+    """
+    from m3it_jax.dataset_building.writing import edition
+
+    return edition.build(order, jobs or os.cpu_count() or 1)
 
 
 def _tell_left_out(order: "Order") -> None:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints every problem and returns 0 if there is none, else 1."""
     from m3it_jax import progress, records
-    from m3it_jax.dataset_building import verification
+    from m3it_jax.dataset_building.inspection import verification
 
     if not args.data.is_dir():
         raise errors.UserError(f"{args.data}: is no folder; give a data folder")

@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 from m3it_jax import schema
-from m3it_jax.cli import building, options
+from m3it_jax.cli import building
 
 EXAMPLE = """m3it import m3it downloads/M3IT/data --out data/m3it
   m3it import llava llava_instruct_150k.json --images coco/train2017 --out data/llava"""
@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
     parser.add_argument("format", choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     parser.add_argument("paths", nargs="+", type=pathlib.Path, metavar="PATH", help="files or folders of that format")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data; finished sources are kept")
     parser.add_argument(
         "--source", default="", metavar="NAME", help="name of the source, where the files do not tell it"
     )
@@ -35,18 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--licence", default="", metavar="TEXT", help="terms of the rows (default: the source's, or unknown)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="decides instructions and drawn options (default: 0)")
-    parser.add_argument(
-        "--max-bad",
-        type=options.share,
-        default=0.05,
-        metavar="SHARE",
-        help="share of a split's rows that may be bad before the import stops (default: 0.05)",
+    building.add_arguments(
+        parser,
+        decides="instructions and drawn options",
+        work="import",
+        jobs="worker processes, one source each (default: all cores)",
     )
-    parser.add_argument("--jobs", type=options.positive, help="worker processes, one source each (default: all cores)")
-    options.add_limit(parser)
-    options.add_json(parser)
-    options.add_dry_run(parser)
 
 
 def run(args: argparse.Namespace) -> int:

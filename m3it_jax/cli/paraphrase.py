@@ -10,7 +10,7 @@ import tempfile
 from typing import IO, Any
 
 from m3it_jax import errors
-from m3it_jax.cli import options
+from m3it_jax.cli import building, options
 
 EXAMPLE = "m3it paraphrase data/m3it --endpoint http://127.0.0.1:8000/v1 --model my-model --out data/m3it-sentences"
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
       UserError: a folder or the endpoint cannot be used, or records have no answer and `--unanswered` is `stop`.
     """
     from m3it_jax import llm_client, progress, records
-    from m3it_jax.dataset_building import copying, edition, paraphrase
+    from m3it_jax.dataset_building.rewriting import copying, paraphrase
 
     folder = records.DataFolder.open(args.data)
     names = args.sources or paraphrase.paraphrased_by_the_paper(folder.sources)
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
             )
         report = _report(args, client, counts)
         _check_answered(args, report, paraphraser.cache)
-        manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
+        manifest = building.build(order, args.jobs)
         _keep(rejected, args.out / REJECTED)
     if args.json:
         options.write_json(args.json, report | {"manifest": manifest})
@@ -150,7 +150,7 @@ def _limits(args: argparse.Namespace, llm_client) -> Any:
 
 def _tell(folder, paraphraser, rows: dict[str, int]) -> None:
     """Prints what would be asked, with the prompt of each source's first record."""
-    from m3it_jax.dataset_building import copying
+    from m3it_jax.dataset_building.rewriting import copying
 
     for name, number in rows.items():
         print(f"{name}: {number} records ({paraphraser.plans[name].context})")

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
       UserError: the data folder or the review cannot be read, or OUT cannot be written.
     """
     from m3it_jax import errors, progress, records
-    from m3it_jax.dataset_building import review
+    from m3it_jax.dataset_building.rewriting import review
 
     folder = records.DataFolder.open(args.data)
     if args.json:

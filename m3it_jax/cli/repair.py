@@ -1,12 +1,11 @@
 """`m3it repair`: copy every sound record of a damaged data folder and list the lost ones."""
 
 import argparse
-import os
 import pathlib
 import sys
 
 from m3it_jax import errors
-from m3it_jax.cli import options
+from m3it_jax.cli import building, options
 
 EXAMPLE = "m3it repair data/m3it --out data/m3it-repaired --json lost.json"
 
@@ -26,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: there is no data folder, nothing of it can be read, or OUT cannot be written.
     """
-    from m3it_jax.dataset_building import edition, rejections, repair
+    from m3it_jax.dataset_building.rewriting import repair
+    from m3it_jax.dataset_building.writing import rejections
 
     if not args.data.is_dir():
         raise errors.UserError(f"{args.data}: is no folder; give a data folder")
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing was written to {args.out}", file=sys.stderr)
         return 0
     options.check_folder(args.out, option="--out")
-    manifest = edition.build(order, args.jobs or os.cpu_count() or 1)
+    manifest = building.build(order, args.jobs)
     rows = [{"source": name, "place": name, "reason": "damaged", "text": "nothing can be read"} for name in lost]
     for name, source in manifest["sources"].items():
         rows += [{"source": name, **line} for line, _ in rejections.read(args.out / name / source["version"])]

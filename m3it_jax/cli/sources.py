@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: there is no such source or data folder, or a file cannot be written.
     """
-    from m3it_jax.dataset_building import source_pages, sources
+    from m3it_jax.dataset_building import sources
+    from m3it_jax.dataset_building.sources import pages
 
     if args.json:
         options.check_file(args.json, option="--json")
@@ -36,27 +37,28 @@ def run(args: argparse.Namespace) -> int:
         return _check(args)
     specs = [sources.load(name) for name in ([args.source] if args.source else sources.NAMES)]
     if args.json:
-        options.write_json(args.json, [source_pages.entry(spec) for spec in specs])
+        options.write_json(args.json, [pages.entry(spec) for spec in specs])
     if args.pages:
         options.check_folder(args.pages, option="--pages")
         args.pages.mkdir(parents=True, exist_ok=True)
         for spec in specs:
-            file_safety.write_whole(args.pages / f"{spec.name}.md", source_pages.page(spec))
-        file_safety.write_whole(args.pages / "index.md", source_pages.index())
+            file_safety.write_whole(args.pages / f"{spec.name}.md", pages.page(spec))
+        file_safety.write_whole(args.pages / "index.md", pages.index())
         print(f"{len(specs)} pages written to {args.pages}", file=sys.stderr)
     elif args.source:
-        print(source_pages.page(specs[0]), end="")
+        print(pages.page(specs[0]), end="")
     else:
-        print(source_pages.table(specs))
+        print(pages.table(specs))
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
     from m3it_jax import records
-    from m3it_jax.dataset_building import source_pages, statistics
+    from m3it_jax.dataset_building.inspection import statistics
+    from m3it_jax.dataset_building.sources import pages
 
     folder = records.DataFolder.open(args.check)
-    found = list(source_pages.differences(folder))
+    found = list(pages.differences(folder))
     if not found:
         raise errors.UserError(f"{args.check}: holds none of the 40 sources; give a folder made by `m3it build`")
     if args.json:
@@ -65,7 +67,7 @@ def _check(args: argparse.Namespace) -> int:
     rows = [("source", "split", "records", "paper", "difference")]
     rows += [(name, split, str(have), str(want), f"{have - want:+d}") for name, split, have, want in found]
     print(statistics.aligned(rows))
-    for line in source_pages.empty_splits(folder):
+    for line in pages.empty_splits(folder):
         print(line, file=sys.stderr)
     different = sum(have != want for _, _, have, want in found)
     print(f"{different} of {len(found)} splits differ from the paper's Table 7", file=sys.stderr)

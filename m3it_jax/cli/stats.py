@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from m3it_jax import progress, records
     from m3it_jax.analysis import data_report
-    from m3it_jax.dataset_building import statistics
+    from m3it_jax.dataset_building.inspection import statistics
 
     folder = records.DataFolder.open(args.data)
     for option, path in (("--json", args.json), ("--html", args.html)):

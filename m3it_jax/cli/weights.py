@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from m3it_jax.checkpoint_conversion import importing
+    from m3it_jax.checkpoint_conversion.folders import importing
 
     dtype = _dtype(args.dtype)
     if args.dry_run:
@@ -91,7 +91,7 @@ def _import(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     options.check_checkpoint(args.source)
 
-    from m3it_jax.checkpoint_conversion import exporting
+    from m3it_jax.checkpoint_conversion.folders import exporting
 
     found = exporting.plan(args.source, dtype=_dtype(args.dtype), shard_bytes=args.shard_size)
     if not args.dry_run:
@@ -124,7 +124,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _certify(hf_dir: pathlib.Path, checkpoint: pathlib.Path, *, out: pathlib.Path, also: Any = None) -> int:
     """Writes the certificate of both folders and returns 0 if everything holds, else 1."""
-    from m3it_jax.checkpoint_conversion import certificate, findings
+    from m3it_jax.checkpoint_conversion.certificate import certificate, findings
 
     with _Shown("comparisons") as shown:
         told = certificate.verify(hf_dir, checkpoint, finished=shown)

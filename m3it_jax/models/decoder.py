@@ -141,11 +141,7 @@ class Decoder(nn.Module):
         if config.positions == "learned":
             shape = (config.position_offset + config.max_len, config.embed_dim)
             self.position_embedding = self.param("position_embedding", layers.TOKEN_INIT, shape)
-        block = nn.remat(DecoderBlock) if self.remat else DecoderBlock
-        if self.layered:
-            self.blocks = [block(config, self.dtype) for _ in range(config.num_layers)]
-        else:
-            self.blocks = layers.stacked(block, config.num_layers, num_inputs=2)(config, self.dtype)
+        self.blocks = layers.decoder_blocks(DecoderBlock, config, self.dtype, remat=self.remat, layered=self.layered)
         self.final_norm = layers.make_norm(config.norm, config.norm_epsilon, dtype=self.dtype)
         if not config.has_tied_head:
             self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)
@@ -165,10 +161,7 @@ class Decoder(nn.Module):
     ) -> Float[Array, "B T D"]:
         """Returns the last hidden states (normed) of whole rows, without a cache."""
         mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
-        x = self.place(embeds, positions)
-        blocks: Any = self.blocks if self.layered else [self.blocks]
-        for block in blocks:
-            x, _ = block(x, None, (positions, mask, None))
+        x, _ = layers.through(self.blocks, self.place(embeds, positions), None, (positions, mask, None))
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -212,10 +205,9 @@ class Decoder(nn.Module):
     def _through(
         self, embeds: Array, positions: Array, segment_ids: Array, *, cache: KVCache, mask: Array, slot: Array | None
     ) -> tuple[Array, KVCache]:
-        x, written = self.place(embeds, positions), []
-        for block, layer_cache in zip(self.blocks, cache["layers"], strict=True):
-            x, layer_cache = block(x, layer_cache, (positions, mask, slot))
-            written.append(layer_cache)
+        x, written = layers.through(
+            self.blocks, self.place(embeds, positions), cache["layers"], (positions, mask, slot)
+        )
         return self.final_norm(x), {**cache, **index_new(cache, positions, segment_ids), "layers": written}
 
 

@@ -10,7 +10,6 @@ The cache has the arrays of `generation/kv_cache.py` for what the decoder wrote.
 
 import dataclasses
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -224,11 +223,7 @@ class EncoderDecoder(nn.Module):
         )
         self.encoder = Encoder(config, self.dtype, self.remat)
         self.relative_bias = RelativeBias(config, False)
-        block = nn.remat(DecoderBlock) if self.remat else DecoderBlock
-        if self.layered:
-            self.blocks = [block(config, self.dtype) for _ in range(config.num_layers)]
-        else:
-            self.blocks = layers.stacked(block, config.num_layers, num_inputs=2)(config, self.dtype)
+        self.blocks = layers.decoder_blocks(DecoderBlock, config, self.dtype, remat=self.remat, layered=self.layered)
         self.final_norm = layers.make_norm("rms", config.rms_norm_epsilon, dtype=self.dtype)
         if not config.has_tied_head:
             self.head = layers.Linear((config.vocab_size,), self.dtype, use_bias=False)
@@ -255,10 +250,7 @@ class EncoderDecoder(nn.Module):
         ones = jnp.ones_like(places)
         mask = masks.segment_causal_mask(ones, places, key_segments=ones, key_positions=places)
         where = (encoded, mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
-        x = layers.constrain(self.embed(decoder_ids))
-        blocks: Any = self.blocks if self.layered else [self.blocks]
-        for block in blocks:
-            x, _ = block(x, None, where)
+        x, _ = layers.through(self.blocks, layers.constrain(self.embed(decoder_ids)), None, where)
         return self.logits(self.final_norm(x))
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -313,8 +305,5 @@ class EncoderDecoder(nn.Module):
         )
         bias = self.relative_bias(positions, index["positions"])
         where = (encoded, mask, bias, masks.real_mask(cache["cross_segment_ids"]), cache["next_slot"])
-        x, written = layers.constrain(embeds), []
-        for block, layer_cache in zip(self.blocks, cache["layers"], strict=True):
-            x, layer_cache = block(x, layer_cache, where)
-            written.append(layer_cache)
+        x, written = layers.through(self.blocks, layers.constrain(embeds), cache["layers"], where)
         return self.final_norm(x), {**cache, **index, "layers": written}

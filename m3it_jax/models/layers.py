@@ -1,7 +1,7 @@
 """What the towers share: linear layers, activations, attention, feed-forward layers, positions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -189,6 +189,26 @@ def stacked(block: type[nn.Module], num_blocks: int, *, num_inputs: int) -> Call
         in_axes=(nn.broadcast,) * num_inputs,
         length=num_blocks,
     )
+
+
+def decoder_blocks(kind: type[nn.Module], config: Any, dtype: jnp.dtype, *, remat: bool, layered: bool) -> Any:
+    """Returns the blocks that write, as a part of the module in whose `setup` this is called.
+
+    Layered: a list of `config.num_layers` blocks with parameters of their own (ADR 0016); else one scanned block.
+    """
+    block = nn.remat(kind) if remat else kind
+    if layered:
+        return [block(config, dtype) for _ in range(config.num_layers)]
+    return stacked(block, config.num_layers, num_inputs=2)(config, dtype)
+
+
+def through(blocks: Any, x: Array, caches: Sequence[Any] | None, where: Any) -> tuple[Array, list[Any]]:
+    """Returns x after all `decoder_blocks`, and the cache of each; None for `caches` keeps none."""
+    listed, written = blocks if isinstance(blocks, list | tuple) else [blocks], []
+    for block, cache in zip(listed, caches or [None] * len(listed), strict=True):
+        x, cache = block(x, cache, where)
+        written.append(cache)
+    return x, written
 
 
 class Attention(nn.Module):

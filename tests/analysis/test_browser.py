@@ -13,7 +13,8 @@ from PIL import Image
 
 from m3it_jax import errors, prompts, records
 from m3it_jax.analysis import browser, token_view
-from m3it_jax.dataset_building import rejections, sources
+from m3it_jax.dataset_building import sources
+from m3it_jax.dataset_building.writing import rejections
 from m3it_jax.input_pipeline import transforms
 
 HOSTILE = "<script>alert(1)</script> </script> <img src=x onerror=alert(1)> \"'&"

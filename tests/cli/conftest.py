@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
-from m3it_jax.dataset_building import builder, edition, mini, pipeline
+from m3it_jax.dataset_building import mini
+from m3it_jax.dataset_building.steps import pipeline
+from m3it_jax.dataset_building.writing import builder, edition
 
 
 @pytest.fixture(scope="session")

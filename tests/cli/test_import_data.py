@@ -97,7 +97,8 @@ def test_an_import_is_told_with_what_was_left_out_and_is_not_made_twice(released
 
 MEASURED = """
 import pathlib, sys
-from m3it_jax.dataset_building import interchange, pipeline
+from m3it_jax.dataset_building import interchange
+from m3it_jax.dataset_building.steps import pipeline
 (spec,) = interchange.order("m3it", interchange.Request((pathlib.Path(sys.argv[1]),)), pathlib.Path("out")).specs
 left_out = []
 stream = pipeline.Stream(spec, {}, 0, on_rejected=lambda split, row: left_out.append(row))

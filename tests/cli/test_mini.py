@@ -1,7 +1,8 @@
 import pytest
 
 from m3it_jax.cli import main
-from m3it_jax.dataset_building import mini, npm
+from m3it_jax.dataset_building import mini
+from m3it_jax.dataset_building.publishers import npm
 
 
 @pytest.mark.parametrize("edition", ["base", "full"])

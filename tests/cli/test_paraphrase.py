@@ -10,10 +10,12 @@ import types
 import pytest
 from built_folder import row
 from fake_endpoint import completion
+from in_process import Workers, count
 
 from m3it_jax import llm_client, records
 from m3it_jax.cli import main
-from m3it_jax.dataset_building import edition, sources, verification
+from m3it_jax.dataset_building import sources, workers
+from m3it_jax.dataset_building.inspection import verification
 from m3it_jax.dataset_building.specification import Published
 from m3it_jax.llm_client import client as client_lib
 
@@ -72,22 +74,8 @@ def arguments(data, tmp_path):
 @pytest.fixture
 def in_process(monkeypatch):
     """Sources are written in this process: the tests of `copying` start real workers."""
-
-    class Workers:
-        def __init__(self, jobs):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exception):
-            pass
-
-        def run(self, task, orders, shown):
-            return [task(order) for order in orders]
-
-    monkeypatch.setattr(edition, "Workers", Workers)
-    monkeypatch.setattr(edition, "count", lambda: None)
+    monkeypatch.setattr(workers, "Workers", Workers)
+    monkeypatch.setattr(workers, "count", count)
 
 
 def test_short_answers_become_sentences_and_all_else_stays(arguments, endpoint, data, tmp_path, in_process, capfd):

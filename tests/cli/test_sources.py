@@ -51,9 +51,9 @@ def test_json_has_the_promised_shape(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", [*sources.NAMES, "index"])
 def test_the_page_of_each_source_is_up_to_date(name):
-    from m3it_jax.dataset_building import source_pages
+    from m3it_jax.dataset_building.sources import pages
 
-    wanted = source_pages.index() if name == "index" else source_pages.page(sources.load(name))
+    wanted = pages.index() if name == "index" else pages.page(sources.load(name))
     assert (PAGES / f"{name}.md").read_text() == wanted, "run `m3it sources --pages docs/sources`"
 
 

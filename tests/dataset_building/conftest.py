@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from m3it_jax.dataset_building import edition, mini
+from m3it_jax.dataset_building import mini
+from m3it_jax.dataset_building.writing import edition
 
 LIMIT = 4
 

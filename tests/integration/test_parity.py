@@ -8,7 +8,7 @@ from reference_goldens import ENCODER_DECODERS, WHOLE
 
 import m3it_jax
 from m3it_jax import checkpointing
-from m3it_jax.checkpoint_conversion import importing
+from m3it_jax.checkpoint_conversion.folders import importing
 from m3it_jax.models import variants
 
 SLOW = (

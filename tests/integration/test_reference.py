@@ -12,9 +12,12 @@ import tiny_assistant
 from reference_goldens import WHOLE
 from safetensors.numpy import save_file
 
-from m3it_jax.checkpoint_conversion import exporting, families, hf_export, mapping, probes
+from m3it_jax.checkpoint_conversion.configs import hf_export
+from m3it_jax.checkpoint_conversion.folders import exporting
+from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.models import vlm
 from m3it_jax.models.variants import VARIANTS
+from m3it_jax.tokenizer import probe_texts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "tests" / "reference"
@@ -111,7 +114,7 @@ def test_what_was_trained_here_is_loaded_by_transformers_and_computes_the_same(r
 def test_a_run_folder_is_exported_with_a_tokenizer_that_transformers_reads_alike(reference_python, tmp_path):
     run, out = tiny_assistant.write_run(tmp_path / "run"), tmp_path / "out"
     exporting.convert(exporting.plan(run), out)
-    texts = [text for text in probes.TEXTS if "<" not in text and "\u2581" not in text]  # spellings of special ids
+    texts = [text for text in probe_texts.TEXTS if "<" not in text and "\u2581" not in text]  # spellings of special ids
     (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     told = json.loads(_run(reference_python, SCRIPTS / "encode_exported.py", out, tmp_path / "texts.json"))
     assert told["processor"] == "Blip2Processor"

@@ -10,7 +10,8 @@ import pytest
 
 from m3it_jax import records
 from m3it_jax.cli import main
-from m3it_jax.dataset_building import repair, verification
+from m3it_jax.dataset_building.inspection import verification
+from m3it_jax.dataset_building.rewriting import repair
 
 KINDS = ("truncate", "length", "data", "page", "junk")
 NUM_RECORDS = 100

@@ -12,7 +12,10 @@ import shutil
 import subprocess
 import sys
 
+import in_process
 import pytest
+
+from m3it_jax.dataset_building import workers
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "raw"
 PLENTY = "64m"
@@ -73,22 +76,6 @@ def run(words: list[object]) -> tuple[int, str]:
     return code, told.getvalue()
 
 
-class InThisProcess:
-    """Does what `edition.Workers` does without a process for it: a few hundred runs would start as many."""
-
-    def __init__(self, jobs):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    def run(self, task, orders, shown):
-        return [task(order) for order in orders]
-
-
 def mount(disk: pathlib.Path, size: str, *more: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *more]), "none", str(disk)], check=True)
 
@@ -103,9 +90,8 @@ def command(verb: str, folder: pathlib.Path, rows: pathlib.Path, out: pathlib.Pa
 
 def check(verb: str, folder: pathlib.Path, rows: pathlib.Path) -> tuple[int, int]:
     """Fills disks of many sizes and returns how many were too small and how many were not."""
-    from m3it_jax.dataset_building import edition
 
-    edition.Workers, edition.count = InThisProcess, lambda number=1: None
+    workers.Workers, workers.count = in_process.Workers, in_process.count
     if verb not in ("build", "import"):
         assert run(command("build", folder, rows, folder / "data"))[0] == 0
     code, told = run(command(verb, folder, rows, folder / "wanted"))

@@ -10,8 +10,9 @@ import built_folder
 import numpy as np
 import pytest
 
-from m3it_jax.dataset_building import interchange, pipeline
+from m3it_jax.dataset_building import interchange
 from m3it_jax.dataset_building.interchange import Request
+from m3it_jax.dataset_building.steps import pipeline
 
 NUM_ROWS = 100_000 if "M3IT_LONG" in os.environ else 10_000
 PICTURE = base64.b64encode(built_folder.picture(1)).decode()

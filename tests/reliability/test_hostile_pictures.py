@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax.dataset_building import pictures
+from m3it_jax.dataset_building.media import pictures
 from m3it_jax.dataset_building.specification import RowError
 
 NOISE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
@@ -144,7 +144,7 @@ def test_there_are_sixty_and_none_costs_much(tmp_path):
     (tmp_path / "0-ordinary").write_bytes(saved("JPEG"))
     script = """
 import json, pathlib, resource, sys, time
-from m3it_jax.dataset_building import pictures
+from m3it_jax.dataset_building.media import pictures
 from m3it_jax.dataset_building.specification import RowError
 told = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):

@@ -6,7 +6,7 @@ from checkpoint_conversion.small_folders import STORED
 
 import m3it_jax
 from m3it_jax import errors
-from m3it_jax.checkpoint_conversion import importing
+from m3it_jax.checkpoint_conversion.folders import importing
 
 
 def test_imported_weights_without_a_tokenizer_take_ids_alone(tmp_path):

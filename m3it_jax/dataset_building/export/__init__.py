@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from m3it_jax import errors, file_safety, progress, records, schema
-from m3it_jax.dataset_building import card as data_card
 from m3it_jax.dataset_building.export import card, jsonl, parquet, webdataset
+from m3it_jax.dataset_building.writing import card as data_card
 
 MANIFEST = "export.json"
 VERSION = 1  # raised when the same records would give other files

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from m3it_jax import records, schema
-from m3it_jax.dataset_building import pictures
+from m3it_jax.dataset_building.media import pictures
 
 TEXTS = ("id", "source", "task", "language", "instruction", "inputs", "outputs", "meta")
 

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 
 from m3it_jax import records, schema
-from m3it_jax.dataset_building import pictures
+from m3it_jax.dataset_building.media import pictures
 
 # A dot would end the key, a slash would make a folder; the format keeps names of up to 100 bytes.
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable
 
 from m3it_jax import errors
-from m3it_jax.dataset_building.edition import Order
 from m3it_jax.dataset_building.interchange import (
     conversations,
     image_text,
@@ -18,6 +17,7 @@ from m3it_jax.dataset_building.interchange import (
 )
 from m3it_jax.dataset_building.interchange.request import Request
 from m3it_jax.dataset_building.specification import SourceSpec
+from m3it_jax.dataset_building.writing.order import Order
 
 NAME = "imported"
 EDITION = "imported"

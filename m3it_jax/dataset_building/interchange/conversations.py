@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import request
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, PictureSource, RowError, Rows, SourceSpec
 
 PLACEHOLDER = "<image>"  # LLaVA, llava/constants.py: DEFAULT_IMAGE_TOKEN

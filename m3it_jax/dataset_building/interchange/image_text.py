@@ -19,8 +19,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import json_rows, request
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, FramePick, Rejected, RowError, SourceSpec
 
 POOL = "captioning/coco"

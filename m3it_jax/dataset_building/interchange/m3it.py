@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m3it_jax import errors, schema
-from m3it_jax.dataset_building import instructions, sources
+from m3it_jax.dataset_building import sources
 from m3it_jax.dataset_building.interchange import json_rows, m3it_rules, own, request
 from m3it_jax.dataset_building.interchange.m3it_rules import RELEASED, About
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
+from m3it_jax.dataset_building.steps import instructions
 
 # Source of the keys: the files of MMInstruction/M3IT. `original_image` is what a row holds beside a marked picture.
 IMAGE_KEYS = ("image_base64_str", "image_str", "img_str", "image", "images", "original_image")

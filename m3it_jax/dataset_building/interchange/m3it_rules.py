@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from m3it_jax import prompts, rng
-from m3it_jax.dataset_building import adapters, raw
+from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import RowError
 
 # Keys seen in the released files, the finished ones first.

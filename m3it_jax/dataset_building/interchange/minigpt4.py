@@ -9,8 +9,8 @@ import pathlib
 from collections.abc import Iterator
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import request
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
 CAPTIONS = "filter_cap.json"

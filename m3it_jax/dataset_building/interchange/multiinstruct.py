@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import request
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Rows, SourceSpec
 
 _KEPT = ("unique_id", "image_source", "region")

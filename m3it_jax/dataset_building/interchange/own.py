@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from m3it_jax import schema
-from m3it_jax.dataset_building import raw
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import RowError
 
 # What a row of ours has beside its pictures (dataset_building/export).

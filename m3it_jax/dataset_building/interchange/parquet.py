@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from m3it_jax import errors, schema
-from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import json_rows, m3it_rules, own, request
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
 _PICTURE_COLUMNS = ("images", "image")

@@ -12,8 +12,8 @@ from typing import Any
 import pybase64
 
 from m3it_jax import errors, schema
-from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import json_rows
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Draft, Drafts, Rejected, RowError, SourceSpec
 
 # How files name their split. Source of the words: the file list of the released data set (MMInstruction/M3IT).

@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from m3it_jax.dataset_building.edition import Order
 from m3it_jax.dataset_building.mini import digits, emoji, flags, pairs, shapes, videos
 from m3it_jax.dataset_building.specification import SourceSpec
+from m3it_jax.dataset_building.writing.order import Order
 
 NAME = "m3it-mini"
 

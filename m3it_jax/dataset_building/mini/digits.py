@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from m3it_jax import rng
-from m3it_jax.dataset_building import boxes
+from m3it_jax.dataset_building.media import boxes
 from m3it_jax.dataset_building.mini import drawing
 from m3it_jax.dataset_building.specification import Assets, Draft
 

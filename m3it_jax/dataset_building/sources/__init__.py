@@ -5,9 +5,9 @@ import pathlib
 from collections.abc import Sequence
 
 from m3it_jax import errors, licences
-from m3it_jax.dataset_building import raw, video
-from m3it_jax.dataset_building.edition import Order
+from m3it_jax.dataset_building.publishers import raw, video
 from m3it_jax.dataset_building.specification import FramePick, SourceSpec
+from m3it_jax.dataset_building.writing.order import Order
 
 NAME = "m3it"
 EDITION = "built"

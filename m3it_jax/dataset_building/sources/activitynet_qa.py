@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, raw, video_questions
+from m3it_jax.dataset_building.publishers import adapters, raw, video_questions
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import adapters, raw
+from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 NAMES = "class_names.xlsx"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from m3it_jax.dataset_building import coco_files, raw
+from m3it_jax.dataset_building.publishers import coco_files, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, Rejected, SourceSpec
 
 

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, coco_files, raw
+from m3it_jax.dataset_building.publishers import adapters, coco_files, raw
 from m3it_jax.dataset_building.specification import (
     Assets,
     Box,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from m3it_jax import rng
-from m3it_jax.dataset_building import adapters, coco_files, raw
+from m3it_jax.dataset_building.publishers import adapters, coco_files, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, Rejected, SourceSpec
 
 CANDIDATES = 5

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, coco_files, raw
+from m3it_jax.dataset_building.publishers import adapters, coco_files, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 ANNOTATIONS = "COCO_Text.json"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from m3it_jax.dataset_building import chinese_captions, raw
+from m3it_jax.dataset_building.publishers import chinese_captions, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, SourceSpec
 
 CAPTIONS = "data/flickr8kzhc.caption.txt"

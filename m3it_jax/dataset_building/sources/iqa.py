@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, raw
+from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 SCORES = "csv/KonIQ-10k.txt"

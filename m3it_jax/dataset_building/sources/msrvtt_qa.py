@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, raw, video, video_questions
+from m3it_jax.dataset_building.publishers import adapters, raw, video, video_questions
 from m3it_jax.dataset_building.sources import msrvtt
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, SourceSpec
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from m3it_jax.dataset_building import adapters, raw
+from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, SourceSpec
 
 _LANGUAGES = {"en": "English", "de": "German", "fr": "French", "cs": "Czech"}

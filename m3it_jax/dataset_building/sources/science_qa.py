@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax.dataset_building import adapters, raw
+from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 PROBLEMS = "problems.json"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import adapters, raw, video
+from m3it_jax.dataset_building.publishers import adapters, raw, video
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 LABELS = "labels/labels.json"

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, boxes, raw
+from m3it_jax.dataset_building.media import boxes
+from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import (
     Assets,
     Box,

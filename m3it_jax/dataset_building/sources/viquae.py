@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, raw, vqa_files
+from m3it_jax.dataset_building.publishers import adapters, raw, vqa_files
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, SourceSpec
 
 _id = adapters.publisher_id("id")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from m3it_jax.dataset_building import adapters, raw
-from m3it_jax.dataset_building.coco_files import PICTURES
+from m3it_jax.dataset_building.publishers import adapters, raw
+from m3it_jax.dataset_building.publishers.coco_files import PICTURES
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, RowError, SourceSpec
 
 _FILES = {

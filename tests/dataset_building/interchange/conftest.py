@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from m3it_jax import schema
-from m3it_jax.dataset_building import interchange, pipeline
+from m3it_jax.dataset_building import interchange
 from m3it_jax.dataset_building.specification import Rejected
+from m3it_jax.dataset_building.steps import pipeline
 
 Imported = tuple[dict[str, list[schema.Instance]], list[Rejected]]
 

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import instructions
+from m3it_jax.dataset_building.steps import instructions
 
 
 def tar(path, *members):

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from m3it_jax import errors, prompts
-from m3it_jax.dataset_building import export, interchange, pipeline, sources
+from m3it_jax.dataset_building import export, interchange, sources
 from m3it_jax.dataset_building.interchange import m3it, request
 from m3it_jax.dataset_building.interchange.m3it_rules import RELEASED
+from m3it_jax.dataset_building.steps import pipeline
 
 
 def specs(*paths, **given):

@@ -3,9 +3,9 @@ import base64
 import pytest
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import raw
 from m3it_jax.dataset_building.interchange import request
 from m3it_jax.dataset_building.interchange.request import Request
+from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import RowError
 
 DATA = bytes(range(256))

@@ -4,7 +4,7 @@ import babel
 import numpy as np
 import pytest
 
-from m3it_jax.dataset_building import boxes
+from m3it_jax.dataset_building.media import boxes
 from m3it_jax.dataset_building.mini import digits, drawing, pairs, videos
 
 SPLITS = ("train", "validation", "test")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from m3it_jax import schema
-from m3it_jax.dataset_building import pipeline, sources
+from m3it_jax.dataset_building import sources
 from m3it_jax.dataset_building.specification import Draft, Rejected
+from m3it_jax.dataset_building.steps import pipeline
 
 RAW = pathlib.Path(__file__).parents[2] / "fixtures" / "raw"
 

@@ -7,7 +7,7 @@ import openpyxl
 import pytest
 
 from m3it_jax import errors
-from m3it_jax.dataset_building import raw as raw_files
+from m3it_jax.dataset_building.publishers import raw as raw_files
 from m3it_jax.dataset_building.sources import chinese_food
 
 

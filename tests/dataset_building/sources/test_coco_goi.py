@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 from PIL import Image
 
-from m3it_jax.dataset_building import adapters, sources
+from m3it_jax.dataset_building import sources
+from m3it_jax.dataset_building.publishers import adapters
 
 FILE = "annotations/instances_train2014.json"
 

@@ -1,8 +1,8 @@
 import dataclasses
 import shutil
 
-from m3it_jax.dataset_building import instructions
 from m3it_jax.dataset_building.sources import mocheg
+from m3it_jax.dataset_building.steps import instructions
 
 
 def test_a_claim_is_one_record_with_its_first_picture_of_evidence(instances, drafts, raw) -> None:

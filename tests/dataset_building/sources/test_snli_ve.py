@@ -1,6 +1,6 @@
 import shutil
 
-from m3it_jax.dataset_building import instructions
+from m3it_jax.dataset_building.steps import instructions
 
 
 def test_the_sentence_stands_in_the_instruction_and_the_reason_on_the_second_line(instances) -> None:

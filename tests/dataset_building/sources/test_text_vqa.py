@@ -1,7 +1,9 @@
 import json
 import shutil
 
-from m3it_jax.dataset_building import pipeline, source_pages, sources
+from m3it_jax.dataset_building import sources
+from m3it_jax.dataset_building.sources import pages
+from m3it_jax.dataset_building.steps import pipeline
 
 
 def test_ocr_is_context_and_stands_in_no_text(instances, raw):
@@ -41,9 +43,9 @@ def test_a_test_whose_answers_the_publisher_keeps_is_no_fault(raw, tmp_path):
 def test_the_page_says_that_the_test_stays_empty():
     for name in ("text-vqa", "st-vqa"):
         spec = sources.load(name)
-        assert spec.published.withheld == ("test",) and "publisher keeps the answers" in source_pages.page(spec)
-        assert source_pages.entry(spec)["withheld"] == ["test"]
-    assert "keeps the answers" not in source_pages.page(sources.load("coco"))
+        assert spec.published.withheld == ("test",) and "publisher keeps the answers" in pages.page(spec)
+        assert pages.entry(spec)["withheld"] == ["test"]
+    assert "keeps the answers" not in pages.page(sources.load("coco"))
 
 
 def test_test_and_ocr_files_may_be_missing(drafts, raw, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax.dataset_building import boxes
+from m3it_jax.dataset_building.media import boxes
 
 _STEM = "vcr/vcr1images/lsmdc_3091_BALL/3091_BALL_00.00.00.000-00.00.09.000@0"
 

@@ -1,0 +1,1 @@
+"""config.json and the JSON files beside it <-> a variant. No tensors."""

@@ -1,0 +1,289 @@
+"""A Hugging Face config.json -> the family and the variant. What we do not compute is refused by name.
+
+The hub's files leave out values that equal the default of their class, so the defaults stand here beside the values
+that are computed; source: transformers 5.24, models/*/configuration_*.py, and 4.31 where the older one differs.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from m3it_jax import errors
+from m3it_jax.checkpoint_conversion.configs.hf_values import Values
+from m3it_jax.models.decoder import DecoderConfig
+from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
+from m3it_jax.models.projection import ProjectionConfig
+from m3it_jax.models.qformer import QFormerConfig
+from m3it_jax.models.variant import Variant
+from m3it_jax.models.variants import CLIP_MEAN, CLIP_STD
+from m3it_jax.models.vit import ViTConfig
+
+# transformers' name of an activation -> ours. T5's "gated-gelu" means gelu_new.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+# (model_type, model_type of the text model) -> (family, prompt format).
+FAMILIES = {
+    ("blip-2", "opt"): ("blip2_opt", "blip2"),
+    ("blip-2", "t5"): ("blip2_t5", "blip2_t5"),
+    ("blip-2", "llama"): ("ying_vlm", "ying_vlm"),  # Ying-VLM's class is a BLIP-2 with a LLaMA; no other is known
+    ("instructblip", "llama"): ("instructblip_llama", "instructblip"),
+    ("instructblip", "t5"): ("instructblip_t5", "instructblip_t5"),
+    ("llava", "llama"): ("llava", "llava"),
+}
+
+CUBIC = 3  # PIL's number of bicubic resampling, which every family's processor uses
+
+
+def recognise(
+    hf_config: Mapping[str, Any], *, where: str, preprocessor: Mapping[str, Any] | None = None
+) -> tuple[str, Variant]:
+    """Returns (family, variant) of a whole model.
+
+    Args:
+      hf_config: The values of config.json.
+      where: Its path, for messages.
+      preprocessor: The values of preprocessor_config.json, if the folder has one: mean and deviation of the pixels are
+        read there, and the rest must be what the family does.
+
+    Raises:
+      UserError: the model is of no family, or has a feature that is not computed here; the field is named.
+    """
+    values = Values(hf_config, where)
+    kind, text = values.get("model_type", ""), values.part("text_config")
+    names = FAMILIES.get((kind, text.get("model_type", "opt")))
+    if names is None:
+        known = ", ".join(f"{outer} with {inner}" for outer, inner in FAMILIES)
+        values.refuse("model_type", f"{kind} with {text.get('model_type', 'opt')}", known)
+    family, prompt = names
+    values.must_be("quantization_config", None)
+    is_llava = kind == "llava"
+    vit = _clip(values) if is_llava else _eva(values.part("vision_config"))
+    decoder = _language(text)
+    qformer = None if is_llava else _qformer(values, reads_text=kind == "instructblip", picture_dim=vit.embed_dim)
+    linear = ProjectionConfig(mlp_dim=0, activation="gelu")
+    bridge = _bridge(values, decoder.embed_dim) if is_llava else linear
+    if preprocessor is not None:
+        vit = _read_pixels(vit, Values(preprocessor, f"{where}: preprocessor_config.json"))
+    return family, Variant(vit, qformer, bridge, decoder, prompt)
+
+
+def recognise_part(
+    part: str, hf_config: Mapping[str, Any], *, where: str
+) -> ViTConfig | QFormerConfig | DecoderConfig | EncoderDecoderConfig | ProjectionConfig:
+    """Returns the configuration of one part, from the config.json of a whole model or of a language model alone.
+
+    Raises:
+      UserError: the file describes no such part, or one that is not computed here.
+    """
+    if part == "decoder" and hf_config.get("model_type") in _LANGUAGE_MODELS:
+        return _language(Values(hf_config, where))
+    _, variant = recognise(hf_config, where=where)
+    found = getattr(variant, part)
+    if found is None:
+        raise errors.UserError(
+            f"{where}: model_type={hf_config['model_type']!r} has no {part}; take it from another folder"
+        )
+    return found
+
+
+def _eva(values: Values) -> ViTConfig:
+    values.must_be("qkv_bias", True)
+    return ViTConfig(
+        image_size=values.whole("image_size", 224),
+        patch_size=values.whole("patch_size", 14),
+        embed_dim=values.whole("hidden_size", 1_408),
+        mlp_dim=values.whole("intermediate_size", 6_144),
+        num_layers=values.whole("num_hidden_layers", 39),
+        num_heads=values.whole("num_attention_heads", 16),
+        activation=values.choice("hidden_act", ACTIVATIONS, "gelu"),
+        layer_norm_epsilon=values.number("layer_norm_eps", 1e-6),
+        pixel_mean=CLIP_MEAN,
+        pixel_std=CLIP_STD,
+        has_patch_bias=True,
+        has_input_norm=False,
+        has_final_norm=True,
+        keeps_class_token=True,
+        image_fit="stretch",
+    )
+
+
+def _clip(whole: Values) -> ViTConfig:
+    """Returns the tower up to the layer that is read: hidden state 0 is what enters the first block."""
+    values = whole.part("vision_config")
+    values.must_be("model_type", "clip_vision_model")
+    values.must_be("num_channels", 3)
+    blocks = values.whole("num_hidden_layers", 24)  # of LLaVA's default tower, as the sizes below
+    layer = whole.whole("vision_feature_layer", -2, low=-blocks - 1)
+    num_layers = layer if layer >= 0 else blocks + 1 + layer
+    if not 1 <= num_layers <= blocks:
+        whole.refuse("vision_feature_layer", layer, f"a layer after the first of {blocks} blocks")
+    strategy = whole.choice("vision_feature_select_strategy", {"default": "default", "full": "full"}, "default")
+    vit = ViTConfig(
+        image_size=values.whole("image_size", 336),
+        patch_size=values.whole("patch_size", 14),
+        embed_dim=values.whole("hidden_size", 1_024),
+        mlp_dim=values.whole("intermediate_size", 4_096),
+        num_layers=num_layers,
+        num_heads=values.whole("num_attention_heads", 16),
+        activation=values.choice("hidden_act", ACTIVATIONS, "quick_gelu"),
+        layer_norm_epsilon=values.number("layer_norm_eps", 1e-5),
+        pixel_mean=CLIP_MEAN,
+        pixel_std=CLIP_STD,
+        has_patch_bias=False,
+        has_input_norm=True,
+        has_final_norm=False,
+        keeps_class_token=strategy == "full",
+        image_fit="crop",
+    )
+    whole.must_be("image_seq_length", vit.num_tokens)
+    return vit
+
+
+def _bridge(values: Values, width: int) -> ProjectionConfig:
+    values.must_be("multimodal_projector_bias", True)
+    return ProjectionConfig(mlp_dim=width, activation=values.choice("projector_hidden_act", ACTIVATIONS, "gelu"))
+
+
+def _qformer(whole: Values, *, reads_text: bool, picture_dim: int) -> QFormerConfig:
+    values = whole.part("qformer_config")
+    values.must_be("use_qformer_text_input", False)
+    values.must_be("position_embedding_type", "absolute")
+    values.must_be("encoder_hidden_size", picture_dim)
+    dropout_rate = values.number("hidden_dropout_prob", 0.1, low=0.0)
+    values.must_be("attention_probs_dropout_prob", dropout_rate)
+    return QFormerConfig(
+        num_queries=whole.whole("num_query_tokens", 32),
+        embed_dim=values.whole("hidden_size", 768),
+        mlp_dim=values.whole("intermediate_size", 3_072),
+        num_layers=values.whole("num_hidden_layers", 12),
+        num_heads=values.whole("num_attention_heads", 12),
+        cross_attention_every=values.whole("cross_attention_frequency", 2),
+        activation=values.choice("hidden_act", ACTIVATIONS, "gelu"),
+        layer_norm_epsilon=values.number("layer_norm_eps", 1e-12),
+        dropout_rate=dropout_rate,
+        text_vocab_size=values.whole("vocab_size", 30_522) if reads_text else 0,
+        text_max_len=values.whole("max_position_embeddings", 512) if reads_text else 0,
+    )
+
+
+def _llama(values: Values) -> DecoderConfig:
+    for name in ("attention_bias", "mlp_bias"):
+        values.must_be(name, False)
+    values.must_be("rope_scaling", None)
+    rope = values.part("rope_parameters")
+    rope.must_be("rope_type", "default")
+    rope.must_be("partial_rotary_factor", 1.0)
+    width, num_heads = values.whole("hidden_size", 4_096), values.whole("num_attention_heads", 32)
+    return DecoderConfig(
+        vocab_size=values.whole("vocab_size", 32_000),
+        embed_dim=width,
+        mlp_dim=values.whole("intermediate_size", 11_008),
+        num_layers=values.whole("num_hidden_layers", 32),
+        num_heads=num_heads,
+        num_kv_heads=values.whole("num_key_value_heads", num_heads),
+        head_dim=values.whole("head_dim", width // num_heads),
+        max_len=values.whole("max_position_embeddings", 2_048),
+        norm="rms",
+        norm_epsilon=values.number("rms_norm_eps", 1e-6),
+        positions="rotary",
+        rope_base=rope.number("rope_theta", values.number("rope_theta", 10_000.0)),
+        position_offset=0,
+        has_biases=False,
+        mlp="gated",
+        activation=values.choice("hidden_act", ACTIVATIONS, "silu"),
+        has_tied_head=values.flag("tie_word_embeddings", False),
+    )
+
+
+def _opt(values: Values) -> DecoderConfig:
+    for name in ("do_layer_norm_before", "enable_bias", "layer_norm_elementwise_affine", "tie_word_embeddings"):
+        values.must_be(name, True)
+    values.must_be("_remove_final_layer_norm", False)
+    width, num_heads = values.whole("hidden_size", 768), values.whole("num_attention_heads", 12)
+    values.must_be("word_embed_proj_dim", width, also=None)
+    return DecoderConfig(
+        vocab_size=values.whole("vocab_size", 50_272),
+        embed_dim=width,
+        mlp_dim=values.whole("ffn_dim", 3_072),
+        num_layers=values.whole("num_hidden_layers", 12),
+        num_heads=num_heads,
+        num_kv_heads=num_heads,
+        head_dim=width // num_heads,
+        max_len=values.whole("max_position_embeddings", 2_048),
+        norm="layer",
+        norm_epsilon=1e-5,  # torch's default: OPT's configuration has no field for it
+        positions="learned",
+        rope_base=10_000.0,
+        position_offset=2,
+        has_biases=True,
+        mlp="plain",
+        activation=values.choice("activation_function", ACTIVATIONS, "relu"),
+        has_tied_head=True,
+    )
+
+
+def _t5(values: Values) -> EncoderDecoderConfig:
+    gated = {f"gated-{name}": ours for name, ours in ACTIVATIONS.items()} | {"gated-gelu": "gelu_tanh"}
+    num_layers = values.whole("num_layers", 6)
+    # transformers 5 always writes `tie_word_embeddings` true and says here whether the head is the embedding.
+    scales = values.flag("scale_decoder_outputs", values.flag("tie_word_embeddings", True))
+    return EncoderDecoderConfig(
+        vocab_size=values.whole("vocab_size", 32_128),
+        embed_dim=values.whole("d_model", 512),
+        mlp_dim=values.whole("d_ff", 2_048),
+        num_encoder_layers=num_layers,
+        num_layers=values.whole("num_decoder_layers", num_layers),
+        num_heads=values.whole("num_heads", 8),
+        head_dim=values.whole("d_kv", 64),
+        relative_buckets=values.whole("relative_attention_num_buckets", 32),
+        relative_max_distance=values.whole("relative_attention_max_distance", 128),
+        activation=values.choice("feed_forward_proj", gated, "relu"),
+        has_tied_head=scales,
+        rms_norm_epsilon=values.number("layer_norm_epsilon", 1e-6),
+        max_len=values.whole("n_positions", 512),
+        start_id=values.whole("decoder_start_token_id", values.whole("pad_token_id", 0, low=0), low=0),
+    )
+
+
+_LANGUAGE_MODELS: dict[str, Callable[[Values], DecoderConfig | EncoderDecoderConfig]] = {
+    "llama": _llama,
+    "opt": _opt,
+    "t5": _t5,
+}
+
+
+def _language(values: Values) -> DecoderConfig | EncoderDecoderConfig:
+    values.must_be("quantization_config", None)
+    return _LANGUAGE_MODELS[values.get("model_type", "opt")](values)
+
+
+def _read_pixels(vit: ViTConfig, values: Values) -> ViTConfig:
+    """Returns the tower with the processor's mean and deviation; the rest must be what the family does."""
+    for name in ("do_resize", "do_rescale", "do_normalize"):
+        values.must_be(name, True)
+    values.must_be("resample", CUBIC)
+    values.must_be("do_pad", False)  # to a square, which transformers' LLaVA processor offers
+    crops = vit.image_fit == "crop"
+    if not crops:
+        values.must_be("do_center_crop", False, also=None)
+    edge = vit.image_size
+    values.must_be("size", {"shortest_edge": edge} if crops else {"height": edge, "width": edge}, also=edge)
+    if crops:
+        values.must_be("do_center_crop", True)
+        values.must_be("crop_size", {"height": edge, "width": edge}, also=edge)
+    rescale = values.number("rescale_factor", 1 / 255)
+    if abs(rescale * 255 - 1) > 1e-6:
+        values.refuse("rescale_factor", rescale, "1/255")
+    return dataclasses.replace(
+        vit,
+        pixel_mean=values.triple("image_mean", CLIP_MEAN),
+        pixel_std=values.triple("image_std", CLIP_STD),
+    )

@@ -1,0 +1,1 @@
+"""Files of weights: found, checked, read safely, tensors moved from one to another. No names of ours."""

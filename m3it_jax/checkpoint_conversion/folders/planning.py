@@ -1,0 +1,233 @@
+"""What an import will do, found out from headers alone: which tensor fills which parameter, what is left over."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from m3it_jax import errors, safetensors_files
+from m3it_jax.checkpoint_conversion.configs import hf_config, hf_export
+from m3it_jax.checkpoint_conversion.files import derived, hf_folder, reading
+from m3it_jax.checkpoint_conversion.files.sources import Source
+from m3it_jax.checkpoint_conversion.folders import parts
+from m3it_jax.checkpoint_conversion.folders.parts import Origin
+from m3it_jax.checkpoint_conversion.names import families, mapping
+from m3it_jax.checkpoint_conversion.names.mapping import Entry, Unused
+from m3it_jax.models import abstract, variants
+from m3it_jax.models.variants import Variant
+
+_PREPROCESSOR = "preprocessor_config.json"
+# What a part may differ in from its variant and still compute the same: room for positions, tables not yet grown,
+# dropout; sizes are told by the tensors.
+_FREE_FIELDS = {"max_len", "vocab_size", "text_vocab_size", "text_max_len", "dropout_rate", "start_id"}
+_STORED = ("F32", "F16", "BF16")  # types of weights; others would have to be converted
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An import before it is made.
+
+    Attributes:
+      family: Which naming the tensors follow.
+      variant: The model.
+      shapes: All parameters, {path: shape}.
+      entries: The map of the parts that are read.
+      tensors: What is read, {canonical key: tensor}, in the order of the files.
+      unused: Tensors that the model does not compute with, {canonical key: why}.
+      dtypes: {path: type it is stored in}.
+      fresh: Paths of parameters that start fresh.
+      seed: Of the fresh ones.
+      folder: The Hugging Face folder whose JSON files belong to the model; None if it was put together from parts.
+      tokenizer: Folder of the tokenizer.
+      origins: {part or `all`: where it comes from}, in words.
+    """
+
+    family: str
+    variant: Variant
+    shapes: dict[str, tuple[int, ...]]
+    entries: list[Entry]
+    tensors: dict[str, Source]
+    unused: dict[str, Unused]
+    dtypes: dict[str, np.dtype]
+    fresh: list[str]
+    seed: int
+    folder: Path | None
+    tokenizer: Path
+    origins: dict[str, str]
+
+    @property
+    def variant_name(self) -> str:
+        """Name of the row of `variants.VARIANTS` that the model is, or `imported`."""
+        return next((name for name, row in variants.VARIANTS.items() if row == self.variant), "imported")
+
+
+def part_of(path: str) -> str:
+    """Returns the part that a parameter belongs to."""
+    return path.split("/")[0]
+
+
+def plan(source: Path, *, dtype: np.dtype | None, scratch: Path, is_dry: bool = False) -> Plan:
+    """Returns the plan of an import.
+
+    Args:
+      source: A Hugging Face folder, or a JSON file of parts.
+      dtype: Type of all parameters; None keeps what is stored.
+      scratch: Folder for what is made of pickled files.
+      is_dry: True reads headers alone.
+
+    Raises:
+      UserError: files are missing, broken or of another model.
+      ConfigError: the file of parts is wrong.
+    """
+    if source.is_file() and source.suffix == ".json":
+        return _of_parts(parts.read(source), where=source, dtype=dtype, scratch=scratch, is_dry=is_dry)
+    if not source.is_dir():
+        raise errors.UserError(f"{source}: no such folder; give a Hugging Face folder, or a JSON file of parts")
+    config, pixels = source / hf_folder.CONFIG_FILE, source / _PREPROCESSOR
+    family, variant = hf_config.recognise(
+        hf_folder.read_json(config),
+        where=str(config),
+        preprocessor=hf_folder.read_json(pixels) if pixels.is_file() else None,
+    )
+    entries, known = families.entries(variant), families.unused(variant)
+    found = reading.tensors(source, families.aliases(variant), scratch=scratch, is_dry=is_dry)
+    found = _with_one_of_two(found, entries, known)
+    shapes = {path: tuple(leaf.shape) for path, leaf in abstract.parameters(variant).items()}
+    mapping.check_map(entries, shapes)
+    unused = mapping.check_cover(entries, _shapes(found), unused=known, where=str(source))
+    return Plan(
+        family=family,
+        variant=variant,
+        shapes=shapes,
+        entries=entries,
+        tensors=found,
+        unused=unused,
+        dtypes=_dtypes(entries, found, dtype),
+        fresh=[],
+        seed=0,
+        folder=source,
+        tokenizer=source,
+        origins={"all": source.name},
+    )
+
+
+def _of_parts(chosen: parts.Parts, *, where: Path, dtype: np.dtype | None, scratch: Path, is_dry: bool) -> Plan:
+    variant = variants.named(chosen.variant)
+    entries = families.entries(variant)
+    shapes = {path: tuple(leaf.shape) for path, leaf in abstract.parameters(variant).items()}
+    mapping.check_map(entries, shapes)
+    needed = list(dict.fromkeys(map(part_of, shapes)))
+    for part in {*needed, *chosen.origins}:
+        if (part in needed) != (part in chosen.origins):
+            what = "does not say where it comes from" if part in needed else "is no part of this variant"
+            raise errors.ConfigError(f"{where}: {part} {what}; variant {chosen.variant} has {', '.join(needed)}")
+    used: list[Entry] = []
+    tensors: dict[str, Source] = {}
+    unused: dict[str, Unused] = {}
+    for part, origin in chosen.origins.items():
+        if origin.folder is None:
+            continue
+        _check_part(part, origin.folder, variant)
+        mine = [entry for entry in entries if part_of(entry.paths[0]) == part]
+        found = _of_origin(origin, part, mine, variant=variant, scratch=scratch, is_dry=is_dry)
+        unused |= mapping.check_cover(mine, _shapes(found), unused=families.unused(variant), where=str(origin.folder))
+        used += mine
+        tensors |= found
+    fresh = [path for path in shapes if chosen.origins[part_of(path)].folder is None]
+    dtypes = _dtypes(used, tensors, dtype) | dict.fromkeys(fresh, dtype or np.dtype(np.float32))
+    return Plan(
+        family=hf_export.export_family(variant),
+        variant=variant,
+        shapes=shapes,
+        entries=used,
+        tensors=tensors,
+        unused=unused,
+        dtypes=dtypes,
+        fresh=fresh,
+        seed=chosen.seed,
+        folder=None,
+        tokenizer=chosen.tokenizer,
+        origins={part: _words(origin) for part, origin in chosen.origins.items()},
+    )
+
+
+def _check_part(part: str, folder: Path, variant: Variant) -> None:
+    """Refuses a folder whose config.json asks for other values than the variant, such as another epsilon.
+
+    Raises:
+      UserError: a field differs; sizes of files without a config.json are told by the tensors alone.
+    """
+    config = folder / hf_folder.CONFIG_FILE
+    if not config.is_file():
+        return
+    theirs = dataclasses.asdict(hf_config.recognise_part(part, hf_folder.read_json(config), where=str(config)))
+    for name, ours in dataclasses.asdict(getattr(variant, part)).items():
+        if name not in _FREE_FIELDS and theirs.get(name, ours) != ours:
+            raise errors.UserError(
+                f"{config}: {part}.{name} is {theirs[name]!r} there, the variant has {ours!r}; take another folder, or "
+                f"a variant of your own: a folder with a {variants.MODEL_FILE}"
+            )
+
+
+def _of_origin(
+    origin: Origin, part: str, entries: Sequence[Entry], *, variant: Variant, scratch: Path, is_dry: bool
+) -> dict[str, Source]:
+    """Returns the tensors of one part, those that the model does not compute with among them."""
+    aliases = families.aliases(variant, part)
+    folder = origin.folder or Path()
+    found = reading.tensors(folder, aliases, scratch=scratch, is_dry=is_dry)
+    if origin.base is not None:
+        base = reading.tensors(origin.base, aliases, scratch=scratch, is_dry=is_dry)
+        found = derived.summed(found, base, embeddings=origin.embeddings)
+    # Other parts of the folder are not asked for; the first word of a key says which part it belongs to.
+    words = {entry.key.split(".")[0] for entry in entries}
+    mine = {key: one for key, one in found.items() if key.split(".")[0] in words}
+    return _with_one_of_two(mine, entries, families.unused(variant))
+
+
+def _words(origin: Origin) -> str:
+    if origin.folder is None:
+        return parts.FRESH
+    return origin.folder.name if origin.base is None else f"{origin.folder.name} over {origin.base.name}"
+
+
+def _shapes(found: Mapping[str, Source]) -> dict[str, tuple[int, ...]]:
+    return {key: source.shape for key, source in found.items()}
+
+
+def _with_one_of_two(
+    found: Mapping[str, Source], entries: Sequence[Entry], known: Sequence[Unused]
+) -> dict[str, Source]:
+    """Returns tensors, with the copy of a tied weight under the weight's own name where the file has the copy alone."""
+    wanted = {entry.key for entry in entries}
+    made = dict(found)
+    for key in found:
+        row = None if key in wanted else mapping.unused_row(key, known)
+        original = mapping.original_of(key, row) if row is not None else ""
+        if original in wanted and original not in made:
+            made = {original if name == key else name: source for name, source in made.items()}
+    return made
+
+
+def _dtypes(entries: Sequence[Entry], found: Mapping[str, Source], dtype: np.dtype | None) -> dict[str, np.dtype]:
+    """Returns {path: type}, after looking that what fills one parameter has one type."""
+    dtypes: dict[str, np.dtype] = {}
+    first: dict[str, str] = {}
+    for entry in entries:
+        theirs = found[entry.key].dtype
+        name = safetensors_files.NAMES[theirs]
+        if name not in _STORED and dtype is None:
+            raise errors.UserError(
+                f"{found[entry.key].origin}: {entry.key} is stored as {name}, weights are {', '.join(_STORED)}; give "
+                "--dtype float32 or --dtype bfloat16 to convert it"
+            )
+        for path in entry.paths:
+            known = dtypes.setdefault(path, dtype or theirs)
+            if dtype is None and known != theirs:
+                raise errors.UserError(
+                    f"{found[entry.key].origin}: {entry.key} is stored as {name}, {first[path]} as "
+                    f"{safetensors_files.NAMES[known]}, and both fill {path}; give --dtype to convert them"
+                )
+            first.setdefault(path, entry.key)
+    return dtypes

@@ -1,0 +1,1 @@
+"""Pictures as bytes and arrays: decoded, made alike, boxes drawn. No rows, no files of a publisher."""

@@ -1,0 +1,1 @@
+"""Draft -> checked record: instruction, boxes, id, quality, one stream for each split. Nothing is written."""

@@ -1,0 +1,46 @@
+"""Load and check the instruction bank; choose an instruction by seed and record id alone."""
+
+import functools
+import importlib.resources
+import json
+
+from m3it_jax import errors, rng
+from m3it_jax.dataset_building.specification import SourceSpec
+
+MIN_POOL = 10  # M3IT has ten instructions a source written by people (arXiv 2306.04387, section 3.2)
+
+
+@functools.cache
+def pool(name: str) -> tuple[str, ...]:
+    """Returns the instructions of a pool, named `<file>/<key>`, for instance `captioning/shape`.
+
+    Raises:
+      UserError: there is no such pool, it holds fewer than ten instructions, or one is empty or there twice.
+    """
+    file, _, key = name.partition("/")
+    path = importlib.resources.files("m3it_jax.dataset_building.steps") / "instruction_bank" / f"{file}.json"
+    if not path.is_file():
+        raise errors.UserError(f"instruction_bank/{file}.json: is missing; pool {name!r} names it")
+    pools = json.loads(path.read_text(encoding="utf-8"))
+    if key not in pools:
+        raise errors.UserError(f"instruction_bank/{file}.json: has no pool {key!r}; it has {', '.join(pools)}")
+    found = tuple(pools[key])
+    if len(found) < MIN_POOL or len(set(found)) != len(found) or not all(text.strip() for text in found):
+        raise errors.UserError(
+            f"instruction_bank/{file}.json: pool {key!r} must hold {MIN_POOL} different instructions, none empty"
+        )
+    return found
+
+
+def of(spec: SourceSpec) -> tuple[str, ...]:
+    """Returns the instructions of a source: those that it brings, else its pool; none if every row brings its own.
+
+    Raises:
+      UserError: as `pool`.
+    """
+    return spec.instructions or (pool(spec.pool) if spec.pool else ())
+
+
+def choose(choices: tuple[str, ...], seed: int, record_id: str) -> str:
+    """Returns one of the choices; it depends on the seed and the record's id alone, not on the order of records."""
+    return choices[rng.fold(seed, "instruction", record_id) % len(choices)]

@@ -1,0 +1,216 @@
+import copy
+
+import pytest
+import reference_goldens
+
+from m3it_jax import errors
+from m3it_jax.checkpoint_conversion.configs import hf_config
+from m3it_jax.models.variants import VARIANTS
+
+VICUNA = {
+    "model_type": "llama",
+    "vocab_size": 32_001,
+    "pad_token_id": 32_000,
+    "rms_norm_eps": 1e-6,
+    "rope_scaling": None,
+}
+LLAMA_13B = {"hidden_size": 5_120, "intermediate_size": 13_824, "num_attention_heads": 40, "num_hidden_layers": 40}
+FLAN_T5_XL = {
+    "model_type": "t5",
+    "d_model": 2_048,
+    "d_ff": 5_120,
+    "d_kv": 64,
+    "num_heads": 32,
+    "num_layers": 24,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+    "n_positions": 512,
+}
+OPT = {
+    "model_type": "opt",
+    "ffn_dim": 10_240,
+    "hidden_size": 2_560,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "prefix": "</s>",
+    "vocab_size": 50_304,
+    "word_embed_proj_dim": 2_560,
+    "eos_token_id": 50_118,
+}
+CLIP = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1_024,
+    "image_size": 336,
+    "patch_size": 14,
+    "num_hidden_layers": 24,
+}
+LLAVA = {"vision_feature_layer": -2, "vision_feature_select_strategy": "default", "image_token_index": 32_000}
+LLAVA_TEXT = {"model_type": "llama", "max_position_embeddings": 4_096, "rms_norm_eps": 1e-5, "vocab_size": 32_064}
+EMPTY = {"model_type": "blip_2_qformer", "classifier_dropout": None}
+
+# The hub's files name what differs from the default of a class, so most of a model is in what is absent.
+HUB = {
+    "blip2_opt_2.7b": {"model_type": "blip-2", "text_config": OPT, "qformer_config": EMPTY, "vision_config": {}},
+    "blip2_flan_t5_xl": {
+        "model_type": "blip-2",
+        "text_config": FLAN_T5_XL,
+        "qformer_config": EMPTY,
+        "num_query_tokens": 32,
+    },
+    "instructblip_vicuna_7b": {
+        "model_type": "instructblip",
+        "text_config": VICUNA,
+        "qformer_config": {"vocab_size": 30_523},
+    },
+    "instructblip_vicuna_13b": {
+        "model_type": "instructblip",
+        "text_config": VICUNA | LLAMA_13B,
+        "qformer_config": {"vocab_size": 30_523},
+    },
+    "instructblip_flan_t5_xl": {
+        "model_type": "instructblip",
+        "text_config": FLAN_T5_XL,
+        "qformer_config": {"vocab_size": 30_523},
+    },
+    "llava_1.5_7b": {"model_type": "llava", "text_config": LLAVA_TEXT, "vision_config": CLIP, **LLAVA},
+    "llava_1.5_13b": {"model_type": "llava", "text_config": LLAVA_TEXT | LLAMA_13B, "vision_config": CLIP, **LLAVA},
+    "ying_vlm_13b": {
+        "architectures": ["VLMForConditionalGeneration"],
+        "model_type": "blip-2",
+        "text_config": {"model_type": "llama", "vocab_size": 39_424} | LLAMA_13B,
+    },
+}
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_the_hubs_configurations_give_the_rows_of_the_table(name):
+    assert hf_config.recognise(HUB[name], where="here")[1] == VARIANTS[name]
+
+
+def _stored(family):
+    return copy.deepcopy(reference_goldens.read_json(reference_goldens.STORED / family / "config.json"))
+
+
+REFUSED = [
+    ("blip2_opt", "model_type", "blip"),
+    ("blip2_opt", "text_config.model_type", "gpt_neox"),
+    ("llava", "text_config.model_type", "mistral"),
+    ("blip2_opt", "quantization_config", {"bits": 4}),
+    ("blip2_opt", "text_config.quantization_config", {"bits": 4}),
+    ("blip2_opt", "vision_config.qkv_bias", False),
+    ("blip2_opt", "vision_config.hidden_act", "gelu_fast"),
+    ("blip2_opt", "vision_config.image_size", [28, 42]),
+    ("blip2_opt", "vision_config.num_hidden_layers", 0),
+    ("blip2_opt", "qformer_config.use_qformer_text_input", True),
+    ("blip2_opt", "qformer_config.position_embedding_type", "relative_key"),
+    ("blip2_opt", "qformer_config.encoder_hidden_size", 23),
+    ("blip2_opt", "qformer_config.attention_probs_dropout_prob", 0.2),
+    ("blip2_opt", "qformer_config", 3),
+    ("blip2_opt", "num_query_tokens", True),
+    ("blip2_opt", "text_config.do_layer_norm_before", False),
+    ("blip2_opt", "text_config._remove_final_layer_norm", True),
+    ("blip2_opt", "text_config.enable_bias", False),
+    ("blip2_opt", "text_config.layer_norm_elementwise_affine", False),
+    ("blip2_opt", "text_config.tie_word_embeddings", False),
+    ("blip2_opt", "text_config.word_embed_proj_dim", 14),
+    ("blip2_opt", "text_config.activation_function", "gelu_fast"),
+    ("ying_vlm", "text_config.rope_scaling", {"type": "linear", "factor": 2.0}),
+    ("ying_vlm", "text_config.rope_parameters", {"rope_type": "yarn", "rope_theta": 1e4}),
+    ("ying_vlm", "text_config.rope_parameters", {"partial_rotary_factor": 0.5}),
+    ("ying_vlm", "text_config.attention_bias", True),
+    ("ying_vlm", "text_config.mlp_bias", True),
+    ("ying_vlm", "text_config.hidden_act", "gelu_fast"),
+    ("ying_vlm", "text_config.rms_norm_eps", 0),
+    ("ying_vlm", "text_config.rope_theta", "1e4"),
+    ("blip2_t5", "text_config.feed_forward_proj", "relu"),
+    ("blip2_t5", "text_config.tie_word_embeddings", "no"),
+    ("llava", "vision_feature_layer", [-2, -5]),
+    ("llava", "vision_feature_layer", -4),
+    ("llava", "vision_feature_layer", 4),
+    ("llava", "vision_feature_select_strategy", "cls_patch"),
+    ("llava", "image_seq_length", 17),
+    ("llava", "multimodal_projector_bias", False),
+    ("llava", "projector_hidden_act", "mish"),
+    ("llava", "vision_config.model_type", "siglip_vision_model"),
+    ("llava", "vision_config.num_channels", 1),
+]
+
+
+@pytest.mark.parametrize(("family", "path", "value"), REFUSED, ids=[f"{path}={value}" for _, path, value in REFUSED])
+def test_what_is_not_computed_is_refused_by_its_name(family, path, value):
+    config = _stored(family)
+    hf_config.recognise(config, where="config.json")
+    *parents, name = path.split(".")
+    here = config
+    for parent in parents:
+        here = here[parent]
+    here[name] = value
+    with pytest.raises(errors.UserError, match=r"^config\.json") as caught:
+        hf_config.recognise(config, where="config.json")
+    named = {"quantization_config", "partial_rotary_factor", "rope_type", name, "model_type"}
+    assert any(word in str(caught.value) for word in named) and "\n" not in str(caught.value)
+
+
+PICTURES = [
+    ("blip2_opt", "size", {"height": 28, "width": 30}),
+    ("blip2_opt", "size", {"shortest_edge": 28}),
+    ("blip2_opt", "do_center_crop", True),
+    ("blip2_opt", "do_normalize", False),
+    ("blip2_opt", "resample", 2),
+    ("blip2_opt", "rescale_factor", 1.0),
+    ("blip2_opt", "image_mean", [0.5, 0.5]),
+    ("llava", "crop_size", {"height": 27, "width": 28}),
+    ("llava", "do_center_crop", False),
+    ("llava", "do_pad", True),
+    ("llava", "size", {"height": 28, "width": 28}),
+]
+
+
+@pytest.mark.parametrize(("family", "name", "value"), PICTURES, ids=[f"{name}={value}" for _, name, value in PICTURES])
+def test_pictures_that_are_prepared_otherwise_are_refused(family, name, value):
+    preprocessor = reference_goldens.read_json(reference_goldens.STORED / family / "preprocessor_config.json")
+    hf_config.recognise(_stored(family), where="here", preprocessor=preprocessor)
+    with pytest.raises(errors.UserError, match=name):
+        hf_config.recognise(_stored(family), where="here", preprocessor=preprocessor | {name: value})
+
+
+def test_mean_and_deviation_come_from_the_processor():
+    config, edge = _stored("blip2_opt"), {"height": 28, "width": 28}
+    preprocessor = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.1, 0.6], "size": edge}
+    vit = hf_config.recognise(config, where="here", preprocessor=preprocessor)[1].vit
+    assert vit.pixel_mean == (0.5, 0.4, 0.3) and vit.pixel_std == (0.2, 0.1, 0.6)
+
+
+def test_the_layer_that_llava_reads_counts_from_either_end():
+    for layer, blocks in ((-2, 2), (-1, 3), (1, 1), (3, 3)):
+        variant = hf_config.recognise(_stored("llava") | {"vision_feature_layer": layer}, where="here")[1]
+        assert variant.vit.num_layers == blocks
+    full = _stored("llava") | {"vision_feature_select_strategy": "full", "image_seq_length": 17}
+    assert hf_config.recognise(full, where="here")[1].picture_len == 17
+
+
+def test_a_t5_head_of_its_own_is_told_by_either_field():
+    config = _stored("blip2_t5")
+    for values, tied in (
+        ({"tie_word_embeddings": False}, False),
+        ({"tie_word_embeddings": True}, True),
+        ({"tie_word_embeddings": True, "scale_decoder_outputs": False}, False),
+        ({"tie_word_embeddings": True, "scale_decoder_outputs": True}, True),
+    ):
+        config["text_config"] |= values
+        assert hf_config.recognise(config, where="here")[1].decoder.has_tied_head is tied
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "t5"])
+def test_a_part_comes_from_a_language_model_alone(family):
+    whole = {"llama": "ying_vlm", "opt": "blip2_opt", "t5": "blip2_t5"}[family]
+    config = hf_config.recognise_part("decoder", _stored(family), where="here")
+    assert type(config) is type(reference_goldens.variant_of(whole).decoder)
+    with pytest.raises(errors.UserError, match="model_type"):
+        hf_config.recognise_part("vit", _stored(family), where="here")
+
+
+def test_a_part_that_a_model_does_not_have_is_refused():
+    assert hf_config.recognise_part("vit", _stored("llava"), where="here").num_layers == 2
+    with pytest.raises(errors.UserError, match="has no qformer"):
+        hf_config.recognise_part("qformer", _stored("llava"), where="here")

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+from checkpoint_conversion import small_folders
+from checkpoint_conversion.small_folders import STORED
+
+from m3it_jax import checkpointing, errors, parameter_paths
+from m3it_jax.checkpoint_conversion.folders import importing
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """The stored Ying-VLM, imported: its model.json is the variant of parts below."""
+    importing.convert(STORED / "ying_vlm", tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+def leaves(folder):
+    return parameter_paths.flatten(checkpointing.restore_params(folder)[0])
+
+
+def write_parts(tmp_path, **change):
+    stored = str(STORED / "ying_vlm")
+    values = {"variant": "whole", "vit": stored, "qformer": stored, "projection": "fresh", "decoder": stored, **change}
+    path = tmp_path / "parts.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def alone(folder, name):
+    """Writes the language model of the stored Ying-VLM as a folder of its own, less or more a number."""
+    stored = small_folders.arrays(STORED / "ying_vlm")
+    prefix = "language_model."
+    tensors = {key.removeprefix(prefix): array for key, array in stored.items() if key.startswith(prefix)}
+    (folder / name).mkdir()
+    config = json.loads((STORED / "ying_vlm" / "config.json").read_text())
+    (folder / name / "config.json").write_text(json.dumps(config["text_config"]))
+    return folder / name, tensors
+
+
+def test_parts_come_from_where_the_file_says(tmp_path, whole):
+    found = importing.convert(write_parts(tmp_path, seed=5), tmp_path / "parts")
+    assert found.origins == {"vit": "ying_vlm", "qformer": "ying_vlm", "projection": "fresh", "decoder": "ying_vlm"}
+    theirs, ours = leaves(whole), leaves(tmp_path / "parts")
+    assert theirs.keys() == ours.keys()
+    for path, leaf in theirs.items():
+        fresh = path.startswith("projection")
+        assert np.array_equal(leaf, ours[path]) != fresh, path
+    importing.convert(write_parts(tmp_path, seed=5), tmp_path / "again")
+    np.testing.assert_array_equal(leaves(tmp_path / "again")["projection/kernel"], ours["projection/kernel"])
+    assert ours["projection/kernel"].std() > 0.005 and not ours["projection/bias"].any()
+    assert (tmp_path / "parts" / "tokenizer.json").is_file()
+    assert not (tmp_path / "parts" / "hf" / "config.json").exists()
+
+
+def test_a_delta_is_added_to_its_base(tmp_path, whole):
+    rng = np.random.default_rng(0)
+    base_dir, tensors = alone(tmp_path, "base")
+    base = {key: rng.normal(size=array.shape).astype(np.float32) for key, array in tensors.items()}
+    embeddings = ("model.embed_tokens.weight", "lm_head.weight")
+    base |= {key: base[key][:-4] for key in embeddings}  # a vocabulary before it grew
+    small_folders.rewrite(base_dir, base)
+    delta_dir, _ = alone(tmp_path, "delta")
+    delta = {key: array if key in embeddings else array - base[key] for key, array in tensors.items()}
+    small_folders.rewrite(delta_dir, delta)
+    chosen = {"delta": "delta", "base": "base", "embeddings": "replaced"}
+    file = write_parts(tmp_path, decoder=chosen, tokenizer=str(STORED / "ying_vlm"))
+    importing.convert(file, tmp_path / "parts")
+    theirs, ours = leaves(whole), leaves(tmp_path / "parts")
+    for path, leaf in theirs.items():
+        if path.startswith("decoder"):
+            np.testing.assert_allclose(ours[path], leaf, rtol=0, atol=1e-6, err_msg=path)
+    np.testing.assert_array_equal(ours["decoder/head/kernel"], theirs["decoder/head/kernel"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vit": "none"}, "none: no such folder"),
+        ({"variant": "none"}, "model.variant='none': must be one of"),
+        ({"qformer": str(STORED / "llava")}, r"llava/config\.json: model_type='llava' has no qformer"),
+        ({"decoder": str(STORED / "opt")}, r"opt/config\.json: decoder\.\w+ is .* there, the variant has"),
+        ({"vit": str(STORED / "llava")}, r"llava/config\.json: vit\.\w+ is .* there, the variant has"),
+    ],
+)
+def test_parts_that_do_not_belong_together_are_refused(tmp_path, whole, change, words):
+    with pytest.raises(errors.UserError, match=words):
+        importing.convert(write_parts(tmp_path, **change), tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()
+
+
+def test_every_part_must_be_named(tmp_path, whole):
+    path = write_parts(tmp_path)
+    values = json.loads(path.read_text())
+    del values["qformer"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(errors.ConfigError, match=r"parts\.json: qformer does not say where it comes from"):
+        importing.describe(path)
+
+
+def test_two_parts_of_minigpt4_are_files(tmp_path, whole):
+    # Its authors publish the projection alone, under LAVIS' name for it.
+    stored = small_folders.arrays(STORED / "ying_vlm")
+    names = {"language_projection.weight": "llama_proj.weight", "language_projection.bias": "llama_proj.bias"}
+    (tmp_path / "files").mkdir()
+    small_folders.rewrite(tmp_path / "files", {ours: stored[theirs] for theirs, ours in names.items()})
+    file = write_parts(tmp_path, projection="files/model-00001-of-00001.safetensors")
+    importing.convert(file, tmp_path / "parts")
+    np.testing.assert_array_equal(leaves(tmp_path / "parts")["projection/kernel"], leaves(whole)["projection/kernel"])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m3it_jax import safetensors_files
 from m3it_jax.checkpoint_conversion.files import sources
 from m3it_jax.checkpoint_conversion.files.sources import Made, Source, Terms
 
@@ -55,6 +56,23 @@ class Move:
     def num_bytes(self) -> int:
         """Bytes written."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+
+def whole_move(source: Source, place: safetensors_files.Tensor) -> Move:
+    """Returns the move of a whole tensor as it is."""
+    return Move(source, 0, source.shape, None, path=place.path, offset=place.offset, dtype=place.dtype)
+
+
+def counter(total: int, finished: Callable[[int, int], None]) -> Callable[[int], None]:
+    """Returns what `run` tells of each move, as a teller of (bytes done, bytes in all)."""
+    done = 0
+
+    def count(num_bytes: int) -> None:
+        nonlocal done
+        done += num_bytes
+        finished(done, total)
+
+    return count
 
 
 def run(moves: Iterable[Move], *, finished: Callable[[int], None] = lambda num_bytes: None) -> None:

@@ -25,7 +25,7 @@ from m3it_jax.checkpoint_conversion.configs import hf_export
 from m3it_jax.checkpoint_conversion.files import hf_folder, new_folder, transfer
 from m3it_jax.checkpoint_conversion.files.sources import Made, Source, Stored
 from m3it_jax.checkpoint_conversion.files.transfer import Move
-from m3it_jax.checkpoint_conversion.folders import cards, importing, side_files
+from m3it_jax.checkpoint_conversion.folders import cards, side_files
 from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.checkpoint_conversion.names.mapping import Entry
 from m3it_jax.models import abstract, variants
@@ -184,7 +184,7 @@ def convert(found: Plan, out: Path, *, finished: Callable[[int, int], None] = la
     total = sum(tensor.num_bytes for group in found.shards.values() for tensor in group)
     with new_folder.made_whole(out) as folder:
         new_folder.check_room(folder.parent, total)
-        transfer.run(_moves(found, folder), finished=importing.counter(total, finished))
+        transfer.run(_moves(found, folder), finished=transfer.counter(total, finished))
         if len(found.shards) > 1:
             listed = {tensor.key: name for name, group in found.shards.items() for tensor in group}
             index = {"metadata": {"total_size": total}, "weight_map": listed}
@@ -202,7 +202,7 @@ def _moves(found: Plan, folder: Path) -> Iterator[Move]:
             place, entry = places[tensor.key], tensor.entry
             if entry is None:
                 assert tensor.carried is not None
-                yield importing.whole_move(tensor.carried, place)
+                yield transfer.whole_move(tensor.carried, place)
                 continue
             size = math.prod(entry.piece_shape)
             axes = entry.axes or tuple(range(len(entry.piece_shape)))

@@ -71,7 +71,7 @@ def convert(
         total = _num_bytes(found)
         new_folder.check_room(work, total)
         moves = [*_create_params(found, folder / "params"), *_create_carried(found, folder)]
-        transfer.run(moves, finished=counter(total, finished))
+        transfer.run(moves, finished=transfer.counter(total, finished))
         _check_copies(found)
         side_files.copy(found.folder, found.tokenizer, folder)
         variants.write(found.variant, folder)
@@ -120,7 +120,7 @@ def _create_params(found: Plan, folder: Path) -> Iterator[Move]:
             )
     values = abstract.fresh(found.variant, found.fresh, seed=found.seed) if found.fresh else {}
     for path, value in values.items():
-        yield whole_move(Made(value.dtype, value.shape, folder, value.copy), places[path])
+        yield transfer.whole_move(Made(value.dtype, value.shape, folder, value.copy), places[path])
 
 
 def _create_carried(found: Plan, folder: Path) -> Iterator[Move]:
@@ -129,24 +129,7 @@ def _create_carried(found: Plan, folder: Path) -> Iterator[Move]:
         layout = [(key, source.dtype, source.shape) for key, source in carried.items()]
         places = safetensors_files.create(folder / checkpointing.CARRIED_FILE, layout)
         for key, source in carried.items():
-            yield whole_move(source, places[key])
-
-
-def whole_move(source: Source, place: safetensors_files.Tensor) -> Move:
-    """Returns the move of a whole tensor as it is."""
-    return Move(source, 0, source.shape, None, path=place.path, offset=place.offset, dtype=place.dtype)
-
-
-def counter(total: int, finished: Callable[[int, int], None]) -> Callable[[int], None]:
-    """Returns what `transfer.run` tells of each move, as a teller of (bytes done, bytes in all)."""
-    done = 0
-
-    def count(num_bytes: int) -> None:
-        nonlocal done
-        done += num_bytes
-        finished(done, total)
-
-    return count
+            yield transfer.whole_move(source, places[key])
 
 
 def _check_copies(found: Plan) -> None:

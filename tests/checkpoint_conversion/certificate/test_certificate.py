@@ -14,7 +14,7 @@ from m3it_jax.checkpoint_conversion.certificate import certificate, findings, wh
 from m3it_jax.checkpoint_conversion.folders import importing
 from m3it_jax.checkpoint_conversion.names import families
 
-HF = pathlib.Path(__file__).parents[1] / "golden" / "hf"
+HF = pathlib.Path(__file__).parents[2] / "golden" / "hf"
 FAMILY = "ying_vlm"
 
 

@@ -192,7 +192,7 @@ sys.exit(main.main(["weights", "import", sys.argv[1], sys.argv[2]]))
 def test_an_interrupt_leaves_nothing(folder, number):
     begun = folder.parent.parent / f"{folder.parent.name}.begun"
     command = [sys.executable, "-c", SLOW, str(folder), str(folder.parent / "out"), str(begun)]
-    root = pathlib.Path(__file__).parents[2]
+    root = pathlib.Path(__file__).parents[3]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)})
     while not begun.exists() and process.poll() is None:
         time.sleep(0.02)

@@ -7,7 +7,7 @@ from m3it_jax import errors
 from m3it_jax.checkpoint_conversion.folders import parts
 from m3it_jax.models import variants
 
-EXAMPLES = sorted((pathlib.Path(__file__).parents[2] / "configs" / "weights").glob("*.json"))
+EXAMPLES = sorted((pathlib.Path(__file__).parents[3] / "configs" / "weights").glob("*.json"))
 DELTA = {"delta": "ziya", "base": "llama", "embeddings": "replaced"}
 GOOD = {"variant": "ying_vlm_13b", "vit": "blip", "qformer": "blip", "projection": "fresh", "decoder": DELTA}
 

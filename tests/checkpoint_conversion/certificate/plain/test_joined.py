@@ -10,7 +10,7 @@ import safetensors.numpy
 from m3it_jax import errors
 from m3it_jax.checkpoint_conversion.certificate.plain.joined import PlainModel
 
-HF = pathlib.Path(__file__).parents[2] / "golden" / "hf"
+HF = pathlib.Path(__file__).parents[3] / "golden" / "hf"
 FAMILIES = (
     "blip2_opt",
     "blip2_t5",

@@ -11,7 +11,7 @@ from PIL import Image
 from m3it_jax import errors
 from m3it_jax.checkpoint_conversion.certificate.plain import pixels
 
-HF = pathlib.Path(__file__).parents[2] / "golden" / "hf"
+HF = pathlib.Path(__file__).parents[3] / "golden" / "hf"
 
 
 @pytest.mark.parametrize("family", ["blip2_opt", "instructblip_t5", "llava"])

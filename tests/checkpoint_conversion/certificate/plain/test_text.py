@@ -10,7 +10,7 @@ import pytest
 from m3it_jax import errors
 from m3it_jax.checkpoint_conversion.certificate.plain import text
 
-HF = pathlib.Path(__file__).parents[2] / "golden" / "hf"
+HF = pathlib.Path(__file__).parents[3] / "golden" / "hf"
 
 
 @pytest.mark.parametrize(("family", "own"), [("llama", slice(1, None)), ("opt", slice(1, None)), ("t5", slice(-1))])

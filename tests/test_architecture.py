@@ -315,3 +315,28 @@ def test_links_in_the_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{_name(path)} links to {target}"
+
+
+def _floors(layers: list[str]) -> list[set[str]]:
+    return [set(re.split(r"\s*[|:]\s*", layer.strip("()"))) for layer in layers]
+
+
+def _drawn(text: str) -> list[list[set[str]]]:
+    """Returns the floors of each drawing in a document: names joined by `|` or `:`, then what they are."""
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    return [[_floors([re.match(r"\w+(?: [|:] \w+)*", line)[0]])[0] for line in block.splitlines()] for block in blocks]
+
+
+def test_the_page_shows_the_floors_of_the_contracts():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    wanted = [_floors(contract["layers"]) for contract in contracts if contract["type"] == "layers"]
+    assert len(wanted) == 4
+    assert _drawn((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")) == wanted
+
+
+def test_every_room_says_what_belongs_there():
+    for path in _files("m3it_jax"):
+        if path.name == "__init__.py":
+            assert (ast.get_docstring(_tree(path)) or "").endswith("."), f"{_name(path)} says not what belongs there"

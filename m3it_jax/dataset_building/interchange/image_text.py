@@ -8,7 +8,6 @@ LAION-400M).
     any/folder/a.jpg, any/folder/a.txt
 """
 
-import csv
 import dataclasses
 import functools
 import os
@@ -19,7 +18,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from m3it_jax import errors
-from m3it_jax.dataset_building.interchange import json_rows, request
+from m3it_jax.dataset_building.interchange import json_rows, request, tab_separated
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, FramePick, Rejected, RowError, SourceSpec
 
@@ -181,18 +180,11 @@ def _table(path: pathlib.Path, split: str, *, folder: pathlib.Path) -> Iterator[
     """Yields the rows of one TSV."""
     columns: tuple[int, int] | None = None
     row_number = 0
-    for number, line in enumerate(json_rows.bounded_lines(path), start=1):
-        place = f"{json_rows.name_of(path)}:{number}"
-        if line is None or len(line) > MAX_TEXT_BYTES:
-            yield Rejected(place, "line-too-long", f"has more than {MAX_TEXT_BYTES} bytes")
+    for row in tab_separated.rows(path):
+        if isinstance(row, Rejected):
+            yield row
             continue
-        if not line.strip():
-            continue
-        try:
-            cells = next(csv.reader([line.decode("utf-8")], delimiter="\t", quoting=csv.QUOTE_NONE))
-        except (UnicodeDecodeError, csv.Error) as error:
-            yield Rejected(place, "not-utf8", str(error))
-            continue
+        place, cells = row
         if columns is None:
             columns, is_header = _columns(cells)
             if is_header:

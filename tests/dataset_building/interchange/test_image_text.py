@@ -84,6 +84,14 @@ def test_a_table_names_pictures_as_downloaders_do(imported, tmp_path, jpeg):
     ]
 
 
+def test_a_table_with_cells_in_quotes(imported, tmp_path, jpeg):
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
+    (tmp_path / "a.tsv").write_text('caption\tfile\n"a ""big"" dog"\t0.jpg\n"two\nlines"\t1.jpg\na cat\t"2.jpg"\n')
+    found, rejected = imported("image-text", tmp_path / "a.tsv", images=tmp_path)
+    assert [each.outputs for each in found["train"]] == ['a "big" dog', "two\nlines", "a cat"] and not rejected
+
+
 def test_folders_with_texts_beside(imported, tmp_path, jpeg):
     folder = tmp_path / "pairs"
     (folder / "sub").mkdir(parents=True)

@@ -102,3 +102,7 @@ def test_an_open_quote_takes_no_whole_rows_with_it(read):
 def test_a_row_is_named_by_its_first_line(tmp_path):
     (tmp_path / "a.tsv").write_text('\n"two\nlines"\t0.jpg\none\t1.jpg\n')
     assert [place for place, _ in tab_separated.rows(tmp_path / "a.tsv")] == ["a.tsv:2", "a.tsv:4"]
+
+
+def test_quotes_of_two_cells_do_not_make_them_one(read):
+    assert read('one\t0.jpg\tz\n"two\t1.jpg\ty"\n') == [["one", "0.jpg", "z"], ['"two', "1.jpg", 'y"']]

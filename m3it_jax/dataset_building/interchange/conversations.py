@@ -1,27 +1,26 @@
-"""Conversations about pictures: LLaVA's `conversations` and OpenAI's `messages`.
+"""Conversations about pictures: LLaVA's `conversations` and OpenAI's `messages` -> turns (`turns.Conversation`).
 
-Each answer of the assistant becomes one record, since a record has one answer: the user's text before it is the
-instruction, and the turns before that stand in `inputs` as lines `Human: ...` and `Assistant: ...`, after a line
-`System: ...` if there is one. A record shows the pictures that had been shown by then, so every record of a
-conversation is of one split (`meta.group`).
-
-The word <image> in a text says where a picture goes; it is taken out, and there must be as many as pictures.
+The word <image> in a text says where a picture goes, and there must be as many as pictures. At the begin or end of a
+text it is taken out; in the midst of one it becomes `image 2`, the number of the picture in the conversation.
 """
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.dataset_building.interchange import request
+from m3it_jax.dataset_building.interchange import request, turns
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, PictureSource, RowError, Rows, SourceSpec
 
 PLACEHOLDER = "<image>"  # LLaVA, llava/constants.py: DEFAULT_IMAGE_TOKEN
 
+_BEGIN = re.compile(rf"(?:\s*{PLACEHOLDER})*\s*")
+_END = re.compile(rf"(?:\s*{PLACEHOLDER})*\s*$")
+
 _LIFTED = ("url", "image", "images", "image_url")
-_LINES = {"user": "Human", "assistant": "Assistant", "system": "System"}
 # LLaVA says human and gpt, later sets user and assistant.
 _ROLES = {
     "human": "user",
@@ -34,8 +33,14 @@ _ROLES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Turn:
-    """What one side said, with the texts of the pictures that came with it (a name, base64 or a `data:` URL)."""
+class Said:
+    """What one side said, as a row has it.
+
+    Attributes:
+      role: One of `turns.ROLES`.
+      text: What was said, with `PLACEHOLDER` where a picture goes.
+      pictures: The pictures that came inside of the message: a name, base64 or a `data:` URL each.
+    """
 
     role: str
     text: str
@@ -75,25 +80,25 @@ def drafts(assets: Assets, split: str, seed: int, *, files: tuple[request.File, 
     return request.converted(files, split, convert, lifted=_LIFTED)
 
 
-def llava_turns(row: Any) -> tuple[list[Turn], list[Any]]:
+def llava_turns(row: Any) -> tuple[list[Said], list[Any]]:
     """Returns the turns of a row with `conversations`, and its pictures.
 
     Raises:
       RowError: it has another form.
     """
-    turns = [
-        Turn(_role(raw.field(each, "from")), raw.field(each, "value")) for each in raw.field(row, "conversations", list)
+    said = [
+        Said(_role(raw.field(each, "from")), raw.field(each, "value")) for each in raw.field(row, "conversations", list)
     ]
-    return turns, _row_pictures(row)
+    return said, _row_pictures(row)
 
 
-def messages_turns(row: Any) -> tuple[list[Turn], list[Any]]:
+def messages_turns(row: Any) -> tuple[list[Said], list[Any]]:
     """Returns the turns of a row with `messages`, and its pictures outside of them (`image`, `images`).
 
     Raises:
       RowError: it has another form.
     """
-    turns = []
+    said = []
     for message in raw.field(row, "messages", list):
         content = raw.field(message, "content", (str, list))
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -107,8 +112,8 @@ def messages_turns(row: Any) -> tuple[list[Turn], list[Any]]:
                 pictures.append(_part_picture(part))
             else:
                 raise RowError("unsupported-part", f"a part of type {kind[:40]!r} is neither text nor picture")
-        turns.append(Turn(_role(raw.field(message, "role")), "\n".join(texts), tuple(pictures)))
-    return turns, _row_pictures(row)
+        said.append(Said(_role(raw.field(message, "role")), "\n".join(texts), tuple(pictures)))
+    return said, _row_pictures(row)
 
 
 def _part_picture(part: Mapping[str, Any]) -> Any:
@@ -135,61 +140,66 @@ def _role(word: str) -> str:
 
 
 def _drafts(place: str, row: Any, *, read: Any, folder: Any, split: str) -> Iterator[Draft]:
-    turns, beside = read(row)
-    pictures, shown = _shown(turns, beside)
+    said, beside = read(row)
+    pictures, numbers = _shown(said, beside)
     if not pictures:
         raise RowError("no-image", "has no picture")
     images = [_picture(each, folder) for each in pictures]
     names = [_name(each, image) for each, image in zip(pictures, images, strict=True)]
-    history: list[str] = []
-    asked: list[str] = []
-    for number, turn in enumerate(turns):
-        text = turn.text.replace(f"{PLACEHOLDER}\n", "").replace(f"\n{PLACEHOLDER}", "").replace(PLACEHOLDER, "")
-        text = text.strip()
-        if turn.role == "user":
-            asked.append(text)
-            continue
-        if turn.role == "assistant":
-            if not asked or not "".join(asked):
-                raise RowError("no-question", "the assistant answers and nobody asked")
-            yield Draft(
-                skill="conversation",
-                inputs="\n".join(history),
-                outputs=text,
-                images=tuple(images[: shown[number]]),
-                group="+".join(dict.fromkeys(names)),
-                instruction="\n".join(asked),
-                origin=f"{place}/{number}",
-                origin_split=split,
-                extra={"conversation": str(row.get("id"))[:200]} if row.get("id") is not None else {},
-            )
-            history.append(f"{_LINES['user']}: " + " ".join(asked))
-            asked = []
-        history.append(f"{_LINES[turn.role]}: {text}")
-    if not any(turn.role == "assistant" for turn in turns):
-        raise RowError("no-answer", "the assistant says nothing")
+    changes: dict[str, None] = {}
+    return turns.drafts(
+        turns.Conversation(
+            turns=tuple(
+                turns.Turn(each.role, _text(each.text, shown, changes), shown)
+                for each, shown in zip(said, numbers, strict=True)
+            ),
+            images=tuple(images),
+            group="+".join(dict.fromkeys(names)),
+            origin=place,
+            split=split,
+            changes=tuple(changes),
+            extra={"conversation": str(row.get("id"))[:200]} if row.get("id") is not None else {},
+        )
+    )
 
 
-def _shown(turns: Sequence[Turn], beside: list[Any]) -> tuple[list[Any], list[int]]:
-    """Returns all pictures in the order of the conversation, and how many of them are shown up to each turn.
+def _text(text: str, shown: tuple[int, ...], changes: dict[str, None]) -> str:
+    """Returns the text of a turn without marks of its pictures, of which `shown` are the numbers; notes changes."""
+    if PLACEHOLDER not in text:
+        return text.strip()
+    begin = _BEGIN.match(text)
+    before = begin[0].count(PLACEHOLDER) if begin else 0
+    rest = text[begin.end() if begin else 0 :]
+    end = _END.search(rest)
+    behind = end[0].count(PLACEHOLDER) if end else 0
+    parts = rest[: end.start() if end else None].split(PLACEHOLDER)
+    named = [f"image {number + 1}" for number in shown[before : before + len(parts) - 1]]
+    if named:
+        changes["places of pictures named in the text"] = None
+    if behind:
+        changes["picture moved from behind a text to before it"] = None
+    return "".join(each for pair in zip(parts, [*named, ""], strict=True) for each in pair)
+
+
+def _shown(said: Sequence[Said], beside: list[Any]) -> tuple[list[Any], list[tuple[int, ...]]]:
+    """Returns all pictures in the order of the conversation, and the numbers of those that come with each turn.
 
     Raises:
       RowError: `placeholder-count`: <image> stands in the texts, and not once for each picture.
     """
-    places = [turn.text.count(PLACEHOLDER) for turn in turns]
-    inside = [picture for turn in turns for picture in turn.pictures]
+    places = [each.text.count(PLACEHOLDER) for each in said]
+    inside = [picture for each in said for picture in each.pictures]
     if inside and beside:
         raise RowError("placeholder-count", "has pictures both in its messages and beside them")
     pictures = inside or beside
     if sum(places) and sum(places) != len(pictures):
         raise RowError("placeholder-count", f"{sum(places)} times {PLACEHOLDER} for {len(pictures)} pictures")
-    counts = [len(turn.pictures) for turn in turns] if inside else places
-    if not sum(counts):  # no word says where, so they are there from the begin
-        return pictures, [len(pictures)] * len(turns)
-    shown = [sum(counts[: number + 1]) for number in range(len(turns))]
-    if any(turn.role == "assistant" and not seen for turn, seen in zip(turns, shown, strict=True)):
-        raise RowError("no-image", "the assistant answers before a picture is shown")
-    return pictures, shown
+    counts = [len(each.pictures) for each in said] if inside else places
+    if not sum(counts):  # no word says where, so they come with the first question
+        first = next((number for number, each in enumerate(said) if each.role == "user"), 0)
+        counts = [len(pictures) if number == first else 0 for number in range(len(said))]
+    begins = [sum(counts[:number]) for number in range(len(said))]
+    return pictures, [tuple(range(begin, begin + count)) for begin, count in zip(begins, counts, strict=True)]
 
 
 def _picture(value: str | bytes, folder: Any) -> bytes | PictureSource:

@@ -36,6 +36,28 @@ def test_each_answer_becomes_a_record_with_what_was_said_before(imported, tmp_pa
     assert first.meta["licence"] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("text", "told", "changes"),
+    [
+        ("<image>\nWhat is it?", "What is it?", None),
+        ("What is it?\n<image>", "What is it?", ["picture moved from behind a text to before it"]),
+        ("See <image>, then say.", "See image 1, then say.", ["places of pictures named in the text"]),
+    ],
+)
+def test_a_picture_keeps_its_place_in_words(imported, tmp_path, folder, lines, text, told, changes):
+    path = lines(tmp_path / "rows.jsonl", {"image": "0.jpg", "conversations": said(text, "a")})
+    (record,) = imported("llava", path, images=folder)[0]["train"]
+    assert record.instruction == told and record.meta.get("changes") == changes
+
+
+def test_pictures_are_numbered_through_the_conversation(imported, tmp_path, folder, lines, jpeg):
+    turns = said("<image>\nBefore: <image>\nWhat changed?", "All.", "And in <image>, here: <image>", "Nothing.")
+    path = lines(tmp_path / "rows.jsonl", {"image": ["0.jpg", "1.jpg", "2.jpg", "0.jpg"], "conversations": turns})
+    first, second = imported("llava", path, images=folder)[0]["train"]
+    assert (first.instruction, first.images) == ("Before: image 2\nWhat changed?", (jpeg(0), jpeg(1)))
+    assert (second.instruction, second.images) == ("And in image 3, here:", (jpeg(0), jpeg(1), jpeg(2), jpeg(0)))
+
+
 BAD = {
     "path-outside": {"image": "../secret.jpg", "conversations": said("q", "a")},
     "picture-missing": {"image": "9.jpg", "conversations": said("q", "a")},

@@ -1,9 +1,11 @@
 """`m3it chat`: a conversation about pictures."""
 
 import argparse
+import glob
 import io
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from m3it_jax import errors
 from m3it_jax.cli import generate, options
@@ -42,29 +44,59 @@ def run(args: argparse.Namespace) -> int:
         sys.stdin.reconfigure(errors="surrogateescape")
 
     from m3it_jax.generation import assistant
-    from m3it_jax.serving import chat
+    from m3it_jax.serving import chat, interrupts
     from m3it_jax.serving.conversation import Conversation
 
     conversation = Conversation(
         assistant.load(args.checkpoint, decoder_weights=args.decoder_weights), history=args.history, sampling=settings
     )
     conversation.show(shown)
-    at_terminal = sys.stdin.isatty()
-    if at_terminal:
-        print(chat.HELP, file=sys.stderr)
-    lines = _typed() if at_terminal else sys.stdin
-    num_failed = chat.talk(conversation, lines, out=sys.stdout, notes=sys.stderr)
-    return 1 if num_failed and not at_terminal else 0
+    if not sys.stdin.isatty():
+        num_failed = chat.talk(conversation, sys.stdin, out=sys.stdout, notes=sys.stderr)
+        return 1 if num_failed else 0
+    print(chat.HELP, file=sys.stderr)
+    _complete(tuple(chat.COMMANDS) + ("/quit",))
+    with interrupts.Stop(sys.stderr) as stop:
+        chat.talk(
+            conversation,
+            stop.lines(lambda: input("> ")),
+            out=sys.stdout,
+            notes=sys.stderr,
+            is_stopped=lambda: stop.asked,
+        )
+    return 0
 
 
-def _typed() -> Iterator[str]:
-    """Yields the lines that are typed, with history and editing where the terminal has them."""
+def _complete(commands: Sequence[str]) -> None:
+    """Gives `input` a history, editing, and Tab for commands and paths, where the terminal has them."""
     try:
-        import readline  # noqa: F401  (its import alone gives `input` a history)
+        import readline
     except ImportError:
-        pass
-    while True:
-        try:
-            yield input("> ")
-        except EOFError:
-            return
+        return
+    found: list[str] = []
+
+    def complete(text: str, state: int) -> str | None:
+        if state == 0:
+            line = readline.get_line_buffer()
+            found[:] = completions(line, text, commands)
+        return found[state] if state < len(found) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims(" \t\n\"'")
+    readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete")
+
+
+def completions(line: str, text: str, commands: Sequence[str]) -> list[str]:
+    """Returns what Tab offers: commands for the first word of a line, and paths after a command.
+
+    Args:
+      line: All that is typed.
+      text: The word at its end.
+      commands: Every command, with its slash.
+    """
+    if line == text:
+        return [f"{name} " for name in commands if name.startswith(text)] if text.startswith("/") else []
+    if not line.startswith("/"):
+        return []
+    paths = sorted(glob.glob(glob.escape(os.path.expanduser(text)) + "*"))
+    return [f"{path}/" if os.path.isdir(path) else path for path in paths]

@@ -44,6 +44,8 @@ VERBS: dict[str, tuple[str, str]] = {
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
+_RESUMING = ("mini", "import", "build", "paraphrase", "train", "eval")  # they keep what is finished
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PLACE = (  # of these a path of the user is the cause
     errno.EACCES,
@@ -77,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.UserError as error:
         return _refuse(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
-        return _refuse("interrupted", EXIT_INTERRUPTED)
+        kept = "; the same command resumes where it left off" if argv and argv[0] in _RESUMING else ""
+        return _refuse(f"interrupted{kept}", EXIT_INTERRUPTED)
     except BrokenPipeError:  # `m3it stats DATA | head`: the reader has left, so nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED

@@ -51,7 +51,12 @@ class Workers:
 
     def run(self, task: Callable, orders: list[Any], shown: progress.Progress) -> list[Any]:
         """Returns task(order) of every order, and meanwhile reports what the workers count."""
-        futures = [self._pool.submit(task, order) for order in orders]
+        # A worker that is still importing would print a traceback for a Ctrl-C meant for the parent: it starts deaf.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            futures = [self._pool.submit(task, order) for order in orders]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         pending = set(futures)
         while pending:
             done, pending = concurrent.futures.wait(pending, _POLL, concurrent.futures.FIRST_EXCEPTION)

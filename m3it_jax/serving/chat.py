@@ -1,5 +1,6 @@
 """A conversation in the terminal, or through a pipe: one line is one turn or one command."""
 
+import contextlib
 import shlex
 from collections.abc import Callable, Iterable
 from typing import TextIO
@@ -9,15 +10,27 @@ from m3it_jax.generation import pictures
 from m3it_jax.serving.conversation import Conversation
 
 HELP = """\
-/image FILE ...   show pictures (PNG or JPEG); they stay until /new
-/video FILE       show 8 frames of an animated GIF, WebP or PNG, or of a folder of frames
+/image FILE ...   show these pictures (PNG, JPEG or WebP) in place of those before
+/add FILE ...     show these pictures as well
+/video FILE       show 8 frames of an animated GIF, WebP or PNG, or of a folder of frames, in place of those before
 /new              forget the pictures and the turns
 /help             this text
 /quit             leave (so does the end of the input)
-Any other line is an instruction about the pictures shown."""
+Any other line is an instruction about the pictures shown. Ctrl-C stops an answer; a second Ctrl-C leaves."""
 
 
-def talk(conversation: Conversation, lines: Iterable[str], *, out: TextIO, notes: TextIO) -> int:
+def _never() -> bool:
+    return False
+
+
+def talk(
+    conversation: Conversation,
+    lines: Iterable[str],
+    *,
+    out: TextIO,
+    notes: TextIO,
+    is_stopped: Callable[[], bool] = _never,
+) -> int:
     """Answers line after line until `/quit` or the end, and returns how many lines could not be done.
 
     Args:
@@ -25,6 +38,7 @@ def talk(conversation: Conversation, lines: Iterable[str], *, out: TextIO, notes
       lines: What the user types.
       out: Takes the answers, a line for each, written as they are made.
       notes: Takes everything else.
+      is_stopped: Whether the answer under way is to end here; a stopped answer is no turn of the conversation.
     """
     num_failed = 0
     for line in lines:
@@ -37,20 +51,23 @@ def talk(conversation: Conversation, lines: Iterable[str], *, out: TextIO, notes
             if line.startswith("/"):
                 print(_command(conversation, line), file=notes, flush=True)
             else:
-                _answer(conversation, line, out)
+                _answer(conversation, line, out, is_stopped)
         except errors.UserError as error:
             num_failed += 1
             print(f"m3it: {error}", file=notes, flush=True)
     return num_failed
 
 
-def _answer(conversation: Conversation, line: str, out: TextIO) -> None:
+def _answer(conversation: Conversation, line: str, out: TextIO, is_stopped: Callable[[], bool]) -> None:
     begun = False
-    for piece in conversation.ask(line):
-        piece = piece if begun else piece.lstrip()
-        begun = begun or bool(piece)
-        out.write(piece)
-        out.flush()
+    with contextlib.closing(conversation.ask(line)) as pieces:
+        for piece in pieces:
+            if is_stopped():
+                break
+            piece = piece if begun else piece.lstrip()
+            begun = begun or bool(piece)
+            out.write(piece)
+            out.flush()
     out.write("\n")
     out.flush()
 
@@ -62,27 +79,39 @@ def _command(conversation: Conversation, line: str) -> str:
       UserError: there is no such command, or it could not be done.
     """
     name, *rest = line.split(maxsplit=1)
-    if name not in _COMMANDS:
+    if name not in COMMANDS:
         raise errors.UserError(f"there is no command {name}; /help lists the commands")
     try:
         arguments = shlex.split(rest[0]) if rest else []
     except ValueError as error:
         raise errors.UserError(f"{line}: {error}; close the quotation mark") from error
-    return _COMMANDS[name](conversation, arguments)
+    return COMMANDS[name](conversation, arguments)
 
 
 def _image(conversation: Conversation, files: list[str]) -> str:
     if not files:
-        raise errors.UserError("/image: name a PNG or JPEG file, for instance /image photo.png")
+        raise errors.UserError("/image: name a PNG, JPEG or WebP file, for instance /image photo.png")
+    conversation.replace(pictures.read(files))
+    return _shown(conversation)
+
+
+def _add(conversation: Conversation, files: list[str]) -> str:
+    if not files:
+        raise errors.UserError("/add: name a PNG, JPEG or WebP file, for instance /add photo.png")
     conversation.show(pictures.read(files))
-    return f"{conversation.num_pictures} pictures shown"
+    return _shown(conversation)
 
 
 def _video(conversation: Conversation, files: list[str]) -> str:
     if len(files) != 1:
         raise errors.UserError("/video: name one file or folder, for instance /video clip.gif")
-    conversation.show(pictures.read_video(files[0]))
-    return f"{conversation.num_pictures} pictures shown"
+    conversation.replace(pictures.read_video(files[0]))
+    return _shown(conversation)
+
+
+def _shown(conversation: Conversation) -> str:
+    number = conversation.num_pictures
+    return f"{number} picture{'' if number == 1 else 's'} shown"
 
 
 def _new(conversation: Conversation, _: list[str]) -> str:
@@ -90,8 +119,9 @@ def _new(conversation: Conversation, _: list[str]) -> str:
     return "a new conversation"
 
 
-_COMMANDS: dict[str, Callable[[Conversation, list[str]], str]] = {
+COMMANDS: dict[str, Callable[[Conversation, list[str]], str]] = {
     "/image": _image,
+    "/add": _add,
     "/video": _video,
     "/new": _new,
     "/help": lambda *_: HELP,

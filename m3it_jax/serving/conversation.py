@@ -1,7 +1,7 @@
 """A conversation: pictures, turns, and the tokens that the model is asked with."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from m3it_jax import errors
 from m3it_jax.generation import streaming
@@ -69,11 +69,25 @@ class Conversation:
         self._ids([Turn("", "", len(shown))], shown)
         self._pictures = shown
 
+    def replace(self, pictures: Sequence[Picture]) -> None:
+        """Shows pictures in place of those before; the turns about those are forgotten.
+
+        Raises:
+          UserError: as `show`; then nothing changes.
+        """
+        before = self._pictures, self._turns
+        self.clear()
+        try:
+            self.show(pictures)
+        except errors.UserError:
+            self._pictures, self._turns = before
+            raise
+
     def clear(self) -> None:
         """Forgets pictures and turns."""
         self._pictures, self._turns = [], []
 
-    def ask(self, instruction: str, inputs: str = "") -> Iterator[str]:
+    def ask(self, instruction: str, inputs: str = "") -> Generator[str, None, None]:
         """Yields the pieces of the answer as they are made; joined and stripped they are the answer.
 
         Raises:

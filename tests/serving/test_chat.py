@@ -20,7 +20,7 @@ def test_each_instruction_gives_one_line_and_commands_none(tmp_path):
     failed, out, notes, conversation = talk(f'/image "{path}"', "What colour?", "", "left or right", "/help")
     assert failed == 0
     assert out.count("\n") == 2
-    assert "1 pictures shown" in notes and "/video FILE" in notes
+    assert "1 picture shown" in notes and "/video FILE" in notes
     assert conversation.num_pictures == 1
 
 
@@ -30,6 +30,35 @@ def test_a_video_is_eight_pictures_and_new_forgets_them(tmp_path):
     first.save(path, save_all=True, append_images=others)
     assert talk(f"/video {path}")[3].num_pictures == 8
     assert talk(f"/video {path}", "/new")[3].num_pictures == 0
+
+
+def test_image_replaces_what_was_shown_and_add_adds(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        tiny_assistant.picture(number).save(path)
+    shown = talk(f"/image {paths[0]} {paths[1]}", f"/image {paths[2]}", "/image gone.png")[3]
+    assert [picture.name for picture in shown._pictures] == [str(paths[2])]
+    shown = talk(f"/image {paths[0]}", f"/add {paths[2]}", "/add gone.png")[3]
+    assert [picture.name for picture in shown._pictures] == [str(paths[0]), str(paths[2])]
+
+
+def test_pictures_that_are_replaced_take_their_turns_along(tmp_path):
+    path = tmp_path / "picture.png"
+    tiny_assistant.picture().save(path)
+    assert talk("What colour?")[3]._turns
+    assert not talk("What colour?", f"/image {path}")[3]._turns
+    assert talk("What colour?", f"/add {path}")[3]._turns
+
+
+def test_a_stopped_answer_ends_its_line_and_is_no_turn():
+    conversation = Conversation(tiny_assistant.make(), history=0, sampling=SamplingConfig(max_new_tokens=3))
+    out = io.StringIO()
+    stopped = iter([True, False, False, False, False])
+    lines = ["What colour?\n", "left or right\n"]
+    chat.talk(conversation, lines, out=out, notes=io.StringIO(), is_stopped=lambda: next(stopped))
+    first, second = out.getvalue().splitlines()
+    assert first == "" and second
+    assert [turn.instruction for turn in conversation._turns] == ["left or right"]
 
 
 def test_mistakes_are_told_in_one_line_each_and_the_talk_goes_on():

@@ -17,13 +17,15 @@ import orbax.checkpoint as ocp
 import safetensors
 import safetensors.numpy
 
-from m3it_jax import errors, parameter_paths, safetensors_files, tokenizer
+from m3it_jax import checkpoint_hashes, errors, parameter_paths, safetensors_files, tokenizer
 
 PACKAGE_PREFIX = "package:"
 TOWERS = Path(__file__).parent / "towers"
 CONFIG_FILE = "config.json"
 CARRIED_FILE = "carried.safetensors"  # of imported weights: what the model does not compute with
 
+_HASHED = "hashed"  # in the position of a step that has `hashes.json`: steps saved before had none
+_ASIDE = "broken-"  # how the name of a step's folder begins that cannot be used; Orbax passes over it
 _ALIGN = 64  # bytes: where XLA takes an array of the host in place (xla/cpu_function_runtime.h, MinAlign)
 _LEAST_SLICE = 1 << 20  # bytes that each copy of a replicated array writes; of a smaller one, one copy writes it all
 
@@ -63,15 +65,17 @@ def open_manager(run_dir: Path, keep: int) -> ocp.CheckpointManager:
 
 
 def save(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], *, position: Mapping[str, Any]) -> None:
-    """Saves named trees of arrays and the JSON values of the data position as one step.
+    """Saves named trees of arrays and the JSON values of the data position as one step, and the hashes of its files.
 
     Raises:
       UserError: the disk is full or the folder cannot be written.
     """
     named = {name: ocp.args.PyTreeSave(tree) for name, tree in items.items()}
     try:
-        manager.save(step, args=ocp.args.Composite(**named, position=ocp.args.JsonSave(dict(position))))
+        position = {**position, _HASHED: True}
+        manager.save(step, args=ocp.args.Composite(**named, position=ocp.args.JsonSave(position)))
         manager.wait_until_finished()
+        checkpoint_hashes.write(Path(manager.directory) / str(step))
     except (OSError, ValueError, RuntimeError) as error:
         raise errors.UserError(
             f"{manager.directory}: step {step} could not be saved ({_first_line(error)}); the earlier checkpoints are "
@@ -126,9 +130,62 @@ def locate(path: str | Path) -> Location:
 def newest_step(run_dir: Path) -> int | None:
     """Returns the newest finished step in a run folder, or None if nothing was saved there."""
     folder = run_dir / "checkpoints"
-    # Orbax writes under another name and renames at the end, so a folder with a bare number is whole.
+    # Orbax writes under another name and renames at the end; the hashes are the last that a step gets.
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    return max((int(name) for name in names if name.isdigit()), default=None)
+    steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    return next((step for step in steps if not _was_cut_off(folder / str(step))), None)
+
+
+def _was_cut_off(folder: Path) -> bool:
+    if (folder / checkpoint_hashes.FILE).exists():
+        return False
+    try:
+        return bool(json.loads((folder / "position" / "metadata").read_text("utf-8")).get(_HASHED))
+    except (OSError, ValueError, AttributeError):
+        return False  # of an older run, or damaged: whoever restores it is told
+
+
+def set_aside_broken(run_dir: Path) -> list[str]:
+    """Renames the newest steps of a run that were cut off or are damaged, so that the one before them is the newest.
+
+    Only the process that holds the run folder may call it.
+
+    Returns:
+      A line for each folder that was renamed.
+
+    Raises:
+      UserError: no sound step is left, so the run would begin anew without a word.
+    """
+    folder = run_dir / "checkpoints"
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    broken: dict[Path, str] = {}
+    for step in steps:
+        if not (found := _problem(folder / str(step))):
+            break
+        broken[folder / str(step)] = found
+    for place, found in broken.items():
+        if len(broken) == len(steps) and not _was_cut_off(place):
+            raise errors.UserError(f"{place}: {found}, and no earlier step is left; start in another --run-dir")
+    told = []
+    for place, found in broken.items():
+        names = [f"{_ASIDE}{place.name}", *(f"{_ASIDE}{place.name}-{number}" for number in range(2, 1_000))]
+        aside = next(name for name in names if not (folder / name).exists())
+        place.rename(folder / aside)
+        told.append(f"{place}: {found}; it is kept as {aside}, training resumes from the step before")
+    return told
+
+
+def _problem(folder: Path, below: str = "") -> str:
+    """Returns what is wrong with a step's files; nothing where they hold, or where the step has no hashes."""
+    if (folder / checkpoint_hashes.FILE).exists() or _was_cut_off(folder):
+        return checkpoint_hashes.problem(folder, below)
+    return ""
+
+
+def _check_hashes(folder: Path, below: str) -> None:
+    if found := _problem(folder, below):
+        raise errors.UserError(f"{folder}: {found}; take an earlier step, or copy the folder anew")
 
 
 def read_config(location: Location) -> dict[str, Any]:
@@ -177,6 +234,7 @@ def restore_leaves(location: Location) -> dict[str, np.ndarray]:
     """
     if location.is_imported:
         return {path: tensor.mapped() for path, tensor in imported_tensors(location).items()}
+    _check_hashes(location.folder, "params/")
     folder = location.folder / "params"
     with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
         places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _metadata(checkpointer, folder))

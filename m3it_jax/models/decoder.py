@@ -161,7 +161,7 @@ class Decoder(nn.Module):
     ) -> Float[Array, "B T D"]:
         """Returns the last hidden states (normed) of whole rows, without a cache."""
         mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
-        x, _ = layers.through(self.blocks, self.place(embeds, positions), None, (positions, mask, None))
+        x, _ = layers.through(self.blocks, self.place(embeds, positions), caches=None, where=(positions, mask, None))
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:

@@ -250,7 +250,7 @@ class EncoderDecoder(nn.Module):
         ones = jnp.ones_like(places)
         mask = masks.segment_causal_mask(ones, places, key_segments=ones, key_positions=places)
         where = (encoded, mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
-        x, _ = layers.through(self.blocks, layers.constrain(self.embed(decoder_ids)), None, where)
+        x, _ = layers.through(self.blocks, layers.constrain(self.embed(decoder_ids)), caches=None, where=where)
         return self.logits(self.final_norm(x))
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -305,5 +305,5 @@ class EncoderDecoder(nn.Module):
         )
         bias = self.relative_bias(positions, index["positions"])
         where = (encoded, mask, bias, masks.real_mask(cache["cross_segment_ids"]), cache["next_slot"])
-        x, written = layers.through(self.blocks, layers.constrain(embeds), cache["layers"], where)
+        x, written = layers.through(self.blocks, layers.constrain(embeds), caches=cache["layers"], where=where)
         return self.final_norm(x), {**cache, **index, "layers": written}

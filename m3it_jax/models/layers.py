@@ -202,7 +202,7 @@ def decoder_blocks(kind: type[nn.Module], config: Any, dtype: jnp.dtype, *, rema
     return stacked(block, config.num_layers, num_inputs=2)(config, dtype)
 
 
-def through(blocks: Any, x: Array, caches: Sequence[Any] | None, where: Any) -> tuple[Array, list[Any]]:
+def through(blocks: Any, x: Array, *, caches: Sequence[Any] | None, where: Any) -> tuple[Array, list[Any]]:
     """Returns x after all `decoder_blocks`, and the cache of each; None for `caches` keeps none."""
     listed, written = blocks if isinstance(blocks, list | tuple) else [blocks], []
     for block, cache in zip(listed, caches or [None] * len(listed), strict=True):

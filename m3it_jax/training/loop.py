@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -148,6 +149,13 @@ class Stopwatch:
         return figures
 
 
+def _sound_checkpoints(run_dir: Path, keep: int) -> Any:
+    """Returns the manager of a run's checkpoints, the newest of which is sound; those that are not are told."""
+    for line in checkpointing.set_aside_broken(run_dir):
+        sys.stderr.write(f"m3it: {line}\n")
+    return checkpointing.open_manager(run_dir, keep)
+
+
 def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: FirstBatchHook) -> int:
     """Trains until `num_steps`, or until a signal asks to stop; saves in either case.
 
@@ -164,7 +172,7 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
       UserError: a record cannot be read, the loss is no longer finite, or a checkpoint cannot be saved.
     """
     with jax.set_mesh(setup.mesh), Preemption() as preemption, contextlib.ExitStack() as stack:
-        manager = checkpointing.open_manager(run_dir, config.checkpoint.keep)
+        manager = _sound_checkpoints(run_dir, config.checkpoint.keep)
         first = manager.latest_step() or 0
         if first >= config.num_steps:
             return first  # a finished run: nothing is compiled or opened

@@ -205,9 +205,8 @@ class Decoder(nn.Module):
     def _through(
         self, embeds: Array, positions: Array, segment_ids: Array, *, cache: KVCache, mask: Array, slot: Array | None
     ) -> tuple[Array, KVCache]:
-        x, written = layers.through(
-            self.blocks, self.place(embeds, positions), cache["layers"], (positions, mask, slot)
-        )
+        where = (positions, mask, slot)
+        x, written = layers.through(self.blocks, self.place(embeds, positions), caches=cache["layers"], where=where)
         return self.final_norm(x), {**cache, **index_new(cache, positions, segment_ids), "layers": written}
 
 

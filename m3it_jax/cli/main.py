@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.ConfigError as error:
         return _refuse(str(error), EXIT_USAGE)
     except errors.UserError as error:
-        return _refuse(str(error), EXIT_FAILED)
+        return _refuse(str(error), EXIT_FAILED, notes=getattr(error, "__notes__", ()))
     except KeyboardInterrupt:
         kept = "; the same command resumes where it left off" if argv and argv[0] in _RESUMING else ""
         return _refuse(f"interrupted{kept}", EXIT_INTERRUPTED)
@@ -177,8 +177,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _refuse(message: str, code: int) -> int:
-    print("m3it: " + " ".join(message.split()), file=sys.stderr)
+def _refuse(message: str, code: int, *, notes: Sequence[str] = ()) -> int:
+    """Prints the message on one line, and each note on one of its own."""
+    for number, text in enumerate((message, *notes)):
+        print(("  " if number else "m3it: ") + " ".join(text.split()), file=sys.stderr)
     return code
 
 

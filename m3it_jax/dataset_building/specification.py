@@ -11,6 +11,11 @@ from m3it_jax import schema
 
 Box = tuple[int, int, int, int]
 
+# CHOICE, where the user gives no share: one row of twenty may be bad; and so many rows in any case, since in a small
+# set their share says nothing.
+MAX_BAD = 0.05
+FEW_BAD = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:

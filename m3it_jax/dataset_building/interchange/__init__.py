@@ -17,7 +17,7 @@ from m3it_jax.dataset_building.interchange import (
 )
 from m3it_jax.dataset_building.interchange.request import Request
 from m3it_jax.dataset_building.specification import SourceSpec
-from m3it_jax.dataset_building.writing.order import Order
+from m3it_jax.dataset_building.writing.order import Order, tolerated
 
 NAME = "imported"
 EDITION = "imported"
@@ -67,9 +67,9 @@ def order(
     *,
     seed: int = 0,
     limit: int | None = None,
-    max_bad: float = 0.05,
+    max_bad: float | None = None,
 ) -> Order:
-    """Returns the order that imports the request's paths; `form` is a key of `FORMATS`.
+    """Returns the order that imports the request's paths; `form` is a key of `FORMATS`, `max_bad` as of `tolerated`.
 
     Raises:
       UserError: a path or what belongs to it is missing, or source or split of a file are not known, or the name of
@@ -88,6 +88,6 @@ def order(
         introduction=_CARD,
         seed=seed,
         limit=limit,
-        max_bad=max_bad,
+        **tolerated(max_bad),
         settings={"format": form},
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from m3it_jax import errors, licences
 from m3it_jax.dataset_building.publishers import raw, video
 from m3it_jax.dataset_building.specification import FramePick, SourceSpec
-from m3it_jax.dataset_building.writing.order import Order
+from m3it_jax.dataset_building.writing.order import Order, tolerated
 
 NAME = "m3it"
 EDITION = "built"
@@ -127,13 +127,13 @@ def order(
     limit: int | None = None,
     frames: str = "uniform",
     allow: tuple[str, ...] = (),
-    max_bad: float = 0.05,
+    max_bad: float | None = None,
     beam_options: tuple[str, ...] | None = None,
 ) -> Order:
     """Returns the order that builds the named sources, all 40 if none is named, from `raw_folder/<source>/`.
 
     Sources whose licence does not allow what `allow` asks for are left out; `loss` tells which.
-    `frames` is a key of `video.PICKS`; `max_bad` the share of a split's rows (0..1) that may be bad;
+    `frames` is a key of `video.PICKS`; `max_bad` the share of a split's rows (0..1) that may be bad, as of `tolerated`;
     `beam_options` is Beam's own command line, None takes processes.
 
     Raises:
@@ -157,7 +157,7 @@ def order(
         limit=limit,
         pick=pick,
         allow=allow,
-        max_bad=max_bad,
+        **tolerated(max_bad),
         beam_options=beam_options,
         settings={"frames": frames},
     )

@@ -13,6 +13,7 @@ from m3it_jax import errors, licences, prompts, schema
 from m3it_jax.dataset_building.media import boxes, pictures
 from m3it_jax.dataset_building.publishers import video
 from m3it_jax.dataset_building.specification import (
+    FEW_BAD,
     Assets,
     Draft,
     FramePick,
@@ -22,11 +23,9 @@ from m3it_jax.dataset_building.specification import (
 )
 from m3it_jax.dataset_building.steps import hashed, instructions, quality
 
-# Below so many bad rows their share says nothing.
-FEW_BAD = 20
-# Reasons that are no fault of a row: publishers ship some twice and keep the answers of their tests, and `--allow` is
-# the user's own wish.
-HARMLESS = ("duplicate-id", "answer-withheld", "licence")
+# Reasons that are no fault of a row: publishers ship some twice and keep the answers of their tests, `--allow` is the
+# user's own wish, mixed sets hold rows of text alone, and a picture may lie beside a pair that is whole without it.
+HARMLESS = ("duplicate-id", "answer-withheld", "licence", "text-only", "extra-picture")
 
 
 def nothing(*seen: object) -> None:
@@ -46,6 +45,7 @@ class Stream:
       pick: Which frames of a video are taken.
       allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of rows (0..1) that may be bad before the build stops.
+      few_bad: So many bad rows never stop a build, whatever their share, unless `max_bad` is 0.
       on_record: Called after each record, for progress.
       on_rejected: Called with the split and each row that was left out.
     """
@@ -57,6 +57,7 @@ class Stream:
     pick: FramePick = video.uniform
     allow: tuple[str, ...] = ()
     max_bad: float = 1.0
+    few_bad: int = FEW_BAD
     on_record: Callable[[], None] = nothing
     on_rejected: Callable[[str, Rejected], None] = nothing
 
@@ -141,8 +142,10 @@ class Tally:
         """
         bad = sum(number for reason, number in self.rejected.items() if reason not in HARMLESS)
         rows, most = self.kept + bad, self.stream.max_bad
-        # A bad begin says little about a long list: early, as many rows are waited for as make FEW_BAD a fair share.
-        too_many = bad > FEW_BAD and bad > most * rows and not (early and rows * most < FEW_BAD)
+        few = self.stream.few_bad if most else 0
+        if early:  # a bad begin says little about a long list: so many rows are waited for as make FEW_BAD a fair share
+            few = max(few, FEW_BAD, 0 if rows * most >= FEW_BAD or not most else bad)
+        too_many = bad > few and bad > most * rows
         all_bad = bad and not self.kept and not early and most < 1
         if too_many or all_bad:
             reasons = ", ".join(f"{reason} {number}" for reason, number in self.rejected.most_common(5))

@@ -169,17 +169,25 @@ def build(
     build that is cut off leaves nothing that could be taken for a source.
 
     Raises:
-      UserError: the source gives no record, or too many of its rows are bad.
+      UserError: the source gives no record, or too many of its rows are bad; its notes name the first of them and the
+        list of all, which is kept.
     """
     spec = stream.spec
     scratch = out / BUILDING / spec.name
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     seen = Seen(scratch)
-    with rejections.Book(scratch) as book:
-        folder = _prepare(dataclasses.replace(stream, on_rejected=book.note), scratch, beam_options, seen=seen)
-        if beam_options is not None:
-            _note_from_beam(stream, book, scratch)
+    list_of_stopped = out / spec.name / rejections.REJECTED
+    list_of_stopped.unlink(missing_ok=True)
+    book = rejections.Book(scratch)
+    try:
+        with book:
+            folder = _prepare(dataclasses.replace(stream, on_rejected=book.note), scratch, beam_options, seen=seen)
+            if beam_options is not None:
+                _note_from_beam(stream, book, scratch)
+    except errors.UserError as error:
+        _keep_list(book, scratch / rejections.REJECTED, list_of_stopped, error=error)
+        raise
     for name in (rejections.REJECTED, rejections.QUARANTINE):
         os.replace(scratch / name, folder / name)
     found = _described(folder, stream, seen) | {
@@ -194,6 +202,17 @@ def build(
     os.replace(folder, final)
     shutil.rmtree(scratch)
     return found
+
+
+def _keep_list(book: rejections.Book, made: pathlib.Path, kept: pathlib.Path, *, error: errors.UserError) -> None:
+    """Keeps the list of what a stopped build left out, and adds its first rows to what the user is told."""
+    number = sum(map(collections.Counter.total, book.counts.values()))
+    if number:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made, kept)
+        for row in book.first:
+            error.add_note(f"{row.place}: {row.reason}: {row.text}")
+        error.add_note(f"{kept} lists the {number:,} row{'s' if number > 1 else ''} that were left out")
 
 
 def _prepare(stream: Stream, scratch: pathlib.Path, beam_options: Sequence[str] | None, *, seen: Seen) -> pathlib.Path:

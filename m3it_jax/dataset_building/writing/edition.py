@@ -143,6 +143,7 @@ def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dic
                     pick=order.pick,
                     allow=order.allow,
                     max_bad=order.max_bad,
+                    few_bad=order.few_bad,
                     on_record=workers.count,
                 )
                 builder.build(stream, order.out, decided_by=order.decided_by(), beam_options=order.beam_options)

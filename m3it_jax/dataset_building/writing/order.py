@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from m3it_jax.dataset_building.publishers import video
-from m3it_jax.dataset_building.specification import Assets, FramePick, SourceSpec
+from m3it_jax.dataset_building.specification import FEW_BAD, MAX_BAD, Assets, FramePick, SourceSpec
+
+
+def tolerated(max_bad: float | None) -> dict[str, Any]:
+    """Returns the fields of an order for the share of bad rows that a user gave: it is exact; None is the default."""
+    return {"max_bad": MAX_BAD, "few_bad": FEW_BAD} if max_bad is None else {"max_bad": max_bad, "few_bad": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Order:
       pick: Which frames of a video are taken.
       allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of a split's rows (0..1) that may be bad before the build stops.
+      few_bad: So many bad rows never stop a build, whatever their share, unless `max_bad` is 0.
       beam_options: Apache Beam's own command line, if Beam is to make the records; None takes processes.
       kept: Sources that are taken over from another data folder byte for byte: name -> its version folder there.
       tokenizer: A vocabulary that is taken over.
@@ -44,6 +50,7 @@ class Order:
     pick: FramePick = video.uniform
     allow: tuple[str, ...] = ()
     max_bad: float = 1.0
+    few_bad: int = FEW_BAD
     beam_options: tuple[str, ...] | None = None
     kept: Assets = dataclasses.field(default_factory=dict)
     tokenizer: pathlib.Path | None = None

@@ -1,11 +1,13 @@
 """What a build left out, kept for a person to look at: `rejected.jsonl` and `quarantine.tfrecord` beside the shards.
 
 A line of `rejected.jsonl` is an object: split, place, reason, text, and `id` if the row became a record all the same.
-Those records lie in `quarantine.tfrecord`, in the order of their lines.
+Those records lie in `quarantine.tfrecord`, in the order of their lines. Of a build that stopped the first file alone is
+kept, as `OUT/<source>/rejected.jsonl`, until one succeeds.
 """
 
 import collections
 import contextlib
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -20,12 +22,16 @@ from m3it_jax.records import framing
 REJECTED = "rejected.jsonl"
 QUARANTINE = "quarantine.tfrecord"
 
+# CHOICE: rows that are shown on the screen; most often the first tells what is wrong with all of them.
+NUM_SHOWN = 3
+
 
 class Book:
     """Takes rows that were left out, of several splits in any order, and writes the two files split by split.
 
     Attributes:
       counts: Rows so far, by split and reason.
+      first: The first rows that are a fault, for the screen, at most `NUM_SHOWN`.
     """
 
     def __init__(self, folder: pathlib.Path):
@@ -33,6 +39,7 @@ class Book:
         self._folder = folder
         self._open: dict[tuple[str, str], IO[bytes]] = {}
         self.counts: dict[str, collections.Counter[str]] = {split: collections.Counter() for split in schema.SPLITS}
+        self.first: list[Rejected] = []
 
     def __enter__(self) -> "Book":
         """Opens a file of its own for each split."""
@@ -42,11 +49,12 @@ class Book:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        """Joins the files of the splits, unless the build failed."""
+        """Joins the files of the splits; of a build that failed it keeps the list alone."""
         for file in self._open.values():
             file.close()
         for name in (REJECTED, QUARANTINE):
-            with open(self._folder / name, "wb") if kind is None else contextlib.nullcontext() as whole:
+            is_kept = kind is None or name == REJECTED
+            with open(self._folder / name, "wb") if is_kept else contextlib.nullcontext() as whole:
                 for split in schema.SPLITS:
                     if whole is not None:
                         with open(self._part(name, split), "rb") as part:
@@ -56,6 +64,8 @@ class Book:
     def note(self, split: str, row: Rejected) -> None:
         """Writes down one row."""
         self.counts[split][row.reason] += 1
+        if len(self.first) < NUM_SHOWN and row.reason not in HARMLESS:
+            self.first.append(dataclasses.replace(row, instance=None))
         line = {"split": split, "place": row.place, "reason": row.reason, "text": row.text}
         if row.instance is not None and row.reason not in HARMLESS:
             line["id"] = row.instance.id

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from m3it_jax import errors
+from m3it_jax.dataset_building.interchange import file_forms
 from m3it_jax.dataset_building.specification import Rejected, RowError
 
 # CHOICE: eight frames of 5 MB each are 53 MB as base64; a worker that holds one such line and what is decoded from it
@@ -31,37 +32,60 @@ _BOM = codecs.BOM_UTF8
 Row = tuple[str, Any] | Rejected
 
 
-def rows(path: pathlib.Path, *, lifted: Collection[str] = ()) -> Iterator[Row]:
-    """Yields (place, value) for each row of a JSONL file or of a JSON array, and what is wrong with the others.
+def rows(path: pathlib.Path, *, lifted: Collection[str] = (), name: str = "") -> Iterator[Row]:
+    """Yields (place, value) for each row of a JSONL file or of JSON arrays, and what is wrong with the others.
 
-    Long texts under a key in `lifted` may come as bytes. The place is `file:line`, or `file[number]` in an array.
+    Long texts under a key in `lifted` may come as bytes. The place is `name:line`, or `name[number]` in an array;
+    an empty `name` is the file's own. Arrays that follow each other (`cat a.json b.json`) are numbered as one.
 
     Raises:
-      UserError: the file cannot be read, or an array is broken, so that nothing behind the break can be found.
+      UserError: the file cannot be read or is of another form, or an array is broken, so that nothing behind the break
+        can be found.
     """
+    name = name or spelled(path.name)
     try:
-        with open(path, "rb") as file:
-            begin = file.read(4096).removeprefix(_BOM).lstrip()[:1]
-        yield from _array(path) if begin == b"[" else _lines(path, lifted)
+        begin = file_forms.check_text(path).removeprefix(_BOM).lstrip()[:1]
+        yield from _arrays(path, name) if begin == b"[" else _lines(path, lifted, name=name)
     except OSError as error:
         raise errors.UserError(f"{path}: cannot be read ({error.strerror}); get the file again") from error
 
 
-def name_of(path: pathlib.Path) -> str:
+def spelled(name: str) -> str:
     """Returns a file's name as a record can keep it: bytes that are no UTF-8 are spelled out."""
-    return path.name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _lines(path: pathlib.Path, lifted: Collection[str]) -> Iterator[Row]:
+def _lines(path: pathlib.Path, lifted: Collection[str], *, name: str) -> Iterator[Row]:
+    """Yields the rows of lines; the first waits for the second, since one alone may be a whole file in one object."""
+    waiting: list[Row] = []
+    is_first = True
     for number, line in enumerate(bounded_lines(path), start=1):
-        place = f"{name_of(path)}:{number}"
-        if line is None:
-            yield Rejected(place, "line-too-long", f"has more than {MAX_LINE_BYTES} bytes")
-        elif line.strip():
-            try:
-                yield place, parse(line, lifted=lifted)
-            except RowError as error:
-                yield Rejected(place, error.reason, str(error))
+        place = f"{name}:{number}"
+        if line is not None and not line.strip():
+            continue
+        if waiting:
+            if isinstance(waiting[0], Rejected) and (line or b"").lstrip().startswith(b'"'):
+                raise file_forms.one_object(path)  # the second line goes on inside of the object
+            yield waiting.pop()
+        row = _line(place, line, lifted)
+        if is_first:
+            waiting.append(row)
+            is_first = False
+        else:
+            yield row
+    if waiting:
+        if isinstance(waiting[0], Rejected) or file_forms.wraps(waiting[0][1]):
+            file_forms.check_one_object(path, waiting[0])
+        yield waiting.pop()
+
+
+def _line(place: str, line: bytes | None, lifted: Collection[str]) -> Row:
+    if line is None:
+        return Rejected(place, "line-too-long", f"has more than {MAX_LINE_BYTES} bytes")
+    try:
+        return place, parse(line, lifted=lifted)
+    except RowError as error:
+        return Rejected(place, error.reason, str(error))
 
 
 def bounded_lines(path: pathlib.Path) -> Iterator[bytes | None]:
@@ -103,8 +127,26 @@ def parse(line: bytes, *, lifted: Collection[str] = ()) -> Any:
         raise RowError("not-utf8", str(error)) from error
     except RecursionError as error:
         raise RowError("too-deep", "is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise RowError("not-json", _fault(line) if texts else _told(error)) from error
     except ValueError as error:
         raise RowError("not-json", str(error)) from error
+
+
+def _fault(line: bytes) -> str:
+    """Returns what is wrong with a line of which texts were lifted out, so that columns had moved."""
+    try:
+        _decoder([]).decode(line.decode("utf-8"))
+    except json.JSONDecodeError as error:
+        return _told(error)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return "is no JSON"
+
+
+def _told(error: json.JSONDecodeError) -> str:
+    seen = error.doc[error.pos : error.pos + 20]
+    return f"column {error.pos + 1}: {error.msg}, there stands {seen!r}" if seen else f"is cut off: {error.msg}"
 
 
 def _decoder(faults: list[RowError]) -> json.JSONDecoder:
@@ -191,25 +233,27 @@ def _restored(value: Any, texts: list[bytes], *, token: str, keep: bool, lifted:
     return before
 
 
-def _array(path: pathlib.Path) -> Iterator[Row]:
-    """Yields the elements of a JSON array without holding more of it than one element and a chunk."""
+def _arrays(path: pathlib.Path, name: str) -> Iterator[Row]:
+    """Yields the elements of JSON arrays without holding more of them than one element and a chunk."""
     buffer = _Window(path)
-    buffer.skip("[")
     number = 0
-    while buffer.peek() != "]":
-        place = f"{name_of(path)}[{number}]"
-        faults: list[RowError] = []
-        value = buffer.element(_decoder(faults), place)
-        try:
-            if faults:
-                raise faults[0]
-            _check_depth(value)
-            yield place, value
-        except RowError as error:
-            yield Rejected(place, error.reason, str(error))
-        number += 1
-        if buffer.peek() != "]":
-            buffer.skip(",")
+    while buffer.peek():
+        buffer.skip("[")
+        while buffer.peek() != "]":
+            place = f"{name}[{number}]"
+            faults: list[RowError] = []
+            value = buffer.element(_decoder(faults), place)
+            try:
+                if faults:
+                    raise faults[0]
+                _check_depth(value)
+                yield place, value
+            except RowError as error:
+                yield Rejected(place, error.reason, str(error))
+            number += 1
+            if buffer.peek() != "]":
+                buffer.skip(",")
+        buffer.skip("]")
 
 
 class _Window:
@@ -219,6 +263,7 @@ class _Window:
         self._path = path
         self._file = codecs.open(str(path), "r", "utf-8-sig")
         self._text, self._at, self._ended = "", 0, False
+        self._passed = 0  # characters before the window
 
     def _more(self) -> bool:
         """Reads as much again as is held, so that a long element costs little more than one pass."""
@@ -228,14 +273,19 @@ class _Window:
         try:
             read = self._file.read(max(_CHUNK, len(held)))
         except UnicodeDecodeError as error:
-            raise self._broken(f"is no UTF-8: {error}") from error
+            raise self._broken(f"is no UTF-8 from byte {file_forms.first_bad_byte(self._path)} on") from error
+        self._passed += self._at
         self._text, self._at, self._ended = held + read, 0, not read
         if self._ended:
             self._file.close()
         return not self._ended
 
-    def _broken(self, what: str) -> errors.UserError:
-        return errors.UserError(f"{self._path}: {what}; what follows cannot be found, so mend or get the file again")
+    def _broken(self, what: str, at: int | None = None) -> errors.UserError:
+        """Returns the refusal; `at` is the place in the window, if one can be named."""
+        where = "" if at is None else f" at {file_forms.place_of(self._path, self._passed + at)}"
+        return errors.UserError(
+            f"{self._path}: {what}{where}; what follows cannot be found, so mend or get the file again"
+        )
 
     def peek(self) -> str:
         """Returns the next character that is no blank, empty at the end."""
@@ -251,8 +301,10 @@ class _Window:
         Raises:
           UserError: another one stands there.
         """
-        if self.peek() != wanted:
-            raise self._broken(f"has {self.peek()!r} in place of {wanted!r}, so it is no whole JSON array")
+        found = self.peek()
+        if found != wanted:
+            what = f"has {found!r}" if found else "ends"
+            raise self._broken(f"{what} in place of {wanted!r}, so it is no whole JSON array", self._at)
         self._at += 1
 
     def element(self, decoder: json.JSONDecoder, place: str) -> Any:
@@ -269,8 +321,11 @@ class _Window:
                     self._at = end
                     return value
             except RecursionError as error:
-                raise self._broken(f"{place} is nested too deeply") from error
+                raise self._broken(f"{place} is nested too deeply", self._at) from error
             except ValueError as error:
-                if len(self._text) - self._at > MAX_LINE_BYTES or self._ended:
-                    raise self._broken(f"{place} is no JSON or longer than {MAX_LINE_BYTES} characters") from error
+                if self._ended:
+                    told = getattr(error, "msg", str(error))
+                    raise self._broken(f"{place} is no JSON ({told})", getattr(error, "pos", self._at)) from error
+                if len(self._text) - self._at > MAX_LINE_BYTES:
+                    raise self._broken(f"{place} is longer than {MAX_LINE_BYTES} characters", self._at) from error
             self._more()

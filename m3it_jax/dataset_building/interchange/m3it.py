@@ -68,7 +68,8 @@ def specs(asked: request.Request) -> list[SourceSpec]:
 
 def _spec(asked: request.Request, name: str, files: list[request.File], *, left_out: list[str]) -> SourceSpec:
     for file in files:
-        request.split_of(file.path, asked.split)  # refuses a file whose split nobody tells
+        if file.split == "?":
+            raise errors.UserError(f"{file.path}: its name does not tell which split it is; give --split")
     if first := _first_own(files[0].path):
         return request.own_spec(
             asked, files, functools.partial(drafts, rows=Rows(name, tuple(files), {}, ())), row=first

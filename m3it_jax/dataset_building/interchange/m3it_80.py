@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.dataset_building.interchange import json_rows, m3it_rules, request
+from m3it_jax.dataset_building.interchange import json_rows, m3it_rules, request, splits
 from m3it_jax.dataset_building.interchange.m3it import IMAGE_KEYS
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
@@ -77,7 +77,7 @@ def specs(asked: request.Request) -> list[SourceSpec]:
 def _pictures_of(file: request.File) -> pathlib.Path:
     for path in sorted(file.path.parent.iterdir()):
         match = _PICTURES.fullmatch(path.name)
-        if match and request.SPLIT_WORDS[match[1]] == file.split:
+        if match and splits.WORDS[match[1]] == file.split:
             return path
     raise errors.UserError(
         f"{file.path}: the pictures' file {file.split}_500.jsonl is not beside it; get it from data/ of M3IT-80"

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterator
 
 from m3it_jax import errors
-from m3it_jax.dataset_building.interchange import request
+from m3it_jax.dataset_building.interchange import file_forms, picture_values, request, splits
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
@@ -33,7 +33,8 @@ def specs(asked: request.Request) -> list[SourceSpec]:
             raise errors.UserError(f"{file}: is missing; give the folder cc_sbu_align with {CAPTIONS} and {PICTURES}/")
         if file.stat().st_size > MAX_FILE_BYTES:
             raise errors.UserError(f"{file}: has more than {MAX_FILE_BYTES} bytes, so it is not MiniGPT-4's")
-        found.append(request.File(file, asked.split or "train"))
+        told = splits.of([file.name], above=splits.above(path))
+        found.append(request.File(file, splits.chosen(told, file, given=asked.split, default="train")))
     make = functools.partial(drafts, files=tuple(found), folder=asked.images)
     return [request.spec(asked, found, make, task="captioning", pool="interchange/detailed", citation=_CITATION)]
 
@@ -58,19 +59,23 @@ def drafts(
     for file in files:
         if file.split != split:
             continue
+        file_forms.check_text(file.path)
         try:
             annotations = json.loads(file.path.read_text("utf-8-sig"))["annotations"]
             assert isinstance(annotations, list)
         except (OSError, ValueError, TypeError, KeyError, AssertionError, RecursionError) as error:
-            raise errors.UserError(f"{file.path}: is no JSON object with a list `annotations`; get it again") from error
+            told = f" ({error})" if isinstance(error, ValueError) else ""
+            raise errors.UserError(
+                f"{file.path}: is no JSON object with a list `annotations`{told}; get it again"
+            ) from error
         pictures = folder or file.path.parent / PICTURES
         for number, row in enumerate(annotations):
             place = f"{file.path.name}: annotations[{number}]"
             try:
                 image_id = str(raw.field(row, "image_id", (str, int)))
                 caption = raw.field(row, "caption").strip()
+                images = picture_values.named(f"{image_id}.jpg", pictures)
             except RowError as error:
                 yield Rejected(place, error.reason, str(error))
                 continue
-            images = request.named_pictures([f"{image_id}.jpg"], (pictures,))
             yield Draft("detailed-caption", "", caption, images, image_id, origin=place, origin_split=split)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.dataset_building.interchange import request
+from m3it_jax.dataset_building.interchange import picture_values, request
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Rows, SourceSpec
 
@@ -55,7 +55,7 @@ def _drafts(place: str, row: Any, *, folder: pathlib.Path, split: str) -> Iterat
         skill=str(raw.field(row, "task_name")),
         inputs=f"{mark}{options}".strip(),
         outputs=target.strip(),
-        images=request.named_pictures([name], (folder,)),
+        images=picture_values.named(name, folder),
         group=name,
         options=chosen,
         instruction=instruction.strip(),

@@ -1,19 +1,28 @@
-"""Parquet with pictures inside: the copy HuggingFaceM4/M3IT, and what `m3it export parquet` writes.
+"""Parquet with pictures inside: the forms of the hub, and what `m3it export parquet` writes.
 
-A picture column is the hub's `Image` feature, {bytes, path}, or a list of it. Files of our own bring whole records, and
+A picture column is the hub's `Image` feature, {bytes, path}, a picture's bytes, or a list of either. The texts of a row
+are a conversation (`dialogues`), or an answer to a question, or a caption. Files of our own bring whole records, and
 each source of theirs is a source again; of others, all files are one source.
 """
 
+import collections
+import dataclasses
 import functools
-from collections.abc import Iterator
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from m3it_jax import errors, schema
-from m3it_jax.dataset_building.interchange import json_rows, m3it_rules, own, request
-from m3it_jax.dataset_building.publishers import raw
+from m3it_jax.dataset_building.interchange import conversations, dialogues, m3it_rules, own, picture_values, request
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
 _PICTURE_COLUMNS = ("images", "image")
+_NUMBERED = re.compile(r"image_?(\d+)")
+_CAPTION_COLUMNS = ("caption", "captions", "text")
+_ANSWER_COLUMNS = ("answers", "multiple_choice_answer")
+
+_CAPTION_POOL = "captioning/coco"
 
 # CHOICE: rows that are held at once; sixteen with eight frames of 500 KB each are 64 MB.
 BATCH_ROWS = 16
@@ -23,30 +32,65 @@ def specs(asked: request.Request) -> list[SourceSpec]:
     """Returns the sources of the files.
 
     Raises:
-      UserError: a path is missing, a file is no Parquet or has no picture column, or pyarrow is not installed.
+      UserError: a path is missing, a file is no Parquet or has no picture column or no text, or pyarrow is not
+        installed.
     """
     files = request.files(asked, suffixes=(".parquet",), default_split="train")
     mine: dict[str, list[request.File]] = {}
     first: dict[str, Any] = {}
     others = []
+    forms = set()
     for file in files:
         table = _opened(file)
-        if not set(_PICTURE_COLUMNS) & set(table.schema_arrow.names):
-            raise errors.UserError(f"{file.path}: has no column {' or '.join(_PICTURE_COLUMNS)}")
-        if set(own.TEXTS) <= set(table.schema_arrow.names) and table.metadata.num_rows:
+        names = table.schema_arrow.names
+        if not _picture_columns(names):
+            raise errors.UserError(
+                f"{file.path}: has no column images or image; its columns: {', '.join(names)[:500] or 'none'}"
+            )
+        if set(own.TEXTS) <= set(names) and table.metadata.num_rows:
             row = next(table.iter_batches(1, columns=list(own.TEXTS))).to_pylist()[0]
             first.setdefault(str(row["source"]), row)
             mine.setdefault(str(row["source"]), []).append(file)
         else:
+            forms.add(_form(file, names))
             others.append(file)
     found = [
         request.own_spec(asked, inside, functools.partial(drafts, files=tuple(inside), source=name), row=first[name])
         for name, inside in mine.items()
     ]
     if others:
-        make = functools.partial(drafts, files=tuple(others), source=asked.name())
-        found.append(request.spec(asked, others, make, task="generation"))
+        make = functools.partial(drafts, files=tuple(others), source=asked.name(), folder=asked.images)
+        is_captioning = forms == {"caption"}
+        pool = _CAPTION_POOL if "caption" in forms else ""
+        found.append(request.spec(asked, others, make, task="captioning" if is_captioning else "generation", pool=pool))
     return found
+
+
+def _form(file: request.File, names: Sequence[str]) -> str:
+    """Returns what the rows of a file say: `conversation`, `answer` or `caption`.
+
+    Raises:
+      UserError: no column holds any of it.
+    """
+    if set(dialogues.FORMS["parquet"]) & set(names):
+        return "conversation"
+    if {"instruction", *m3it_rules.INPUT_KEYS} & set(names) and {*m3it_rules.OUTPUT_KEYS, *_ANSWER_COLUMNS} & set(
+        names
+    ):
+        return "answer"
+    if set(_CAPTION_COLUMNS) & set(names):
+        return "caption"
+    raise errors.UserError(
+        f"{file.path}: has no column with texts; give conversations, messages, texts, question and answer, "
+        f"instruction and outputs, or caption; its columns: {', '.join(names)[:500]}"
+    )
+
+
+def _picture_columns(names: Sequence[str]) -> list[str]:
+    """Returns the columns with pictures: `images`, `image`, or else `image_1`, `image_2` and so on, in order."""
+    found = [name for name in _PICTURE_COLUMNS if name in names]
+    numbered = {int(match[1]): name for name in names if (match := _NUMBERED.fullmatch(name))}
+    return found or [numbered[number] for number in sorted(numbered)]
 
 
 def _opened(file: request.File) -> Any:
@@ -62,57 +106,139 @@ def _opened(file: request.File) -> Any:
 
 
 def drafts(
-    assets: Assets, split: str, seed: int, *, files: tuple[request.File, ...], source: str
+    assets: Assets,
+    split: str,
+    seed: int,
+    *,
+    files: tuple[request.File, ...],
+    source: str,
+    folder: pathlib.Path | None = None,
 ) -> Iterator[Draft | schema.Instance | Rejected]:
-    """Yields the rows of a split, in the files' order; what a damaged file holds behind the damage is told as lost."""
+    """Yields the rows of a split, in the files' order; each row that a damaged file has lost is told."""
     del assets, seed
     for file in files:
-        if file.split != split:
-            continue
-        number, table = 0, _opened(file)
+        if file.split == split:
+            for number, row in _rows(file):
+                place = f"{file.name}:{number}"
+                if isinstance(row, str):
+                    yield Rejected(place, "broken-file", f"cannot be read ({row}); get the file again")
+                    continue
+                try:
+                    found = list(_drafts(place, row, source=source, split=split, folder=folder))
+                except RowError as error:
+                    yield Rejected(place, error.reason, str(error))
+                else:
+                    yield from found
+
+
+def _rows(file: request.File) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yields (number, row) of a file, or what is wrong in place of a row; each group of rows is read on its own."""
+    table, begin = _opened(file), 0
+    wanted = [name for name in table.schema_arrow.names if name in _columns(table.schema_arrow.names)]
+    for group in range(table.metadata.num_row_groups):
+        number, end = begin, begin + table.metadata.row_group(group).num_rows
         try:
-            wanted = [name for name in table.schema_arrow.names if name in _columns()]
-            for batch in table.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+            for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], columns=wanted, use_threads=False):
                 for row in batch.to_pylist():
-                    yield _row(f"{json_rows.name_of(file.path)}:{number}", row, source=source, split=split)
+                    yield number, row
                     number += 1
         except (OSError, ValueError) as error:  # pyarrow's own errors are of both kinds
-            lost = table.metadata.num_rows - number
-            text = f"{lost} rows cannot be read ({str(error)[:200]}); get the file again"
-            yield Rejected(f"{json_rows.name_of(file.path)}:{number}", "broken-file", text)
+            while number < end:
+                yield number, str(error)[:200]
+                number += 1
+        begin = end
 
 
-def _columns() -> set[str]:
-    texts = (*own.TEXTS, *m3it_rules.INPUT_KEYS, *m3it_rules.OUTPUT_KEYS)
-    return {*texts, *_PICTURE_COLUMNS}
+def _columns(names: Sequence[str]) -> set[str]:
+    texts = (*own.TEXTS, *m3it_rules.INPUT_KEYS, *m3it_rules.OUTPUT_KEYS, *_CAPTION_COLUMNS, *_ANSWER_COLUMNS)
+    talked = (*dialogues.FORMS["parquet"], "prompt", "query", "history", "system", "video", "videos")
+    return {*texts, *talked, *_picture_columns(names)}
 
 
-def _row(place: str, row: dict[str, Any], *, source: str, split: str) -> Draft | schema.Instance | Rejected:
-    try:
-        images = tuple(_bytes(each) for each in m3it_rules.picture_field(row, _PICTURE_COLUMNS))
-        if own.is_own(row):
-            return own.instance(row, images, source=source)
-        outputs = m3it_rules.first(row, m3it_rules.OUTPUT_KEYS)
-        if not outputs:
-            raise RowError("missing-field", f"has no text under any of {', '.join(m3it_rules.OUTPUT_KEYS)}")
-        return Draft(
-            skill=source,
-            inputs=m3it_rules.first(row, m3it_rules.INPUT_KEYS),
-            outputs=outputs,
-            images=images,
-            group=request.group_of(images),
-            instruction=raw.field(row, "instruction").strip(),
-            origin=place,
-            origin_split=split,
-        )
-    except RowError as error:
-        return Rejected(place, error.reason, str(error))
+def _drafts(
+    place: str, row: dict[str, Any], *, source: str, split: str, folder: pathlib.Path | None
+) -> Iterator[Draft | schema.Instance]:
+    pictures = [_value(each) for each in _pictures(row)]
+    if own.is_own(row):
+        stored = (picture_values.of(each, None)[0] for each in pictures)
+        yield own.instance(row, tuple(each for each in stored if isinstance(each, bytes)), source=source)
+    elif any(row.get(name) is not None for name in dialogues.FORMS["parquet"]):
+        texts = {name: value for name, value in row.items() if not _NUMBERED.fullmatch(name)}
+        said = {**texts, "image": None, "images": pictures}
+        yield from conversations.drafts_of(place, said, form="parquet", folder=folder, split=split)
+    elif not pictures:
+        raise RowError("text-only", "has no picture")
+    else:
+        found = [picture_values.of(each, folder) for each in pictures]
+        group = "+".join(dict.fromkeys(name for _, name in found))
+        images = tuple(image for image, _ in found)
+        draft = _answered(row) or _captioned(row)
+        yield dataclasses.replace(draft, skill=source, images=images, group=group, origin=place, origin_split=split)
 
 
-def _bytes(value: Any) -> bytes:
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes) or not data:
-        raise RowError("picture-missing", "a picture has no bytes: the file names a path elsewhere")
-    if len(data) > raw.MAX_PICTURE_BYTES:
-        raise RowError("picture-too-large", f"a picture has {len(data)} bytes")
-    return data
+def _pictures(row: Mapping[str, Any]) -> list[Any]:
+    found: list[Any] = []
+    for name in _picture_columns(list(row)):
+        value = row[name]
+        found += value if isinstance(value, list) else [value]
+        if found and name in _PICTURE_COLUMNS and any(each is not None for each in found):
+            break
+    return [each for each in found if each is not None]
+
+
+def _value(value: Any) -> Any:
+    """Returns a cell's picture as `picture_values` takes it: bytes of a cell are the picture's own."""
+    return {"bytes": value} if isinstance(value, bytes) else value
+
+
+def _answered(row: Mapping[str, Any]) -> Draft | None:
+    """Returns the texts of a row with an answer, None if nothing is asked.
+
+    Raises:
+      RowError: `missing-field` or `wrong-type`.
+    """
+    instruction, inputs = m3it_rules.first(row, ("instruction",)), m3it_rules.first(row, m3it_rules.INPUT_KEYS)
+    if not instruction and not inputs:
+        return None
+    if references := _references(row):
+        counted = collections.Counter(references)
+        outputs = m3it_rules.first(row, ("multiple_choice_answer",)) or max(references, key=lambda each: counted[each])
+    else:
+        outputs = m3it_rules.first(row, (*m3it_rules.OUTPUT_KEYS, "multiple_choice_answer"))
+    if not outputs:
+        wanted = ", ".join((*m3it_rules.OUTPUT_KEYS, *_ANSWER_COLUMNS))
+        raise RowError("missing-field", f"has no text under any of {wanted}; its fields: {_filled(row)}")
+    if not instruction:
+        instruction, inputs = inputs, ""
+    return Draft("", inputs, outputs, (), "", references=tuple(references), instruction=instruction)
+
+
+def _captioned(row: Mapping[str, Any]) -> Draft:
+    """Returns the texts of a row with a caption, or several of which the first is taken.
+
+    Raises:
+      RowError: `missing-field` or `wrong-type`; also in files with a column for questions, where captions are answers.
+    """
+    value = next((row[name] for name in _CAPTION_COLUMNS if row.get(name)), "")
+    texts = tuple(value) if isinstance(value, list) else (value,)
+    if not all(isinstance(each, str) for each in texts):
+        raise RowError("wrong-type", f"a caption is {str(value)[:80]!r}, must be text or texts")
+    if {"instruction", *m3it_rules.INPUT_KEYS} & set(row) or not texts[0].strip():
+        raise RowError("missing-field", f"has neither a question nor a caption; its fields: {_filled(row)}")
+    return Draft("", "", texts[0].strip(), (), "", references=texts if len(texts) > 1 else ())
+
+
+def _references(row: Mapping[str, Any]) -> list[str]:
+    """Returns every answer of a column `answers`: texts, or objects with an `answer` as VQA v2 has them."""
+    value = row.get("answers")
+    if value is None:
+        return []
+    listed = value if isinstance(value, list) else [value]
+    found = [each.get("answer") if isinstance(each, Mapping) else each for each in listed]
+    if not all(isinstance(each, str) for each in found):
+        raise RowError("wrong-type", f"field 'answers' holds {str(value)[:80]!r}, must be texts")
+    return [each.strip() for each in found if isinstance(each, str) and each.strip()]
+
+
+def _filled(row: Mapping[str, Any]) -> str:
+    return dialogues.fields_of({name: value for name, value in row.items() if value is not None})

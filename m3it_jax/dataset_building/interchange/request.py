@@ -3,7 +3,6 @@
 import binascii
 import dataclasses
 import hashlib
-import os
 import pathlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,18 +11,9 @@ from typing import Any
 import pybase64
 
 from m3it_jax import errors, schema
-from m3it_jax.dataset_building.interchange import json_rows
+from m3it_jax.dataset_building.interchange import json_rows, splits
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Draft, Drafts, Rejected, RowError, SourceSpec
-
-# How files name their split. Source of the words: the file list of the released data set (MMInstruction/M3IT).
-SPLIT_WORDS = {
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 
 _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"  # of a source
 
@@ -68,10 +58,20 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """One file of a source, and the split that all of its rows belong to."""
+    """One file of a source, and the split that all of its rows belong to.
+
+    Attributes:
+      path: Where it lies.
+      split: The split.
+      name: What it is called in messages and in `meta.origin`: its path inside of the folder that was given.
+    """
 
     path: pathlib.Path
     split: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or json_rows.spelled(self.path.name))
 
 
 def files(request: Request, *, suffixes: Sequence[str], default_split: str = "") -> list[File]:
@@ -80,30 +80,29 @@ def files(request: Request, *, suffixes: Sequence[str], default_split: str = "")
     Raises:
       UserError: a path is missing, nothing with one of the suffixes is there, or a file's split is not known.
     """
-    found = []
+    found: dict[pathlib.Path, File] = {}
     for path in request.paths:
         if not path.exists():
             raise errors.UserError(f"{path}: there is no such file or folder")
+        if not path.is_dir():
+            told = splits.of([path.name], above=splits.above(path))
+            found.setdefault(path, File(path, splits.chosen(told, path, given=request.split, default=default_split)))
+            continue
         inside = sorted(each for each in path.rglob("*") if each.name.endswith(tuple(suffixes)) and each.is_file())
-        if path.is_dir() and not inside:
+        inside = [each for each in inside if not is_of_macos(each.name)]
+        if not inside:
             raise errors.UserError(f"{path}: holds no file that ends with {' or '.join(suffixes)}")
-        found += inside if path.is_dir() else [path]
-    return [File(path, split_of(path, request.split, default=default_split)) for path in dict.fromkeys(found)]
+        for each in inside:
+            relative = each.relative_to(path)
+            told = splits.of(relative.parts, above=splits.above(path))
+            split = splits.chosen(told, each, given=request.split, default=default_split)
+            found.setdefault(each, File(each, split, json_rows.spelled(relative.as_posix())))
+    return list(found.values())
 
 
-def split_of(path: pathlib.Path, given: str, *, default: str = "") -> str:
-    """Returns the split of a file: the given one, what its name says, or the default.
-
-    Raises:
-      UserError: none of them says it.
-    """
-    words = re.split(r"[^a-z]+", path.name.lower())
-    told = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
-    if given:
-        return given
-    if len(told) != 1 and not default:
-        raise errors.UserError(f"{path}: its name does not tell which split it is; give --split")
-    return told.pop() if len(told) == 1 else default
+def is_of_macos(name: str) -> bool:
+    """Returns whether a file holds what macOS notes beside another: `._a.jpg` is no picture."""
+    return name.startswith("._")
 
 
 def spec(
@@ -155,7 +154,7 @@ def own_spec(request: Request, inputs: Iterable[File], drafts: Drafts, *, row: M
 
 def settings(request: Request, inputs: Iterable[File]) -> dict[str, object]:
     """Returns what decides an imported source's records: the files by name, size and split, and the options."""
-    listed = [[file.path.name, file.path.stat().st_size, file.split] for file in inputs]
+    listed = [[file.name, file.path.stat().st_size, file.split] for file in inputs]
     given = {"task": request.task, "language": request.language, "licence": request.licence}
     return {"imported": {"files": listed} | {name: value for name, value in given.items() if value}}
 
@@ -169,7 +168,7 @@ def picture(value: object) -> bytes:
     if not isinstance(value, str | bytes):
         raise RowError("wrong-type", f"a picture is {type(value).__name__}, must be base64 text")
     begin = value[:200] if isinstance(value, str) else value[:200].decode("latin-1")
-    if begin.startswith(("http:", "https:", "file:")):
+    if begin.startswith(("http:", "https:", "file:")) or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", begin):
         raise RowError("picture-remote", f"{begin[:80]!r} is elsewhere; nothing is fetched, so get the picture first")
     if begin.startswith("data:"):
         head, comma, _ = begin.partition(",")
@@ -203,11 +202,6 @@ def group_of(images: Iterable[bytes]) -> str:
     return "+".join(dict.fromkeys(hashlib.sha256(image).hexdigest()[:32] for image in images))
 
 
-def named_pictures(names: Sequence[str], folder: tuple[pathlib.Path, ...]) -> tuple[raw.PictureFile, ...]:
-    """Returns pictures by name; they are looked for when their record is made, and only inside the folder."""
-    return tuple(raw.PictureFile(folder, os.path.normpath(name) if name else name) for name in names)
-
-
 def converted(
     inputs: Iterable[File],
     split: str,
@@ -221,7 +215,7 @@ def converted(
     """
     for file in inputs:
         if file.split == split:
-            for row in json_rows.rows(file.path, lifted=lifted):
+            for row in json_rows.rows(file.path, lifted=lifted, name=file.name):
                 if isinstance(row, Rejected):
                     yield row
                     continue

@@ -109,7 +109,7 @@ def _ahead(waiting: collections.deque[_Line | Rejected], path: pathlib.Path) -> 
 
 def _lines(path: pathlib.Path) -> Iterator[_Line | Rejected]:
     for number, line in enumerate(json_rows.bounded_lines(path), start=1):
-        place = f"{json_rows.name_of(path)}:{number}"
+        place = f"{json_rows.spelled(path.name)}:{number}"
         if line is None or len(line) > MAX_ROW_BYTES:
             yield Rejected(place, "line-too-long", f"has more than {MAX_ROW_BYTES} bytes")
             continue

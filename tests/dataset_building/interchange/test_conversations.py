@@ -61,7 +61,8 @@ def test_pictures_are_numbered_through_the_conversation(imported, tmp_path, fold
 BAD = {
     "path-outside": {"image": "../secret.jpg", "conversations": said("q", "a")},
     "picture-missing": {"image": "9.jpg", "conversations": said("q", "a")},
-    "no-image": {"conversations": said("q", "a")},
+    "text-only": {"conversations": said("q", "a")},
+    "no-image": {"picture": "0.jpg", "conversations": said("q", "a")},
     "no-question": {"image": "0.jpg", "conversations": [{"from": "gpt", "value": "a"}]},
     "no-answer": {"image": "0.jpg", "conversations": said("q")},
     "unknown-role": {"image": "0.jpg", "conversations": [{"from": "judge", "value": "a"}]},
@@ -125,3 +126,12 @@ def test_a_broken_array_is_told_with_its_place(imported, tmp_path, folder, text_
     (tmp_path / "llava.json").write_text('[{"image": "0.jpg", "conversations": []}, {"image": ')
     with pytest.raises(errors.UserError, match=r"llava.json: .*llava.json\[1\]"):
         imported("llava", tmp_path / "llava.json", images=folder)
+
+
+def test_rows_of_the_other_format_name_it(tmp_path, folder, lines):
+    path = lines(tmp_path / "rows.jsonl", {"image": "0.jpg", "conversations": said("q", "a")})
+    with pytest.raises(errors.UserError, match="its rows have 'conversations': use `m3it import llava`"):
+        interchange.order("messages", interchange.Request((path,)), tmp_path / "out")
+    path = lines(tmp_path / "rows.jsonl", {"image": "0.jpg", "messages": []})
+    with pytest.raises(errors.UserError, match="its rows have 'messages': use `m3it import messages`"):
+        interchange.order("llava", interchange.Request((path,), images=folder), tmp_path / "out")

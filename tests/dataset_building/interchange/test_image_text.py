@@ -120,3 +120,125 @@ def test_what_holds_nothing_is_refused(imported, tmp_path):
         imported("image-text", tmp_path / "a.tsv")
     with pytest.raises(errors.UserError, match="no such file"):
         imported("image-text", tmp_path / "nothing.tar")
+
+
+def members(*names, jpeg):
+    return [(name, jpeg(number) if name.endswith("g") else name.encode()) for number, name in enumerate(names)]
+
+
+def told(found, rejected):
+    return sorted(each.outputs for each in found.get("train", [])), sorted((row.place, row.reason) for row in rejected)
+
+
+def test_names_with_dots_are_pairs_where_they_bring_a_text(imported, tmp_path, jpeg):
+    names = ("a.v2.1.jpg", "a.v2.1.txt", "a.v2.2.jpg", "a.v2.2.txt", "b.jpg", "b.txt", "b.seg.png", "c.x.jpg")
+    found = imported("image-text", tar(tmp_path / "a.tar", *members(*names, jpeg=jpeg)))
+    assert told(*found) == (
+        ["a.v2.1.txt", "a.v2.2.txt", "b.txt"],
+        [("a.tar:b.seg.png", "extra-picture"), ("a.tar:c.x", "caption-missing")],
+    )
+
+
+def test_the_files_of_a_pair_need_not_stand_together(imported, tmp_path, jpeg):
+    names = [f"d/{n}.{end}" for end in ("jpg", "txt") for n in range(5)] + ["._d/0.jpg", "d/._0.jpg", "d/"]
+    found, rejected = imported("image-text", tar(tmp_path / "a.tar", *members(*names, jpeg=jpeg)))
+    assert {each.outputs: each.images[0] for each in found["train"]} == {f"d/{n}.txt": jpeg(n) for n in range(5)}
+    assert [row.reason for row in rejected] == ["not-a-file", "caption-missing"]  # of the folder ._d and of d/, a file
+
+
+def test_a_name_that_stands_twice_loses_nothing(imported, tmp_path, jpeg):
+    pair = ("0.jpg", "0.txt")
+    first = members(*pair, jpeg=jpeg)
+    second = [("0.jpg", jpeg(7)), ("0.txt", b"another")]
+    for between in ([], [("1.jpg", jpeg(1)), ("1.txt", b"one")]):
+        found, rejected = imported("image-text", tar(tmp_path / "a.tar", *first, *between, *second))
+        assert {each.outputs: each.images[0] for each in found["train"]}.items() >= {
+            "0.txt": jpeg(0),
+            "another": jpeg(7),
+        }.items()
+        assert rejected == []
+    found, rejected = imported(
+        "image-text", tar(tmp_path / "a.tar", first[0], second[0], *between, first[1], second[1])
+    )
+    assert len(found["train"]) + len(rejected) == 3 and {row.reason for row in rejected} <= {"duplicate-key"}
+
+
+def test_tars_that_were_joined_are_read_to_the_end(imported, tmp_path, jpeg):
+    one = tar(tmp_path / "1.tar", *members("0.jpg", "0.txt", jpeg=jpeg)).read_bytes()
+    two = tar(tmp_path / "2.tar", ("1.jpg", jpeg(4)), ("1.txt", b"x")).read_bytes()
+    (tmp_path / "both.tar").write_bytes(one + two)
+    found, rejected = imported("image-text", tmp_path / "both.tar")
+    assert (len(found["train"]), rejected) == (2, [])
+    (tmp_path / "both.tar").write_bytes(one + b"nothing of a tar" * 40)
+    found, rejected = imported("image-text", tmp_path / "both.tar")
+    assert (len(found["train"]), [row.reason for row in rejected]) == (1, ["broken-tar"])
+
+
+def test_a_damaged_header_is_no_end(imported, tmp_path, jpeg):
+    path = tar(tmp_path / "a.tar", *members("0.jpg", "0.txt", "1.jpg", "1.txt", jpeg=jpeg))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"1.jpg") + 20 :][:1] = b""
+    place = data.index(b"1.jpg")
+    data[place + 148 : place + 156] = b"99999999"  # its checksum
+    path.write_bytes(data)
+    found, rejected = imported("image-text", path)
+    assert len(found["train"]) == 1 and [row.reason for row in rejected] == ["broken-tar"]
+    assert f"byte {place} is damaged" in rejected[0].text
+
+
+def test_folders_of_another_split_in_a_tar_are_told(imported, tmp_path, jpeg):
+    names = ("train/0.jpg", "train/0.txt", "val/1.jpg", "val/1.txt")
+    path = tar(tmp_path / "a.tar", *members(*names, jpeg=jpeg))
+    found, rejected = imported("image-text", path)
+    assert len(found["train"]) == 1 and [row.reason for row in rejected] == ["other-split"]
+    assert len(imported("image-text", path, split="test")[0]["test"]) == 2
+
+
+@pytest.fixture
+def pairs(tmp_path, jpeg):
+    """pairs(name, ...): writes pictures with captions into a folder and returns it."""
+
+    def write(*names):
+        for number, name in enumerate(names):
+            path = tmp_path / "pairs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg(number) if path.suffix == ".jpg" else f"text {name}".encode())
+            if path.suffix == ".jpg":
+                path.with_suffix(".txt").write_text(f"{number}")
+        return tmp_path / "pairs"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [
+        (("train/0.jpg", "val2014/1.jpg", "x/Test/2.jpg"), {"train": 1, "validation": 1, "test": 1}),
+        (("0.jpg", "test_drive.jpg"), {"train": 2}),
+        (("train_0.jpg", "x/test_1.jpg", "test-2.jpg"), {"train": 1, "test": 2}),
+        (("val/0.jpg", "test_1.jpg"), {"train": 1, "validation": 1}),
+    ],
+)
+def test_folders_tell_the_split_of_pairs(imported, pairs, names, counts):
+    found, rejected = imported("image-text", pairs(*names))
+    assert {split: len(each) for split, each in found.items()} == counts and rejected == []
+    assert sum(map(len, imported("image-text", pairs(), split="test")[0].values())) == len(names)
+
+
+def test_a_folder_of_two_splits_is_refused(imported, pairs):
+    with pytest.raises(errors.UserError, match=r"train/test: its name and folders tell several splits"):
+        imported("image-text", pairs("train/test/0.jpg"))
+
+
+def test_what_lies_in_a_folder_without_a_partner_is_told(imported, pairs, tmp_path):
+    folder = pairs("0.jpg", "1.txt", "README.txt", "._0.jpg", "2.heic", "2.txt")
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "é.jpg").write_bytes((folder / "0.jpg").read_bytes())
+    (folder / "e\u0301.txt").write_text("another form of the name")
+    found, rejected = imported("image-text", folder)
+    assert sorted(each.outputs for each in found["train"]) == ["0", "another form of the name"]
+    assert {(row.place, row.reason) for row in rejected} == {
+        ("1.txt", "text-only"),
+        ("2.heic", "picture-format"),
+        ("linked", "path-outside"),
+    }

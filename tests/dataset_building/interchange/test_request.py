@@ -54,30 +54,6 @@ def test_a_huge_picture_is_not_decoded(monkeypatch):
     assert caught.value.reason == "picture-too-large"
 
 
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
-        ("train.jsonl", "train"),
-        ("esnlive_val.jsonl", "validation"),
-        ("science_qa_validation.jsonl", "validation"),
-        ("train.large.jsonl", "train"),
-        ("test_2023-10-09.jsonl", "test"),
-        ("okvqa_train_v2.jsonl", "train"),
-        ("dev.jsonl", "validation"),
-    ],
-)
-def test_file_names_tell_the_split(tmp_path, name, split):
-    assert request.split_of(tmp_path / name, "") == split
-    assert request.split_of(tmp_path / name, "test") == "test"
-
-
-@pytest.mark.parametrize("name", ["rows.jsonl", "train_test.jsonl"])
-def test_a_name_without_split_asks_for_one(tmp_path, name):
-    with pytest.raises(errors.UserError, match="--split"):
-        request.split_of(tmp_path / name, "")
-    assert request.split_of(tmp_path / name, "", default="train") == "train"
-
-
 def test_the_source_is_named_after_the_path(tmp_path):
     assert Request((tmp_path / "LLaVA_Instruct_150K.json",)).name() == "llava-instruct-150k"
     assert Request((tmp_path / "x",), source="mine").name() == "mine"
@@ -96,3 +72,10 @@ def test_a_missing_path_and_an_empty_folder_are_told(tmp_path):
         request.files(Request((tmp_path / "none",)), suffixes=(".jsonl",))
     with pytest.raises(errors.UserError, match="holds no file"):
         request.files(Request((tmp_path,)), suffixes=(".jsonl",))
+
+
+def test_what_macos_lays_beside_files_is_no_file(tmp_path, lines):
+    lines(tmp_path / "set" / "train" / "a.jsonl", {})
+    (tmp_path / "set" / "train" / "._a.jsonl").write_bytes(b"\0\5\x16\7")
+    (file,) = request.files(Request((tmp_path / "set",)), suffixes=(".jsonl",))
+    assert (file.name, file.split) == ("train/a.jsonl", "train")

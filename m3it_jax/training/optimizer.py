@@ -59,6 +59,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
             clip,
             optax.contrib.muon(
                 schedule(config, num_steps, config.matrix_learning_rate),
+                eps=config.epsilon,
                 weight_decay=config.weight_decay,
                 weight_decay_mask=decay_mask,
                 adam_b1=config.b1,

@@ -35,3 +35,20 @@ def test_split_and_merge_are_inverse() -> None:
     assert trainable == {"qformer": {"q": 2}, "decoder": {"blocks": {"attn": {"query": {"kernel": 3}}}}}
     assert frozen == {"vit": {"a": 1}}
     assert state.merge(trainable, frozen) == params
+
+
+@pytest.mark.parametrize("pattern", [r"decoder/blocks/attn/query", r"decoder", r"attn/query/kernel", r"ecoder/.*"])
+def test_a_pattern_must_match_the_whole_path(pattern: str) -> None:
+    """A part of a path takes nothing: neither its beginning, nor its end, nor its middle."""
+    with pytest.raises(errors.ConfigError, match=f"{pattern!r} decides no parameter".replace("*", r"\*")):
+        state.decide(PATHS, ((pattern, True), (r".*", False)))
+
+
+def test_the_parts_that_a_wrong_row_could_have_meant_are_told() -> None:
+    with pytest.raises(errors.ConfigError, match="parts are decoder, qformer, vit$"):
+        state.decide(PATHS, ((r"nothing", True), (r".*", False)))
+
+
+def test_the_whole_tree_of_a_state_is_its_two_halves() -> None:
+    halves = {"qformer": {"q": 2}}, {"vit": {"a": 1}, "qformer": {"k": 3}}
+    assert state.TrainState(0, *halves, None).params == {"vit": {"a": 1}, "qformer": {"q": 2, "k": 3}}

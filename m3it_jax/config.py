@@ -56,8 +56,8 @@ class DataConfig:
 class OptimizerConfig:
     """AdamW (or Muon on matrices, Adam elsewhere), linear warm-up, then a decay to `end_share` of the peak.
 
-    With `muon`, `weight_decay` holds for Muon's own matrices alone (those in the blocks): the shipped towers and presets
-    were chosen so. `epsilon` is that of Adam elsewhere, and stands beside the norm that Muon divides a gradient by.
+    With `muon`, `weight_decay` holds for Muon's own matrices alone (those in the blocks): the shipped towers and
+    presets were chosen so. `epsilon` is that of Adam elsewhere, and stands beside the norm that Muon divides by.
     """
 
     name: str = "adamw"  # or "muon"

@@ -60,6 +60,35 @@ def test_what_was_answered_is_never_asked_again(endpoint, tmp_path):
     assert len(fake.bodies) == 3  # other sampling is another request
 
 
+def test_the_key_of_an_answer_follows_all_that_is_asked():
+    """Model, each message's role and words, their order, each field of the sampling; and nothing else."""
+    talk = (("system", "be brief"), ("user", "hello"))
+    requests = [
+        Request("toy", talk, SAMPLING),
+        Request("toy-2", talk, SAMPLING),
+        Request("", talk, SAMPLING),
+        Request("toy", talk[1:], SAMPLING),
+        Request("toy", talk[::-1], SAMPLING),
+        Request("toy", (("user", "be brief"), ("user", "hello")), SAMPLING),
+        Request("toy", (("system", "be brief"), ("user", "hello ")), SAMPLING),
+        Request("toy", (("system", "be brief"), ("user", "Hello")), SAMPLING),
+        Request("toy", talk, SAMPLING | {"max_tokens": 21}),
+        Request("toy", talk, SAMPLING | {"seed": 0}),
+        Request("toy", talk, SAMPLING | {"temperature": 0.5}),
+        Request("toy", talk, {}),
+    ]
+    assert len({request.key for request in requests}) == len(requests)
+    same = Request("toy", tuple(talk), {**SAMPLING, "top_p": 1})
+    assert same.key == Request("toy", talk, {"top_p": 1, **SAMPLING}).key
+
+
+def test_two_models_never_share_an_answer(endpoint, tmp_path):
+    fake = endpoint(lambda body, number: f"{body['model']} speaking")
+    asked_of = [Request(model, (("user", "who?"),), SAMPLING) for model in ("one", "other", "one")]
+    said = [answer.text for _, answer in made(fake, tmp_path).answers(enumerate(asked_of))]
+    assert said == ["one speaking", "other speaking", "one speaking"] and len(fake.bodies) == 2
+
+
 def test_the_same_request_under_way_is_sent_once(endpoint, tmp_path):
     fake = endpoint(lambda body, number: time.sleep(0.1) or echo(body, number))
     assert len(asked(made(fake, tmp_path), *["same"] * 20)) == 20

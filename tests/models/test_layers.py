@@ -44,3 +44,48 @@ def test_attend_equals_the_formula_with_grouped_heads() -> None:
     np.testing.assert_allclose(
         layers.attend(query, key, value, mask=mask), jnp.einsum("BNTS,BSNH->BTNH", weights, wide_value), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_with_next_to_no_dropout_is_attention_without(dtype: str) -> None:
+    """Both forms scale, mask and sum alike: else a model would be trained in one way and evaluated in another."""
+    x, context = (jax.random.normal(jax.random.key(seed), (2, length, 12)) * 2 for seed, length in ((0, 5), (1, 7)))
+    mask = jnp.arange(7)[None, None, None] < jnp.asarray([[[[7]]], [[[4]]]])
+    plain = layers.Attention(3, 16, jnp.dtype(dtype))
+    params = plain.init(jax.random.key(2), x, context)
+    wanted = plain.apply(params, x, context, mask=mask)
+    dropping = layers.Attention(3, 16, jnp.dtype(dtype), dropout_rate=1e-7)
+    found = dropping.apply(params, x, context, mask=mask, deterministic=False, rngs={"dropout": jax.random.key(3)})
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(
+        np.asarray(found, np.float32), np.asarray(wanted, np.float32), atol=1e-5 if dtype == "float32" else 0.05
+    )
+    np.testing.assert_array_equal(
+        dropping.apply(params, x, context, mask=mask), wanted
+    )  # none where there is no chance
+
+
+def test_dropout_falls_on_whole_weights_and_keeps_their_mean() -> None:
+    """Of equal weights over values of one, a half is lost and the others count twice."""
+    attention = layers.Attention(1, 2, jnp.dtype("float32"), dropout_rate=0.5)
+    params = attention.init(jax.random.key(0), jnp.ones((1, 400, 2)))
+    params = jax.tree.map(jnp.zeros_like, params)
+    params["params"]["value"]["bias"] += 1.0
+    params["params"]["out"]["kernel"] += 0.5
+    outputs = attention.apply(params, jnp.ones((1, 400, 2)), deterministic=False, rngs={"dropout": jax.random.key(1)})
+    kept = np.asarray(outputs)[0, :, 0] * 400 / 2  # weights that were kept, of 400
+    np.testing.assert_allclose(kept, np.round(kept), atol=1e-2)
+    assert abs(kept.mean() - 200) < 5 and kept.std() > 5
+
+
+def test_rotation_turns_pairs_by_the_angle_of_its_base() -> None:
+    """Pair i of a head of width H turns by position * base^(-2i/H): RoFormer (arXiv 2104.09864, equation 15)."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 2, 6)).astype(np.float32)
+    positions = np.array([[0, 1, 7], [5, 40, 300]])
+    for base in (10_000.0, 500_000.0, 100.0):
+        turned = np.asarray(layers.rotate(jnp.asarray(x), jnp.asarray(positions), base))
+        for pair in range(3):
+            angle = (positions * float(base) ** (-2 * pair / 6))[:, :, None]
+            number = (x[..., pair] + 1j * x[..., pair + 3]) * np.exp(1j * angle)
+            np.testing.assert_allclose(turned[..., pair], number.real, atol=1e-4)
+            np.testing.assert_allclose(turned[..., pair + 3], number.imag, atol=1e-4)

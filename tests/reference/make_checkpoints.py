@@ -40,6 +40,8 @@ FAMILIES = (
 )
 # Weights with which no choice of the stored outputs is closer than 0.0005 (make_golden.py --verbose shows it).
 WEIGHT_SEEDS = {"blip2_opt": 41, "ying_vlm": 42, "instructblip_llama": 40}
+# Stored ones whose rotary positions have another base than LLaMA's first: code that ignores the field must not pass.
+ROPE_BASES = {"llama": 300.0}
 
 IMAGE_MEAN, IMAGE_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
@@ -65,6 +67,7 @@ class Sizes:
     lm_heads: int = 4
     lm_kv_heads: int = 2
     lm_head_dim: int = 6  # heads x head_dim differs from the width
+    rope_base: float = 10_000.0
     lm_mlp: int = 46
     lm_layers: int = 2
     opt_layers: int = 3
@@ -100,6 +103,7 @@ class Sizes:
             lm_heads=lm_heads,
             lm_kv_heads=kv_heads,
             lm_head_dim=draw.choice((4, 10)),
+            rope_base=draw.choice((300.0, 2_000.0)),
             lm_mlp=draw.randrange(40, 60),
             lm_layers=draw.choice((2, 3)),
             opt_layers=draw.choice((2, 4)),
@@ -172,6 +176,7 @@ def llama_config(sizes: Sizes, vocab_size: int) -> transformers.LlamaConfig:
         num_attention_heads=sizes.lm_heads,
         num_key_value_heads=sizes.lm_kv_heads,
         head_dim=sizes.lm_head_dim,
+        rope_parameters={"rope_type": "default", "rope_theta": sizes.rope_base},
         max_position_embeddings=256,
         rms_norm_eps=1e-5,
         pad_token_id=0,
@@ -421,7 +426,10 @@ MAKERS: dict[str, Callable[[pathlib.Path, Sizes, int], None]] = {
 def make(family: str, folder: pathlib.Path, seed: int) -> None:
     """Writes the folder of one family, in the place of what may be there."""
     shutil.rmtree(folder, ignore_errors=True)
-    MAKERS[family](folder, Sizes.drawn(seed), 1000 * seed + WEIGHT_SEEDS.get(family, FAMILIES.index(family)))
+    sizes = Sizes.drawn(seed)
+    if seed == 0 and family in ROPE_BASES:
+        sizes = dataclasses.replace(sizes, rope_base=ROPE_BASES[family])
+    MAKERS[family](folder, sizes, 1000 * seed + WEIGHT_SEEDS.get(family, FAMILIES.index(family)))
 
 
 def main() -> None:

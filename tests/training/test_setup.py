@@ -4,11 +4,12 @@ import dataclasses
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 import small_models
 
 from m3it_jax import checkpointing, errors, parameter_paths, tokenizer
-from m3it_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig
+from m3it_jax.config import AugmentConfig, DataConfig, Experiment, MeshConfig, ModelConfig, ValidationConfig
 from m3it_jax.models import variants
 from m3it_jax.training import loop, setup
 
@@ -105,6 +106,40 @@ def test_weights_of_other_pieces_are_refused_with_the_way_out(config, fresh_run,
     setup.describe(config, prepared)
     config.init_from, config.data.tokenizer = {part: str(fresh_run)}, str(fresh_run / "tokenizer.model")
     setup.describe(config, setup.prepare(config))
+
+
+@pytest.mark.parametrize("objective", ["response", "vit_tower"])
+def test_pictures_of_validation_are_as_they_are(config, objective: str) -> None:
+    """Else the validation loss would be that of distorted pictures; those of training are bent all the same."""
+    config.objective, config.validation = objective, ValidationConfig(every=1)
+    plain = setup.prepare(config)
+    bending = AugmentConfig(shift=0.3, scale=0.3, rotate=40.0, wave=0.1, jitter=0.3)
+    bent = setup.prepare(dataclasses.replace(config, data=dataclasses.replace(config.data, augment=bending)))
+    for number in (0, 3):
+        wanted, found = (prepared.validation.batch(number) for prepared in (plain, bent))
+        assert wanted.keys() == found.keys()
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert not np.array_equal(plain.pipeline.batch(0)["images"], bent.pipeline.batch(0)["images"])
+    assert bent.pipeline.fingerprint != plain.pipeline.fingerprint
+
+
+def test_validation_reads_the_validation_split_in_the_order_of_training(config, folder, tmp_path) -> None:
+    moved = shutil.copytree(folder.path, tmp_path / "moved")
+    ids = {}
+    for split in ("train", "validation"):
+        config.data.path, config.data.split, config.validation = str(moved), split, ValidationConfig(every=1)
+        prepared = setup.prepare(config)
+        ids[split] = [prepared.pipeline.record_ids(0), prepared.validation.record_ids(0)]
+    assert ids["train"] == ids["validation"] and ids["train"][0] == ids["train"][1]
+    for shard in moved.glob("*/*/*-validation.tfrecord-*"):
+        shard.unlink()
+    with pytest.raises(errors.UserError, match="validation"):
+        setup.prepare(config)
+
+
+def test_without_validation_none_is_opened(config) -> None:
+    assert setup.prepare(config).validation is None
 
 
 def test_the_abstract_state_is_that_of_the_real_one(config, fresh_run) -> None:

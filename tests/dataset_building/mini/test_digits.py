@@ -1,11 +1,15 @@
+import io
 import itertools
+from itertools import pairwise
 
 import babel
 import numpy as np
 import pytest
+from PIL import Image
 
 from m3it_jax.dataset_building.media import boxes
 from m3it_jax.dataset_building.mini import digits, drawing, pairs, videos
+from m3it_jax.dataset_building.steps import pipeline
 
 SPLITS = ("train", "validation", "test")
 
@@ -92,12 +96,59 @@ def test_the_boxed_digit_is_asked_for():
         assert changed.sum() > 80  # the box can be seen
 
 
-def test_a_dialogue_asks_for_what_was_not_said():
-    for draft in take(digits.dialogues, 60):
+def shrunk(pixels):
+    """Returns ink [8, 8] of pixels [side, side, 3]: ink is brighter than paper whatever the colours."""
+    brightness = pixels.astype(float).sum(-1)
+    edges = np.linspace(0, len(brightness), 9).round().astype(int)
+    return np.array([[brightness[a:b, c:d].mean() for c, d in pairwise(edges)] for a, b in pairwise(edges)])
+
+
+def test_the_ink_inside_the_box_is_that_of_the_digit_asked_for():
+    """Its own drawing, and not that of another digit of the picture, is found inside the box, which is drawn around."""
+    table = {digit.group: digit for digit in drawing.digits("test", 0)}
+    beside = set()
+    for draft in take(digits.boxed, 40):
+        drawn = [table[part] for part in draft.group.split("+")]
+        (left, top, right, bottom) = draft.boxes[0]
+        assert 0 <= left < right <= drawing.SIDE and 0 <= top < bottom <= drawing.SIDE and right - left == bottom - top
+        inside = shrunk(draft.images[0][top + 2 : bottom - 2, left + 2 : right - 2])
+        alike = [np.corrcoef(inside.flatten(), digit.ink.flatten())[0, 1] for digit in drawn]
+        assert max(alike) == alike[0] > 0.85, (draft.group, alike)
+        beside.add((left < drawing.SIDE / 2) - (top < drawing.SIDE / 2))
+        paper = draft.images[0][[top, top, bottom - 1, bottom - 1], [left, right - 1, left, right - 1]]
+        assert (paper == paper[0]).all()  # the line covers no ink
+        marked, _ = pipeline.encoded(draft, lambda frames: frames)
+        seen = np.asarray(Image.open(io.BytesIO(marked[0])))
+        np.testing.assert_array_equal(seen[top, left:right], [boxes.RED] * (right - left))
+        np.testing.assert_array_equal(seen[top:bottom, left], [boxes.RED] * (bottom - top))
+        inner = (slice(top + 2, bottom - 2), slice(left + 2, right - 2))
+        np.testing.assert_array_equal(seen[inner], draft.images[0][inner])
+    assert beside == {-1, 0, 1}  # boxes off the diagonal too, where x and y differ
+
+
+SPOKEN = "a 0, a 1, a 2, a 3, a 4, a 5, a 6, a 7, an 8, a 9".split(", ")
+
+
+def test_a_dialogue_asks_for_what_was_not_said_and_both_turns_are_true():
+    asked, seen_there = set(), 0
+    for draft in take(digits.dialogues, 100):
         (value,) = values(draft)
+        place = draft.captions[0].removeprefix(f"a handwritten {value} ").rsplit(", column", 1)[0]
+        seen_there += place == drawing.place_name(*centre(draft.images[0]))
+        parity, larger = ("even", "odd")[value % 2], "yes" if value >= 5 else "no"
+        facts = {
+            "which digit is it?": (str(value), f"it is {SPOKEN[value]}."),
+            "where is it?": (place, f"the {value} is {place}."),
+            "is it even or odd?": (parity, f"the {value} is {parity}."),
+            "is it larger than 4?": (larger, f"{larger}, it is {SPOKEN[value]}."),
+        }
         past, now = draft.inputs.split("\n")
-        assert past.split("?")[0] != now.rstrip("?")
-        assert str(value) in draft.outputs
+        question = next(question for question in facts if past.startswith(question))
+        assert past == f"{question} {facts[question][0]}"
+        assert now != question and draft.outputs == facts[now][1]
+        asked |= {(question, now)}
+    assert len(asked) == 12  # each pair of questions
+    assert seen_there > 75  # but for ink that is narrower than its square
 
 
 @pytest.mark.parametrize("skill", ["pair-left", "pair-right", "pair-sum", "pair-larger"])

@@ -1,0 +1,87 @@
+"""Which folders are asked how well their tests notice, with how many mutants, and by which tests.
+
+A mutant is first met by the test file of the same name as its module, then by what else its folder's row lists.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+EQUIVALENT = pathlib.Path(__file__).with_name("mutation_equivalent.json")
+
+SEED = 20_261_130  # of the choice of mutants; a new one asks other questions
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """One row of the table.
+
+    Attributes:
+      path: A folder of the package or one module of it.
+      number: How many mutants are made of it.
+      least: Per cent that must be caught.
+      tests: Where its tests are, folders or files; the first of them that turns red ends a mutant.
+    """
+
+    path: str
+    number: int
+    least: int
+    tests: tuple[str, ...]
+
+
+FOLDERS = (
+    Folder("m3it_jax/training", 60, 95, ("tests/training",)),
+    Folder("m3it_jax/models", 60, 95, ("tests/models", "tests/checkpoint_conversion/names", "tests/test_sharding.py")),
+    Folder("m3it_jax/input_pipeline", 55, 95, ("tests/input_pipeline",)),
+    Folder("m3it_jax/metrics", 20, 95, ("tests/metrics",)),
+    Folder("m3it_jax/evaluation", 45, 95, ("tests/evaluation",)),
+    Folder("m3it_jax/generation", 60, 90, ("tests/generation",)),
+    Folder("m3it_jax/sharding.py", 12, 90, ("tests/test_sharding.py",)),
+    Folder("m3it_jax/tokenizer", 35, 90, ("tests/tokenizer", "tests/test_tokenizer.py")),
+    Folder("m3it_jax/prompts.py", 12, 90, ("tests/test_prompts.py", "tests/input_pipeline/test_transforms.py")),
+    Folder("m3it_jax/dataset_building/steps", 30, 90, ("tests/dataset_building/steps",)),
+    Folder("m3it_jax/checkpoint_conversion", 60, 90, ("tests/checkpoint_conversion",)),
+    Folder("m3it_jax/llm_client", 30, 90, ("tests/test_llm_client.py",)),
+)
+
+# Modules without a test file of their name: the one that is about them.
+ABOUT = {
+    "m3it_jax/training/telemetry.py": ("tests/training/test_loop.py",),
+    "m3it_jax/training/preemption.py": ("tests/training/test_loop.py",),
+    "m3it_jax/models/abstract.py": ("tests/models/test_variants.py",),
+    "m3it_jax/models/projection.py": ("tests/checkpoint_conversion/names/test_families.py",),
+    "m3it_jax/models/qformer.py": ("tests/models/test_vlm.py", "tests/checkpoint_conversion/names/test_families.py"),
+    "m3it_jax/models/vit.py": ("tests/models/test_vlm.py", "tests/checkpoint_conversion/names/test_families.py"),
+    "m3it_jax/models/decoder.py": (
+        "tests/models/test_decoder.py",
+        "tests/checkpoint_conversion/names/test_families.py",
+    ),
+    "m3it_jax/models/variant.py": ("tests/models/test_variants.py",),
+}
+
+
+def modules(folder: Folder) -> list[str]:
+    """Returns the paths of a folder's modules; programs that run elsewhere are none."""
+    if folder.path.endswith(".py"):
+        return [folder.path]
+    found = sorted(path for path in (ROOT / folder.path).rglob("*.py") if "children" not in path.parts)
+    return [path.relative_to(ROOT).as_posix() for path in found]
+
+
+def stages(folder: Folder, module: str) -> list[tuple[str, ...]]:
+    """Returns the test files to run one after another: the mirrored file, then the others of the row."""
+    path = pathlib.PurePath(module)
+    mirrored = pathlib.PurePath("tests", *path.parts[1:-1], f"test_{path.name}").as_posix()
+    first = ABOUT.get(module) or ((mirrored,) if (ROOT / mirrored).exists() else ())
+    others = []
+    for place in folder.tests:
+        files = [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("test_*.py"))
+        others += [file.relative_to(ROOT).as_posix() for file in files]
+    rest = tuple(file for file in dict.fromkeys(others) if file not in first)
+    return [stage for stage in (tuple(first), rest) if stage]
+
+
+def equivalent() -> dict[str, str]:
+    """Returns {key of a mutant: why no test can tell it from the original}."""
+    return json.loads(EQUIVALENT.read_text("utf-8")) if EQUIVALENT.exists() else {}

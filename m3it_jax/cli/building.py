@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from m3it_jax.cli import options
 
 if TYPE_CHECKING:
+    from m3it_jax.dataset_building.writing.edition import Outcome
     from m3it_jax.dataset_building.writing.order import Order
 
 
@@ -38,12 +39,14 @@ def carry_out(order: "Order", args: argparse.Namespace) -> dict[str, Any]:
     options.check_folder(order.out, option="OUT")
     if args.json:
         options.check_file(args.json, option="--json")
-    manifest = build(order, args.jobs)
+    from m3it_jax.dataset_building.writing import edition
+
+    outcome = edition.carry_out(order, jobs_of(args.jobs))
     if args.json:
-        options.write_json(args.json, manifest)
-    options.print_manifest(manifest, order.out)
+        options.write_json(args.json, outcome.manifest)
+    options.print_manifest(outcome.manifest, order.out, where=_told(outcome, order))
     _tell_left_out(order)
-    return manifest
+    return outcome.manifest
 
 
 def build(order: "Order", jobs: int | None) -> dict[str, Any]:
@@ -54,7 +57,29 @@ def build(order: "Order", jobs: int | None) -> dict[str, Any]:
     """
     from m3it_jax.dataset_building.writing import edition
 
-    return edition.build(order, jobs or os.cpu_count() or 1)
+    return edition.build(order, jobs_of(jobs))
+
+
+def jobs_of(asked: int | None) -> int:
+    """Returns the number of workers that was asked for, or one for each core."""
+    return asked or os.cpu_count() or 1
+
+
+def _told(outcome: "Outcome", order: "Order") -> str:
+    """Returns what was done, for the screen."""
+    others = [name for name in outcome.rebuilt if name not in outcome.same]
+    told = [
+        f"{', '.join(names)}: {words}"
+        for names, words in (
+            (others, "what it is imported from has changed, so it was imported again"),
+            (outcome.same, "imported again, since a file or picture is newer; its records are as before"),
+        )
+        if names
+    ]
+    if not outcome.built and not outcome.rebuilt:
+        told.append("nothing has changed, so nothing was built")
+    done = "written to" if outcome.built or others else "unchanged:"
+    return "; ".join([*told, f"{done} {order.out}; its card is {order.out / 'README.md'}"])
 
 
 def _tell_left_out(order: "Order") -> None:

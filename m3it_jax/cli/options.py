@@ -113,12 +113,12 @@ def _check_takes_files(folder: pathlib.Path, what: str) -> None:
         ) from error
 
 
-def print_manifest(manifest: Mapping[str, Any], out: pathlib.Path) -> None:
-    """Prints what a data folder holds, one line a source, and where its card lies."""
+def print_manifest(manifest: Mapping[str, Any], out: pathlib.Path, *, where: str = "") -> None:
+    """Prints what a data folder holds, one line a source, and `where`, by default where its card lies."""
     for name, source in manifest["sources"].items():
         counts = ", ".join(f"{split} {number}" for split, number in source["splits"].items())
         print(f"{name} ({source['task']}, {source['language']}): {counts}")
-    print(f"written to {out}; its card is {out / 'README.md'}", file=sys.stderr)
+    print(where or f"written to {out}; its card is {out / 'README.md'}", file=sys.stderr)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -205,6 +205,7 @@ class SourceSpec:
       known_problems: What a user should know before use.
       instructions: Its instructions, where they are not in the bank: an import or a copy brings its own.
       settings: What decides its records beside the order, as JSON: what it is imported or copied from.
+      inputs: The files and folders that it is imported from.
       published: What is known of it, if it is one of M3IT's 40.
     """
 
@@ -222,4 +223,5 @@ class SourceSpec:
     known_problems: str = ""
     instructions: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: tuple[pathlib.Path, ...] = ()
     published: Published | None = None

@@ -83,9 +83,15 @@ def test_an_import_is_told_with_what_was_left_out_and_is_not_made_twice(released
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tfrecord*")}
     assert m3it("import", "m3it", released, "--out", out) == 0
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.tfrecord*")} == before
+    assert "nothing has changed, so nothing was built; unchanged:" in capsys.readouterr().err
     released.write_text(released.read_text().replace("what is 1?", "what is one?"))
-    assert m3it("import", "m3it", released, "--out", out) == 1
+    assert m3it("import", "m3it", released, "--out", out, "--jobs", 1) == 0
+    assert "okvqa: what it is imported from has changed, so it was imported again" in capsys.readouterr().err
+    assert "what is one?" in {records.DataFolder.open(out).table("okvqa", "train").read(n).inputs for n in range(3)}
+    other = released.rename(released.with_name("okvqa_other_train.jsonl"))
+    assert m3it("import", "m3it", other, "--source", "okvqa", "--out", out) == 1
     assert "was built with imported" in capsys.readouterr().err
+    released = other.rename(released)
 
     with file_safety.held(out, doing="building", instead="folder"):
         assert m3it("import", "m3it", released, "--out", out) == 1
@@ -93,6 +99,65 @@ def test_an_import_is_told_with_what_was_left_out_and_is_not_made_twice(released
     with file_safety.held(tmp_path / "export", doing="exporting", instead="folder"):
         assert m3it("export", "jsonl", out, "--out", tmp_path / "export") == 1
     assert "another process is exporting in this folder" in capsys.readouterr().err
+
+
+def conversations(tmp_path, *rows) -> pathlib.Path:
+    """A LLaVA file with one row for each (picture, answer), and the pictures beside it."""
+    (tmp_path / "pics").mkdir(exist_ok=True)
+    made = []
+    for number, (picture, answer) in enumerate(rows):
+        (tmp_path / "pics" / f"{number}.jpg").write_bytes(picture)
+        said = [{"from": "human", "value": f"what is {number}?"}, {"from": "gpt", "value": answer}]
+        made.append({"image": f"{number}.jpg", "conversations": said})
+    (tmp_path / "rows.json").write_text(json.dumps(made))
+    return tmp_path / "rows.json"
+
+
+@pytest.mark.slow
+def test_a_rerun_after_mending_takes_what_was_mended(tmp_path, capsys):
+    rows = [(built_folder.picture(n), str(n)) for n in range(4)]
+    path, out = conversations(tmp_path, *rows), tmp_path / "out"
+
+    def run(images: str = "pics") -> tuple[str, set[str]]:
+        words = ("import", "llava", path, "--images", tmp_path / images, "--out", out, "--jobs", 1)
+        assert m3it(*words) == 0
+        table = records.DataFolder.open(out).table("rows", "train")
+        return capsys.readouterr().err, {table.read(number).id for number in range(len(table))}
+
+    _, first = run()
+    told, found = run()
+    assert "nothing was built" in told and found == first
+    (tmp_path / "pics" / "1.jpg").write_bytes(built_folder.picture(9))
+    told, mended = run()
+    assert "imported again" in told and len(mended - first) == 1 == len(first - mended)
+    (tmp_path / "pics" / "1.jpg").touch()
+    told, found = run()
+    assert "its records are as before" in told and "unchanged:" in told and found == mended
+    path.write_text(path.read_text().replace('"2"', '"7"'))  # as many bytes as before
+    told, answered = run()
+    assert "imported again" in told and len(answered - mended) == 1
+    (tmp_path / "pics").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "3.jpg").write_bytes(built_folder.picture(8))
+    assert len(run("moved")[1] - answered) == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_import_tells_its_first_rows_and_keeps_the_list(tmp_path, capsys):
+    path, out = conversations(tmp_path, *[(built_folder.picture(n), "") for n in range(5)]), tmp_path / "out"
+    words = ("import", "llava", path, "--images", tmp_path / "pics", "--out", out, "--jobs", 1)
+    assert m3it(*words) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("records:")]
+    assert "5 of the first 5 rows are bad (empty-output 5)" in lines[1]
+    assert [line.split(":")[0] for line in lines[2:5]] == [f"  rows.json[{n}]/1" for n in range(3)]
+    kept = out / "rows" / "rejected.jsonl"
+    assert lines[5] == f"  {kept} lists the 5 rows that were left out"
+    assert len(kept.read_text().splitlines()) == 5
+
+    conversations(tmp_path, *[(built_folder.picture(n), "x" * (n > 0)) for n in range(5)])
+    assert m3it(*words, "--max-bad", 0) == 1 and "1 of the first 5 rows are bad" in capsys.readouterr().err
+    assert m3it(*words, "--max-bad", 0.1) == 1  # a given share is exact
+    assert m3it(*words) == 0 and not kept.exists()
+    assert m3it("check", out) == 0
 
 
 MEASURED = """

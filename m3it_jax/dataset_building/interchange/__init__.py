@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from m3it_jax import errors
 from m3it_jax.dataset_building.interchange import (
@@ -15,6 +15,7 @@ from m3it_jax.dataset_building.interchange import (
     parquet,
     request,
 )
+from m3it_jax.dataset_building.interchange import shares as shares_of
 from m3it_jax.dataset_building.interchange.request import Request
 from m3it_jax.dataset_building.specification import SourceSpec
 from m3it_jax.dataset_building.writing.order import Order, tolerated
@@ -68,8 +69,12 @@ def order(
     seed: int = 0,
     limit: int | None = None,
     max_bad: float | None = None,
+    shares: Mapping[str, float] | None = None,
 ) -> Order:
-    """Returns the order that imports the request's paths; `form` is a key of `FORMATS`, `max_bad` as of `tolerated`.
+    """Returns the order that imports the request's paths.
+
+    `form` is a key of `FORMATS`, `max_bad` as of `tolerated`, `shares` the share (0..1) of the training pictures that
+    becomes `test` or `validation`.
 
     Raises:
       UserError: a path or what belongs to it is missing, or source or split of a file are not known, or the name of
@@ -79,7 +84,7 @@ def order(
     request.check_name(asked.source)
     if asked.images is not None and not asked.images.is_dir():
         raise errors.UserError(f"--images {asked.images}: there is no such folder")
-    specs = tuple(FORMATS[form].specs(asked))
+    specs = shares_of.of_specs(tuple(FORMATS[form].specs(asked)), shares or {})
     return Order(
         out,
         NAME,

@@ -1,6 +1,6 @@
-"""One row with a conversation, in any of the forms that are in use -> its turns, and the pictures as the row has them.
+r"""One row with a conversation, in any of the forms in use -> its turns, and its pictures as the row has them.
 
-    {"image": "0.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", ...}]}
+    {"image": "0.jpg", "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", ...}]}
     {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}, ...],
      "images": ["0.jpg"]}
     {"prompt": [messages], "completion": [messages], "images": [...]}          TRL

@@ -97,6 +97,7 @@ def _spec(asked: request.Request, name: str, files: list[request.File], *, left_
         url="https://huggingface.co/datasets/MMInstruction/M3IT",
         known_problems=_left_out(left_out),
         settings=request.settings(asked, files),
+        inputs=request.paths(files),
     )
 
 

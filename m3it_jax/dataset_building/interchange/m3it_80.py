@@ -99,6 +99,7 @@ def _spec(asked: request.Request, task: str, parts: tuple[Translation, ...]) -> 
         url="https://huggingface.co/datasets/MMInstruction/M3IT-80",
         known_problems="Translated by machine (NLLB-1.3B) from the English rows.",
         settings=request.settings(asked, files),
+        inputs=request.paths(files),
     )
 
 
@@ -116,13 +117,16 @@ def drafts(assets: Assets, split: str, seed: int, *, parts: tuple[Translation, .
 def _joined(part: Translation, starts: list[int]) -> Iterator[Draft | Rejected]:
     """Yields the rows of one language; a picture's row is read by its place, so that no two are held at once."""
     with open(part.pictures, "rb") as file:
-        for row in json_rows.rows(part.texts.path):
+        for row in json_rows.rows(part.texts.path, name=part.texts.name):
             if isinstance(row, Rejected):
                 yield row
                 continue
             place, texts = row
-            number = int(place.rsplit(":", 1)[1])
+            told = place.rpartition(":")[2]
+            number = int(told) if told.isdigit() else 0
             try:
+                if not number:
+                    raise RowError("wrong-type", "stands in a JSON array; M3IT-80 has one row a line")
                 if number > len(starts):
                     raise RowError("picture-missing", f"{part.pictures.name} has {len(starts)} rows")
                 file.seek(starts[number - 1])

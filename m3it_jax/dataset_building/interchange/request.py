@@ -116,8 +116,10 @@ def spec(
     url: str = "",
 ) -> SourceSpec:
     """Returns the source of a format that knows nothing of it but its files. `task` and `en` yield to the request."""
+    inputs = tuple(inputs)
     return SourceSpec(
         name=request.name(),
+        inputs=paths(inputs),
         task=request.task or task,
         language=request.language or "en",
         pool=pool,
@@ -140,8 +142,10 @@ def own_spec(request: Request, inputs: Iterable[File], drafts: Drafts, *, row: M
     check_task(told["task"])
     if not re.fullmatch(_NAME, told["source"]):
         raise errors.UserError(f"{request.paths[0]}: source {told['source'][:80]!r} is no name; export the data again")
+    inputs = tuple(inputs)
     return SourceSpec(
         name=told["source"],
+        inputs=paths(inputs),
         task=told["task"],
         language=told["language"],
         pool="",
@@ -150,6 +154,11 @@ def own_spec(request: Request, inputs: Iterable[File], drafts: Drafts, *, row: M
         licence=request.licence or "unknown",
         settings=settings(request, inputs),
     )
+
+
+def paths(inputs: Iterable[File]) -> tuple[pathlib.Path, ...]:
+    """Returns the files and folders that a source is made from, each once."""
+    return tuple(dict.fromkeys(file.path for file in inputs))
 
 
 def settings(request: Request, inputs: Iterable[File]) -> dict[str, object]:

@@ -46,6 +46,7 @@ class Stream:
       allow: What the licence of a row must allow, words of `licences.TERMS`; empty takes all.
       max_bad: Share of rows (0..1) that may be bad before the build stops.
       few_bad: So many bad rows never stop a build, whatever their share, unless `max_bad` is 0.
+      on_row: Called with each row as the source gives it.
       on_record: Called after each record, for progress.
       on_rejected: Called with the split and each row that was left out.
     """
@@ -58,6 +59,7 @@ class Stream:
     allow: tuple[str, ...] = ()
     max_bad: float = 1.0
     few_bad: int = FEW_BAD
+    on_row: Callable[[object], None] = nothing
     on_record: Callable[[], None] = nothing
     on_rejected: Callable[[str, Rejected], None] = nothing
 
@@ -70,6 +72,7 @@ class Stream:
         seen = hashed.Seen()
         tally = Tally(self, split)
         for row in self.rows(split):
+            self.on_row(row)
             result = self.finished(row)
             if isinstance(result, schema.Instance) and seen.add(result.id):
                 result = Rejected.duplicate(result)

@@ -28,7 +28,7 @@ from m3it_jax.dataset_building.inspection import statistics
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.steps import instructions
 from m3it_jax.dataset_building.steps.pipeline import Stream, Tally, nothing
-from m3it_jax.dataset_building.writing import rejections, shuffling
+from m3it_jax.dataset_building.writing import inputs, rejections, shuffling
 
 BUILDING = ".building"  # what is being built lies here, and so is never taken for whole
 PROVENANCE = "provenance.json"
@@ -179,10 +179,11 @@ def build(
     seen = Seen(scratch)
     list_of_stopped = out / spec.name / rejections.REJECTED
     list_of_stopped.unlink(missing_ok=True)
-    book = rejections.Book(scratch)
+    book, pictures = rejections.Book(scratch), inputs.Pictures()
+    noting = dataclasses.replace(stream, on_rejected=book.note, on_row=pictures.add if spec.inputs else nothing)
     try:
         with book:
-            folder = _prepare(dataclasses.replace(stream, on_rejected=book.note), scratch, beam_options, seen=seen)
+            folder = _prepare(noting, scratch, beam_options, seen=seen)
             if beam_options is not None:
                 _note_from_beam(stream, book, scratch)
     except errors.UserError as error:
@@ -199,7 +200,10 @@ def build(
     (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
     final = out / spec.name / spec.version
     final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists():  # what it was made from has changed
+        os.replace(final, scratch / "before")
     os.replace(folder, final)
+    inputs.note(out, spec, pictures)
     shutil.rmtree(scratch)
     return found
 

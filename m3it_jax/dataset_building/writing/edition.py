@@ -1,6 +1,7 @@
 """Builds a whole data folder: every source of an edition in worker processes, the tokenizer, the manifest, the card."""
 
 import collections
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from m3it_jax import errors, file_safety, progress, prompts, records, schema, to
 from m3it_jax.dataset_building import workers
 from m3it_jax.dataset_building.publishers import npm
 from m3it_jax.dataset_building.specification import Assets, SourceSpec
-from m3it_jax.dataset_building.writing import card
+from m3it_jax.dataset_building.writing import card, inputs
 from m3it_jax.dataset_building.writing.order import Order
 from m3it_jax.records import framing
 
@@ -21,8 +22,30 @@ TOKENIZER = "tokenizer.model"
 BILL = "bill_of_materials.json"  # what each source is, its terms, and the raw files it was made from
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of an order.
+
+    Attributes:
+      manifest: What the folder holds.
+      built: Sources that were made.
+      rebuilt: Sources that stood there and were made again, since what they are imported from had changed.
+      same: Those of `rebuilt` of which all bytes came out as they were.
+    """
+
+    manifest: dict[str, Any]
+    built: tuple[str, ...] = ()
+    rebuilt: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+
+
 def build(order: Order, jobs: int) -> dict[str, Any]:
-    """Builds what is missing of a data set and returns the manifest. Finished sources are kept as they are.
+    """Builds what is missing of a data set and returns the manifest; raises what `carry_out` does."""
+    return carry_out(order, jobs).manifest
+
+
+def carry_out(order: Order, jobs: int) -> Outcome:
+    """Builds what is missing of a data set. Finished sources are kept, unless what they are imported from has changed.
 
     Raises:
       UserError: the folder is in use or holds something else, npm is needed and missing, too many rows of a source
@@ -33,21 +56,44 @@ def build(order: Order, jobs: int) -> dict[str, Any]:
         shutil.rmtree(order.out / ".building", ignore_errors=True)
         for name, folder in sorted(order.kept.items()):
             _take_over(order, name, folder)
-        todo = [spec for spec in order.specs if not _finished(order, spec)]
+        changed = {spec.name for spec in order.specs if _is_changed(order, spec)}
+        todo = [spec for spec in order.specs if spec.name in changed or not _finished(order, spec)]
         if not todo and _complete(order):
-            return dict(records.DataFolder.open(order.out).manifest)
+            return Outcome(dict(records.DataFolder.open(order.out).manifest))
+        before = {name: _fingerprint(order, name) for name in changed}
         assets = {**order.folders, **npm.fetch(sorted({name for spec in todo for name in spec.packages}))}
-        tasks = [(order, tuple(spec.name for spec in group), assets) for group in _groups(order, todo)]
+        tasks = [(order, tuple(spec.name for spec in group), assets, changed) for group in _groups(order, todo)]
         if order.vocab_size is not None:
             # Finished sources come with nothing to build: their texts are read for the vocabulary all the same.
-            tasks.append((order, tuple(spec.name for spec in order.specs if spec not in todo), assets))
+            tasks.append((order, tuple(spec.name for spec in order.specs if spec not in todo), assets, changed))
         with workers.Workers(jobs) as pool, progress.Progress(sum(map(order.rows, todo)), "records") as shown:
             texts = pool.run(_build_sources, tasks, shown)
         if order.vocab_size is not None:
             _train_tokenizer(order, {name: lines for part in texts for name, lines in part.items()})
         manifest = _write_manifest(order)
         shutil.rmtree(order.out / ".building", ignore_errors=True)  # each source has left it when it was whole
-        return manifest
+        built = tuple(spec.name for spec in todo if spec.name not in changed)
+        same = tuple(name for name in sorted(changed) if _fingerprint(order, name) == before[name])
+        return Outcome(manifest, built, tuple(sorted(changed)), same)
+
+
+def _is_changed(order: Order, spec: SourceSpec) -> bool:
+    """Returns whether a finished source was imported from what is another now."""
+
+    def read(pictures: inputs.Pictures) -> None:
+        from m3it_jax.dataset_building.steps import pipeline
+
+        stream = pipeline.Stream(spec, order.folders, order.seed, limit=order.limit)
+        for split in schema.SPLITS:
+            for row in stream.rows(split):
+                pictures.add(row)
+
+    return bool(spec.inputs) and _finished(order, spec) and inputs.is_changed(order.out, spec, read)
+
+
+def _fingerprint(order: Order, name: str) -> str:
+    (spec,) = (spec for spec in order.specs if spec.name == name)
+    return str(_provenance(order.out / name / spec.version).get("fingerprint"))
 
 
 def _groups(order: Order, specs: list[SourceSpec]) -> list[list[SourceSpec]]:
@@ -83,12 +129,19 @@ def _check_folder(order: Order) -> None:
         if _finished(order, spec):
             made = _provenance(order.out / spec.name / spec.version)
             for name, value in {**order.decided_by(), **spec.settings}.items():
-                if made.get(name) != value:
+                if _comparable(made.get(name)) != _comparable(value):
                     was, wanted = (textwrap.shorten(str(each), 200) for each in (made.get(name), value))
                     raise errors.UserError(
                         f"{order.out / spec.name}: was built with {name} {was}, not {wanted}; "
                         "choose another folder or delete this one"
                     )
+
+
+def _comparable(value: Any) -> Any:
+    """Returns a setting without the sizes of imported files: a file of the same name may have been mended."""
+    if isinstance(value, dict) and isinstance(value.get("files"), list):
+        return {**value, "files": [[name, split] for name, _, split in value["files"]]}
+    return value
 
 
 def _take_over(order: Order, name: str, folder: pathlib.Path) -> None:
@@ -122,19 +175,19 @@ def _provenance(folder: pathlib.Path) -> dict[str, Any]:
         raise errors.UserError(f"{file}: cannot be read ({error}); delete the source's folder and run again") from error
 
 
-def _build_sources(task: tuple[Order, tuple[str, ...], Assets]) -> dict[str, dict[str, int]]:
-    """Builds the named sources, unless they are finished; returns the lines of their train texts with counts.
+def _build_sources(task: tuple[Order, tuple[str, ...], Assets, set[str]]) -> dict[str, dict[str, int]]:
+    """Builds the named sources that are not finished or have changed; returns lines of train texts with counts.
 
     They are returned only where a vocabulary is to be trained, in the order of the shards: it depends on it.
     """
-    order, names, assets = task
+    order, names, assets, changed = task
     from m3it_jax.dataset_building.steps import pipeline  # TensorFlow: seconds, and only workers need it
     from m3it_jax.dataset_building.writing import builder
 
     found: dict[str, dict[str, int]] = {}
     for spec in order.specs:
         if spec.name in names:
-            if not _finished(order, spec):
+            if spec.name in changed or not _finished(order, spec):
                 stream = pipeline.Stream(
                     spec,
                     assets,

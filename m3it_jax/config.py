@@ -48,6 +48,7 @@ class DataConfig:
     max_text_len: int = 48  # tokens of prompt and response together, image blocks not counted
     max_response_len: int = 24  # tokens of the response, end marks included
     picture_as: str = "embeddings"  # or "captions": the block holds the picture's description (text pre-training)
+    supervised_answers: str = "all"  # of a conversation the loss counts each answer that the row shows; or "last"
     redraw_instructions: bool = True  # a new instruction from the record's pool in each epoch
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
 
@@ -180,6 +181,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.max_text_len": _POSITIVE,
     "data.max_response_len": _POSITIVE,
     "data.picture_as": _one_of("embeddings", "captions"),
+    "data.supervised_answers": _one_of("all", "last"),
     "data.augment.shift": _SHARE,
     "data.augment.scale": _MOMENT,
     "data.augment.rotate": ((lambda value: 0 <= value <= 180), "from 0 to 180 degrees"),

@@ -11,11 +11,22 @@ and end, which the row layout adds; what stands in a box is text of the record o
     minigpt4         <s>Give ... questions.###Human: <Img>P</Img> [What is this?]###Assistant:  [a blue circle]###
     llava            <s>A chat ... questions. USER: P⏎[What is this?] ASSISTANT:  [a blue circle]</s>
                      '------------------------- prompt -----------------------''--- response ---'
+
+A conversation is one turn after another, each with its answer. The answer "a circle" and the question after it:
+
+    ying_vlm         [a circle]⏎⏎<human>:⏎[Which colour?]⏎⏎<bot>:⏎
+    blip2            [a circle]. Question: [Which colour?] Answer:
+    blip2_t5         [a circle]. Question: [Which colour?] Short answer:
+    instructblip*    [a circle]⏎[Which colour?]
+    minigpt4         [a circle]###Human: [Which colour?]###Assistant:
+    llava            [a circle]</s>USER: [Which colour?] ASSISTANT:
 """
 
 import dataclasses
 import re
 from collections.abc import Mapping
+
+from m3it_jax import schema
 
 # Raised with every change of wording below: a model trained with one template must not be asked with another.
 TEMPLATE_VERSION = 1
@@ -75,39 +86,50 @@ class PromptFormat:
     speaker: str = ""
     qformer_reads_prompt: bool = False
 
-    def segments(self, instruction: str, inputs: str, *, num_pictures: int = 0, is_first: bool = True) -> list[str]:
-        """Returns the text of one turn, cut at each picture that stands inside it.
+    def segments(self, turn: schema.Turn, *, is_first: bool = True, system: str = "") -> list[str]:
+        """Returns the text of one turn up to its answer, cut at each picture that stands inside it.
 
         Args:
-          instruction: What to do.
-          inputs: What it is about; may be empty.
-          num_pictures: Pictures of this turn.
+          turn: What is asked, and how many pictures are new in it.
           is_first: No turn stands before it.
+          system: What was said before all turns; empty takes the format's own. Only the first turn shows it: in place
+            of the format's own, or where a format has none, as a line before the instruction.
 
         Returns:
           One text more than there are pictures inside it; a single one if pictures stand before the begin id.
         """
-        separator = self.inputs_separator if inputs or self.keeps_empty_inputs else ""
-        question = f"{instruction}{separator}{inputs}"
+        separator = self.inputs_separator if turn.inputs or self.keeps_empty_inputs else ""
+        question = f"{turn.instruction}{separator}{turn.inputs}"
         before, _, after = self.turn.partition("{question}")
         begin = self.system if is_first else self.between
+        if is_first and system:
+            begin = system + self._system_end if self.system else ""
+            question = question if self.system else f"{system}\n{question}"
         if not self.has_pictures_inside:
             return [f"{begin}{before}{question}{after}"]
         before, _, rest = before.partition("{pictures}")
-        if not num_pictures:
+        if not turn.new_pictures:
             return [f"{begin}{before}{rest}{question}{after}"]
-        middle = [self.picture_close + self.picture_open] * (num_pictures - 1)
+        middle = [self.picture_close + self.picture_open] * (turn.new_pictures - 1)
         last = f"{self.picture_close}{rest}{question}{after}"
         return [f"{begin}{before}{self.picture_open}", *middle, last]
 
+    @property
+    def _system_end(self) -> str:
+        """What stands behind a text said before all turns: what is between turns, or else a space (vicuna_v1)."""
+        return self.between or " "
+
     def prompt(self, instruction: str, inputs: str) -> str:
         """Returns the text before the answer of a first turn without pictures."""
-        return self.segments(instruction, inputs)[0]
+        return self.segments(schema.Turn(instruction, inputs))[0]
+
+    def said(self, outputs: str) -> str:
+        """Returns the text of an answer as it stands behind its prompt, without what ends it."""
+        return f"{self.answer_begin}{one_line(outputs) if self.has_one_line else outputs.strip()}"
 
     def response(self, outputs: str) -> str:
         """Returns the wanted text after the prompt, as training counts it; the end id is the row layout's."""
-        wanted = one_line(outputs) if self.has_one_line else outputs.strip()
-        return f"{self.answer_begin}{wanted}{self.answer_end}"
+        return self.said(outputs) + self.answer_end
 
     def cut(self, generated: str) -> str:
         """Returns what stands before the first stop in generated text."""

@@ -62,12 +62,13 @@ def write_folder(path, sources) -> records.DataFolder:
             texts += record.meta.get("captions", [])
         facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
         splits = {"train": len(instances), "validation": len(instances)}
+        most = max(len(schema.turns_of(record)) for record in instances)
         languages = collections.Counter(record.language for record in instances)
         made = {
             "licence": "",
             "rejected": {},
             "known_problems": "",
-            "statistics": {s: {"languages": languages} for s in splits},
+            "statistics": {s: {"languages": languages, "conversations": {"most": most}} for s in splits},
         }
         (path / name / "1.0.0" / "provenance.json").write_text(json.dumps(made))
         manifest["sources"][name] = facts | {

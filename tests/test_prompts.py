@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from m3it_jax import prompts
+from m3it_jax import prompts, schema
 
 YING, MINIGPT4, LLAVA = (prompts.FORMATS[name] for name in ("ying_vlm", "minigpt4", "llava"))
 FORMATS = pytest.mark.parametrize("name", prompts.FORMATS)
@@ -52,20 +52,21 @@ def test_answer_takes_back_what_response_wrote(name, outputs):
     ],
 )
 def test_turns_are_worded_and_cut_at_pictures_as_released(name, segments):
-    assert prompts.FORMATS[name].segments("What?", "hint", num_pictures=2) == segments
+    assert prompts.FORMATS[name].segments(schema.Turn("What?", "hint", new_pictures=2)) == segments
 
 
 @FORMATS
 def test_a_turn_without_pictures_is_one_text_and_a_later_one_has_no_system_text(name):
     asked = prompts.FORMATS[name]
-    (first,), (later,) = asked.segments("What?", ""), asked.segments("What?", "", is_first=False)
+    (first,), (later,) = asked.segments(schema.Turn("What?")), asked.segments(schema.Turn("What?"), is_first=False)
     assert "{" not in first + later and "What?" in later
     assert first.removeprefix(asked.system) == later.removeprefix(asked.between)
     assert "<Img>" not in first.removeprefix(asked.system) and asked.prompt("What?", "") == first
 
 
 def test_a_conversation_reads_as_the_released_code_writes_it():
-    turns = [asked.segments("Why?", "", is_first=False)[0] for asked in (MINIGPT4, LLAVA, prompts.FORMATS["blip2"])]
+    formats = (MINIGPT4, LLAVA, prompts.FORMATS["blip2"])
+    turns = [asked.segments(schema.Turn("Why?"), is_first=False)[0] for asked in formats]
     assert turns == ["###Human: Why?###Assistant:", "USER: Why? ASSISTANT:", ". Question: Why? Answer:"]
     assert LLAVA.has_end_between and not MINIGPT4.has_end_between
 
@@ -89,7 +90,25 @@ def test_what_is_settled_stays_whatever_follows(name, text):
 
 def test_braces_in_a_question_are_text():
     assert "{question} {0}" in LLAVA.prompt("{question} {0}", "")
-    assert prompts.FORMATS["minigpt4"].segments("{pictures}", "", num_pictures=1)[1].startswith("</Img> {pictures}")
+    marked = MINIGPT4.segments(schema.Turn("{pictures}", new_pictures=1))
+    assert marked[1].startswith("</Img> {pictures}")
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("ying_vlm", "\n<human>:\nBe short.\nWhat?"),
+        ("blip2", "Question: Be short.\nWhat?"),
+        ("instructblip", "Be short.\nWhat?"),
+        ("minigpt4", "Be short.###Human: What?"),
+        ("llava", "Be short. USER: What?"),
+    ],
+)
+def test_what_was_said_before_all_turns_takes_the_place_of_the_formats_own_words(name, begin):
+    asked = prompts.FORMATS[name]
+    assert asked.segments(schema.Turn("What?"), system="Be short.")[0].startswith(begin)
+    later = schema.Turn("Why?")
+    assert asked.segments(later, is_first=False, system="Be short.") == asked.segments(later, is_first=False)
 
 
 @FORMATS

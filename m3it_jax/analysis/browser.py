@@ -198,8 +198,19 @@ def _entry(instance: schema.Instance, split: str, folder: pathlib.Path) -> dict[
         "pictures": [_picture(data, folder) for data in instance.images],
         "before": meta.get("original_answer"),
         "boxes": len(boxes) if isinstance(boxes := meta.get("boxes"), list) else 0,
+        "turns": _turns(instance),
+        "system": meta.get("system"),
     }
     return {name: value for name, value in entry.items() if value or name in ("inputs", "outputs")}
+
+
+def _turns(instance: schema.Instance) -> list[dict[str, Any]]:
+    """Returns the turns of a conversation, its own last; none of a record that is no conversation, or no sound one."""
+    try:
+        turns = schema.turns_of(instance)
+    except errors.UserError:  # told where its tokens would stand
+        return []
+    return [dataclasses.asdict(turn) for turn in turns] if len(turns) > 1 else []
 
 
 def _picture(data: bytes, folder: pathlib.Path) -> dict[str, Any]:
@@ -232,9 +243,10 @@ def _detail(order: Order, instance: schema.Instance) -> dict[str, Any]:
         max_text_len=MAX_TEXT_LEN,
         max_response_len=MAX_RESPONSE_LEN,
     )
-    texts = {name: getattr(instance, name) for name in ("instruction", "inputs", "outputs")}
     try:
-        text = transforms.fit_text(layout, order.tokenizer, **texts, num_images=len(instance.images))
+        text = transforms.fit(
+            layout, order.tokenizer, schema.turns_of(instance), system=instance.meta.get("system", "")
+        )
     except errors.UserError as error:
         return detail | {"problem": str(error)}
     row = transforms.make_row(layout, text, num_images=len(instance.images))

@@ -196,7 +196,7 @@ def _gallery(folder: pathlib.Path) -> list[dict[str, Any]]:
             left -= sum(map(len, pictures))
             if left < 0:
                 break
-            shown = {name: example[name] for name in _EXAMPLE_FIELDS}
+            shown = {name: example[name] for name in _EXAMPLE_FIELDS} | {"turns": example.get("turns", [])}
             families[example["family"]].append({**shown, "pictures": pictures})
     return [{"name": name, "examples": shown} for name, shown in families.items() if shown]
 

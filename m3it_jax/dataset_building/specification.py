@@ -87,6 +87,10 @@ class Draft:
       origin: The publisher's own id of the row, so that it can be found again.
       origin_split: The publisher's split that it comes from.
       licence: Terms of this row, where they differ from the source's.
+      turns: Of a conversation, the turns before this one with their answers; pictures that no turn says to be new are
+        shown in the first.
+      new_pictures: How many pictures this turn is the first to show, if there are turns before it.
+      system: What was said before all turns.
       extra: Further entries of `meta`, by name.
     """
 
@@ -107,6 +111,9 @@ class Draft:
     origin: str = ""
     origin_split: str = ""
     licence: str = ""
+    turns: tuple[schema.Turn, ...] = ()
+    new_pictures: int = 0
+    system: str = ""
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def meta(self) -> dict[str, Any]:
@@ -125,6 +132,16 @@ class Draft:
             "origin": self.origin,
             "origin_split": self.origin_split,
             "licence": self.licence,
+            **self.conversation(),
+        }
+        return {name: value for name, value in fields.items() if value}
+
+    def conversation(self) -> dict[str, Any]:
+        """Returns the entries of `meta` that tell what stands before this turn, without empty ones."""
+        fields = {
+            "turns": [turn.entry() for turn in self.turns],
+            "new_pictures": self.new_pictures,
+            "system": self.system,
         }
         return {name: value for name, value in fields.items() if value}
 

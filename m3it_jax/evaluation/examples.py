@@ -24,7 +24,8 @@ def write(
 
     Which examples are shown depends on the seed and the records' ids, never on whether the answer is right.
     An object has `files` (names in examples/, a video's frames in order), `id`, `skill`, `family`, `language`,
-    `instruction`, `inputs`, `reference`, `prediction` and `right` (by the skill's headline metric).
+    `instruction`, `inputs`, `reference`, `prediction` and `right` (by the skill's headline metric); one of a
+    conversation also its `turns`, `new_pictures` and `system`.
 
     Args:
       store: The evaluation folder; its predictions are read.
@@ -74,7 +75,7 @@ def _example(row: Mapping[str, Any], images: tuple[bytes, ...], path: pathlib.Pa
     shown = ("id", "skill", "family", "language", "instruction", "inputs", "prediction")
     return {
         "files": _write_pictures(images, path),
-        **{name: row[name] for name in shown},
+        **{name: row[name] for name in (*shown, *output.BEFORE) if name in row},
         "reference": row["references"][0],
         "right": value == 100.0,
     }

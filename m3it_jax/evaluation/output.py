@@ -11,6 +11,7 @@ A line of predictions.jsonl holds all that scoring needs, so that scores can be 
     {"id", "source", "number", "skill", "family", "language", "group", "instruction", "inputs", "references": [...],
      "num_images", "variant", "prediction"}
 
+The last answer of a conversation also has `turns`, `new_pictures` and `system` of its record, if they are not empty.
 `number` is the record's place in its source's split; `variant` is `own` or one of the controls (`controls.py`).
 """
 
@@ -22,6 +23,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from m3it_jax import errors, file_safety, schema
+
+# What stands before the question in a conversation, as in a record's `meta`.
+BEFORE = ("turns", "new_pictures", "system")
 
 LOCK, PREDICTIONS, SCORES, EXAMPLES = "lock.json", "predictions.jsonl", "scores.json", "examples"
 

@@ -18,12 +18,19 @@ class Model(Protocol):
     """Whatever answers requests; `generation.assistant.Assistant` does."""
 
     def generate_batch(self, requests: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Returns one answer for each `{"instruction", "inputs", "images": [bytes], "max_new_tokens"}`, greedily."""
+        """Returns one answer for each `{"instruction", "inputs", "images": [bytes], "max_new_tokens"}`, greedily.
+
+        The last answer of a conversation is asked for with its `turns`, `new_pictures` and `system` as well, which are
+        those of the record's `meta`.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """One record to be answered, without its pictures: `number` is its place in the table of its source."""
+    """One record to be answered, without its pictures: `number` is its place in the table of its source.
+
+    Of a conversation the last answer is wanted; `before` holds `turns`, `new_pictures` and `system` of its `meta`.
+    """
 
     id: str
     source: str
@@ -36,6 +43,12 @@ class Question:
     inputs: str
     references: tuple[str, ...]
     num_images: int
+    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """Returns the fields as a line of the predictions has them."""
+        row = dataclasses.asdict(self)
+        return row | row.pop("before")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +108,7 @@ def _question(folder: records.DataFolder, instance: schema.Instance, *, number: 
         inputs=instance.inputs,
         references=tuple(dict.fromkeys(prompts.one_line(answer) for answer in answers)),
         num_images=len(instance.images),
+        before={name: instance.meta[name] for name in output.BEFORE if name in instance.meta},
     )
 
 
@@ -190,7 +204,10 @@ def _chunks(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
 
     def size(request: _Request) -> tuple[int, str, int]:
         question = request.question
-        return question.num_images, question.skill, len(question.instruction) + len(question.inputs)
+        earlier = sum(
+            len(text) for turn in question.before.get("turns", ()) for text in turn.values() if isinstance(text, str)
+        )
+        return question.num_images, question.skill, len(question.instruction) + len(question.inputs) + earlier
 
     chunk: list[_Request] = []
     for request in sorted(requests, key=size):
@@ -212,6 +229,7 @@ def _asked(request: _Request, tables: Mapping[str, records.RecordTable], max_new
         "inputs": request.question.inputs,
         "images": [controls.blank(image) for image in images] if request.variant == controls.BLANK else list(images),
         "max_new_tokens": max_new_tokens,
+        **request.question.before,
     }
 
 
@@ -241,8 +259,7 @@ def _append(store: output.EvalFolder, requests: Sequence[_Request], answers: Seq
         raise ValueError(f"the model gave {len(answers)} answers to {len(requests)} requests")
     rows = []
     for request, answer in zip(requests, answers, strict=True):
-        row = dataclasses.asdict(request.question)
-        rows.append({**row, "variant": request.variant, "prediction": answer})
+        rows.append({**request.question.row(), "variant": request.variant, "prediction": answer})
     store.append(rows)
 
 

@@ -44,7 +44,8 @@ class Assistant:
           images: Pictures in order (a video is its frames): PIL images, paths, encoded PNG or JPEG bytes, or float32
             arrays [3, h, w] that are normalised already.
           **sampling: Fields of `request.SamplingConfig`: max_new_tokens=32, temperature=0.0 (greedy), num_beams=1,
-            top_k, top_p, repetition_penalty, min_new_tokens, length_penalty, early_stopping, stop=[], seed.
+            top_k, top_p, repetition_penalty, min_new_tokens, length_penalty, early_stopping, stop=[], seed. In a
+            conversation also `turns`, `new_pictures` and `system` of `request.Request`.
 
         Raises:
           ConfigError: an unknown setting or a value that is not allowed; an empty instruction.

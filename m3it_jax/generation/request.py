@@ -112,6 +112,7 @@ _ALLOWED: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**63 - 1),
 }
 
+_FIELDS = ("instruction", "inputs", "images", "turns", "new_pictures", "system")
 _SAMPLING_FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 
 
@@ -122,18 +123,27 @@ class Request:
     Attributes:
       instruction: What to do; not empty.
       inputs: The text that the instruction is about; may be empty.
-      images: Pictures in order, in any form that `pictures.read` takes; a video is its frames.
+      images: Pictures in order, in any form that `pictures.read` takes; a video is its frames. With `turns`, those of
+        all turns: pictures that no turn says to be new are shown in the first.
+      turns: The turns before this one, with their answers.
+      new_pictures: How many pictures this turn is the first to show, where there are turns before it.
+      system: What was said before all turns; empty takes the family's own words.
       sampling: How the answer is decoded.
     """
 
     instruction: str
     inputs: str = ""
     images: Sequence[Any] = ()
+    turns: Sequence[schema.Turn] = ()
+    new_pictures: int = 0
+    system: str = ""
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Request":
-        """Returns the request of a flat dict: `instruction`, `inputs`, `images` and fields of `SamplingConfig`.
+        """Returns the request of a flat dict: the fields above, and those of `SamplingConfig` in place of `sampling`.
+
+        Each of `turns` is a dict of the fields of `schema.Turn`, as in a record's `meta.turns`.
 
         Raises:
           ConfigError: a key is unknown, the instruction is missing or empty, or a value is not allowed.
@@ -142,12 +152,30 @@ class Request:
             raise errors.ConfigError(f"request: must be a dict with an instruction, it is {type(values).__name__}")
         values = dict(values)
         sampling = {name: values.pop(name) for name in _SAMPLING_FIELDS if name in values}
-        text = {name: values.pop(name) for name in ("instruction", "inputs", "images") if name in values}
+        text = {name: values.pop(name) for name in _FIELDS if name in values}
         if values:
-            allowed = ", ".join(("instruction", "inputs", "images", *_SAMPLING_FIELDS))
+            allowed = ", ".join((*_FIELDS, *_SAMPLING_FIELDS))
             raise errors.ConfigError(f"request: unknown field {min(values)!r}; the fields are {allowed}")
-        for name in ("instruction", "inputs"):
+        for name in ("instruction", "inputs", "system"):
             check_text(name, text.get(name, ""))
         if not text.get("instruction", "").strip():
             raise errors.ConfigError("instruction: is empty; say what to do, for instance 'What is in the picture?'")
+        new = text.get("new_pictures", 0)
+        if type(new) is not int or new < 0:
+            raise errors.ConfigError(f"new_pictures={new!r:.40}: must be a whole number, 0 or more")
+        for _, problem in schema.turn_problems(text.get("turns", ()), "turns"):
+            raise errors.ConfigError(problem)
+        text["turns"] = tuple(map(schema.Turn.of, text.get("turns", ())))
         return cls(**text, sampling=SamplingConfig(**sampling))
+
+    def conversation(self, num_images: int) -> tuple[schema.Turn, ...]:
+        """Returns all turns, this one last and to be answered, with `num_images` pictures in them.
+
+        Raises:
+          ConfigError: the turns say that more are new.
+        """
+        turns = (*self.turns, schema.Turn(self.instruction, self.inputs, "", self.new_pictures))
+        new = sum(turn.new_pictures for turn in turns)
+        if new > num_images:
+            raise errors.ConfigError(f"new_pictures: the turns show {new} in all, there are {num_images} images")
+        return schema.placed(turns, num_images)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from m3it_jax import errors, prompts
+from m3it_jax import errors, prompts, schema
 from m3it_jax.generation import batching, beam_search, choosing, decoding, layered, pictures
 from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.features import FeatureStore
@@ -78,7 +78,8 @@ class Sampler:
                 "or load the model with a larger max_rows"
             )
         shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
-        return self.lay_out(self._prompt_ids(request, len(shown)), shown, request.sampling)
+        turns = request.conversation(len(shown))
+        return self.lay_out_turns(turns, shown, request.sampling, system=request.system)
 
     def beside(
         self, shown: Sequence[pictures.Picture], instruction: str, inputs: str = ""
@@ -102,14 +103,37 @@ class Sampler:
             ids = transforms.qformer_text(self._qformer_tokenizer, text, config.text_max_len)["text_ids"]
         return [picture.beside(ids.tolist()) for picture in shown]
 
-    def _prompt_ids(self, request: Request, num_images: int) -> list[int]:
-        return transforms.prompt_ids(
-            self.layout,
-            self.tokenizer,
-            instruction=request.instruction,
-            inputs=request.inputs,
-            num_images=num_images,
-        )
+    def lay_out_turns(
+        self,
+        turns: Sequence[schema.Turn],
+        shown: Sequence[pictures.Picture],
+        sampling: SamplingConfig,
+        *,
+        system: str = "",
+        said: Sequence[Sequence[int]] | None = None,
+    ) -> Prepared:
+        """Returns the row of a conversation whose last turn is to be answered; the oldest turns go if all do not fit.
+
+        Args:
+          turns: As `transforms.lay_out` takes them; their pictures are `shown`.
+          shown: All pictures.
+          sampling: How the answer is decoded.
+          system: As `transforms.lay_out` takes it.
+          said: As `transforms.lay_out` takes it.
+
+        Raises:
+          UserError: the last turn alone does not fit into the model.
+        """
+        for first in range(len(turns)):
+            kept = transforms.without_oldest(turns, first)
+            left = None if said is None else said[first:]
+            text = transforms.lay_out(self.layout, self.tokenizer, kept, system=system, said=left)
+            try:
+                return self.lay_out(text.prompt_ids, shown, sampling)
+            except errors.UserError:
+                if first == len(turns) - 1:
+                    raise
+        raise AssertionError("the last round of the loop returns or raises")
 
     def lay_out(
         self, prompt_ids: Sequence[int], shown: Sequence[pictures.Picture], sampling: SamplingConfig
@@ -267,7 +291,8 @@ class Sampler:
         check_text("response", response)
         shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
         response_ids = transforms.response_ids(self.layout, self.tokenizer, response)
-        prompt_ids = self._prompt_ids(request, len(shown))
+        turns = request.conversation(len(shown))
+        prompt_ids = transforms.lay_out(self.layout, self.tokenizer, turns, system=request.system).prompt_ids
         if self.start_ids:
             written = [*self.start_ids, *response_ids[:-1]]
             before = self.token_logits(self._row(prompt_ids, [], len(shown)), shown, written)

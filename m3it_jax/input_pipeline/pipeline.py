@@ -52,6 +52,7 @@ class Pipeline:
       plan: Which records stand in which step.
       source_names: Sorted names of the mixture's sources; `source_index` of a batch points into it.
       attribute_names: Sorted names of the data folder's attributes, the columns of `attributes` in a batch.
+      max_targets: Most tokens of a row that the loss counts.
       fingerprint: Changes whenever the rows of a step would: kept in a checkpoint and compared on resume.
       dropped_tokens: Source -> tokens that did not fit, over all rows made so far (steps made ahead included).
     """
@@ -105,9 +106,19 @@ class Pipeline:
         labels = data_folder.attributes
         self._labels = {name: {value: label for label, value in enumerate(labels[name])} for name in labels}
         self.attribute_names = sorted(labels)
+        self.max_targets = self._max_targets(data_folder) if objective == "response" else 0
         self.fingerprint = self._fingerprint(objective, data_folder)
         self.dropped_tokens: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
+
+    def _max_targets(self, folder: records.DataFolder) -> int:
+        data = self._config
+        if data.picture_as == "captions":
+            return 1 << 30
+        if data.supervised_answers == "last":
+            return data.max_response_len
+        most = max(folder.most_turns(name, data.split) for name in self.source_names)
+        return min(most * data.max_response_len, data.max_text_len)
 
     def _fingerprint(self, objective: str, folder: records.DataFolder) -> str:
         data = self._config
@@ -122,6 +133,8 @@ class Pipeline:
             "image_size": self._image_size if self._image_fit == "stretch" else [self._image_size, self._image_fit],
             "augment": dataclasses.asdict(data.augment),
         }
+        if data.supervised_answers != "all":  # runs from before there was a choice have one answer a row
+            facts["supervised_answers"] = data.supervised_answers
         versions = [schema.SCHEMA_VERSION, prompts.TEMPLATE_VERSION, self._tokenizer.fingerprint]
         if self._qformer_tokenizer is not None:
             versions.append(self._qformer_tokenizer.fingerprint)
@@ -226,20 +239,21 @@ class Pipeline:
     def _response_row(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> Batch:
         """Returns the padded row of one record."""
         instruction = self._instruction(instance, source, chance)
-        text = transforms.fit_text(
-            self._layout,
-            self._tokenizer,
-            instruction=instruction,
-            inputs=instance.inputs,
-            outputs=instance.outputs,
-            num_images=len(instance.images),
-        )
+        turns = schema.turns_of(dataclasses.replace(instance, instruction=instruction))
+        text = transforms.fit(self._layout, self._tokenizer, turns, system=instance.meta.get("system", ""))
+        if self._config.supervised_answers == "last":
+            text = dataclasses.replace(text, learned=())
         if text.num_dropped:
             with self._lock:
                 self.dropped_tokens[self.source_names[source]] += text.num_dropped
         num_images = len(instance.images)
         if self._config.picture_as == "embeddings":
             row = transforms.make_row(self._layout, text, num_images=num_images)
+            if row["loss_mask"].sum() > self.max_targets:
+                raise errors.UserError(
+                    f"has {len(turns)} turns, and {records.PROVENANCE} of its source tells of none so long; build the "
+                    "data folder again, or take data.supervised_answers=last"
+                )
             row = transforms.pad_row(row, self._layout.row_len(num_images))
             return row | self._qformer_text(instruction, instance.inputs)
         captions = [tower_rows.caption_ids(self._tokenizer, caption) for caption in _captions(instance)]

@@ -21,160 +21,87 @@ and in one for an encoder-decoder model the row is what the encoder reads: pictu
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from m3it_jax import errors, prompts
+from m3it_jax import errors, prompts, schema
 from m3it_jax import tokenizer as tokenization
+from m3it_jax.input_pipeline.layout import Layout as Layout
+from m3it_jax.input_pipeline.layout import behind_picture
 
 # Stands among a prompt's ids where a picture stands inside the text; no vocabulary has it.
 PICTURE = -1
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """Where tokens stand in a row.
+class Text:
+    """The tokens of a row's text within its limits.
 
     Attributes:
-      format: How the model is asked.
-      picture_len: Positions that one picture takes between its marks.
-      open_ids: Token ids before each picture.
-      close_ids: Token ids after each picture.
-      closing_ids: Token ids that end every response.
-      bos_id: Begin of the text.
-      eos_id: End of the text.
-      max_text_len: Tokens of the text, the ids of begin and end counted, pictures and their marks not.
-      max_response_len: Tokens of the response, `closing_ids` counted.
-      qformer_text_len: Tokens of the text that the Q-Former reads in training; 0 if it reads none.
-    """
-
-    format: prompts.PromptFormat
-    picture_len: int
-    open_ids: tuple[int, ...]
-    close_ids: tuple[int, ...]
-    closing_ids: tuple[int, ...]
-    bos_id: int
-    eos_id: int
-    max_text_len: int
-    max_response_len: int
-    qformer_text_len: int = 0
-
-    @classmethod
-    def of(
-        cls,
-        tokenizer: tokenization.Tokenizer,
-        prompt_format: prompts.PromptFormat,
-        *,
-        picture_len: int,
-        max_text_len: int,
-        max_response_len: int,
-        qformer_text_len: int = 0,
-    ) -> "Layout":
-        """Returns the layout of a format with the tokenizer's ids for begin, end and the marks around pictures.
-
-        Raises:
-          ConfigError: the format begins with an id that the tokenizer does not have, or a limit is too small.
-        """
-        if prompt_format.has_begin_id and tokenizer.bos_id < 0:
-            raise errors.ConfigError(
-                "data.tokenizer: has no begin id, with which the model's prompts begin; take the model's own tokenizer"
-            )
-        place: tokenization.Place = "inside" if prompt_format.has_pictures_inside else "start"
-        end = (tokenizer.eos_id,) if prompt_format.has_end_id else ()
-        return cls(
-            format=prompt_format,
-            picture_len=picture_len,
-            open_ids=tuple(tokenizer.encode(prompt_format.picture_open, place)),
-            close_ids=tuple(tokenizer.encode(prompt_format.picture_close, _behind_picture(prompt_format))),
-            closing_ids=(*tokenizer.encode(prompt_format.answer_end, "inside"), *end),
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            max_text_len=max_text_len,
-            max_response_len=max_response_len,
-            qformer_text_len=qformer_text_len,
-        )
-
-    @property
-    def begin_ids(self) -> tuple[int, ...]:
-        """Token ids between the pictures that stand first and the prompt."""
-        return (self.bos_id,) if self.format.has_begin_id else ()
-
-    @property
-    def prompt_end_ids(self) -> tuple[int, ...]:
-        """Token ids between the prompt and the response."""
-        return (self.eos_id,) if self.format.has_prompt_end_id else ()
-
-    def block_len(self, picture_len: int) -> int:
-        """Returns the tokens of one picture and its marks when `picture_len` of them stand between the marks."""
-        return len(self.open_ids) + picture_len + len(self.close_ids)
-
-    def row_len(self, num_images: int, picture_len: int | None = None) -> int:
-        """Returns T of a training row; `picture_len` defaults to that of a picture's embeddings."""
-        return num_images * self.block_len(picture_len or self.picture_len) + self.max_text_len
-
-    def text_room(self, num_images: int) -> int:
-        """Returns the most tokens of prompt and response together; marks inside the text are part of the prompt."""
-        marks = num_images * self.block_len(0) if self.format.has_pictures_inside else 0
-        return self.max_text_len + marks - len(self.begin_ids) - len(self.prompt_end_ids)
-
-    def facts(self) -> dict[str, Any]:
-        """Returns what rows depend on, for fingerprints; of `ying_vlm` in the words that runs are stored with."""
-        facts = {
-            "num_queries": self.picture_len,
-            **{name: getattr(self, name) for name in ("open_ids", "close_ids", "bos_id", "eos_id")},
-            "max_text_len": self.max_text_len,
-            "max_response_len": self.max_response_len,
-        }
-        if self.format == prompts.YING_VLM:
-            return facts
-        more = {"format": dataclasses.asdict(self.format)}
-        return facts | more | {name: getattr(self, name) for name in ("closing_ids", "qformer_text_len")}
-
-    @property
-    def least_response(self) -> int:
-        """Fewest tokens of a response that says anything."""
-        return 1 + len(self.closing_ids)
-
-    def __post_init__(self) -> None:
-        """Refuses limits that could hold no response at all.
-
-        Raises:
-          ConfigError: a limit is too small.
-        """
-        if self.max_response_len < self.least_response:
-            raise errors.ConfigError(
-                f"data.max_response_len={self.max_response_len}: must be {self.least_response} or more "
-                f"(one token and the {len(self.closing_ids)} that end an answer)"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """The tokens of a row's text within its limits; `num_dropped` of its tokens did not fit.
-
-    In `prompt_ids`, PICTURE stands for each picture inside the text.
+      prompt_ids: All that stands before the response, earlier turns with their answers included; PICTURE stands for
+        each picture inside the text.
+      response_ids: The last answer and what ends it; empty where it is still to be given.
+      num_dropped: Tokens that did not fit.
+      learned: Places of `prompt_ids` (start, stop) that the loss counts: earlier answers, and what ends each.
     """
 
     prompt_ids: list[int]
     response_ids: list[int]
-    num_dropped: int
+    num_dropped: int = 0
+    learned: tuple[tuple[int, int], ...] = ()
 
 
-def prompt_ids(
+def lay_out(
     layout: Layout,
     tokenizer: tokenization.Tokenizer,
+    turns: Sequence[schema.Turn],
     *,
-    instruction: str,
-    inputs: str,
-    num_images: int = 0,
-    is_first: bool = True,
+    system: str = "",
+    said: Sequence[Sequence[int]] | None = None,
+) -> Text:
+    """Returns the tokens of a conversation, nothing cut: training, evaluation, `generate` and `chat` all ask with them.
+
+    Args:
+      layout: The format, and the ids of its marks.
+      tokenizer: Encodes the texts.
+      turns: In order, each picture in one of them (`schema.placed`). The last one has an answer or is to be answered.
+      system: What was said before all turns; empty takes the format's own words.
+      said: The answers of all turns but the last as the tokens that a model made; None encodes their `outputs`.
+    """
+    if said is None:
+        said = [answer_ids(layout, tokenizer, turn.outputs) for turn in turns[:-1]]
+    asked = [turn_ids(layout, tokenizer, turns[0], system=system), *_later_ids(layout, tokenizer, turns)]
+    ids, learned = _joined(layout, asked, said)
+    response = response_ids(layout, tokenizer, turns[-1].outputs) if turns[-1].outputs else []
+    return Text(ids, response, learned=learned)
+
+
+def _later_ids(layout: Layout, tokenizer: tokenization.Tokenizer, turns: Sequence[schema.Turn]) -> Iterable[list[int]]:
+    return (turn_ids(layout, tokenizer, turn, is_first=False) for turn in turns[1:])
+
+
+def _joined(
+    layout: Layout, asked: Sequence[Sequence[int]], said: Sequence[Sequence[int]]
+) -> tuple[list[int], tuple[tuple[int, int], ...]]:
+    """Returns `prompt_ids` and `learned` of turns whose questions and earlier answers are tokens already."""
+    ids, learned = list(asked[0]), []
+    mark = list(layout.turn_end_ids)
+    for answer, question in zip(said, asked[1:], strict=True):
+        # Pieces of the question may have merged with the mark; then what ends the answer cannot be told apart.
+        ends = len(mark) if list(question[: len(mark)]) == mark else 0
+        learned.append((len(ids), len(ids) + len(answer) + ends))
+        ids += [*answer, *question]
+    return ids, tuple(learned)
+
+
+def turn_ids(
+    layout: Layout, tokenizer: tokenization.Tokenizer, turn: schema.Turn, *, is_first: bool = True, system: str = ""
 ) -> list[int]:
-    """Returns the tokens of one turn's prompt, PICTURE where a picture of this turn stands inside the text.
+    """Returns the tokens of one turn up to its answer, PICTURE where a picture of this turn stands inside the text.
 
     They are those of the reference's tokenizer for the whole prompt, since it cuts its text at the same marks.
     """
-    segments = layout.format.segments(instruction, inputs, num_pictures=num_images, is_first=is_first)
+    segments = layout.format.segments(turn, is_first=is_first, system=system)
     if is_first:
         ids = tokenizer.encode(segments[0], "start")
     elif layout.format.has_end_between:
@@ -182,65 +109,89 @@ def prompt_ids(
     else:
         ids = tokenizer.encode(segments[0], "inside")
     for segment in segments[1:]:
-        ids += [PICTURE, *tokenizer.encode(segment, _behind_picture(layout.format))]
+        ids += [PICTURE, *tokenizer.encode(segment, behind_picture(layout.format))]
     return ids
 
 
-def _behind_picture(prompt_format: prompts.PromptFormat) -> tokenization.Place:
-    is_start = prompt_format.has_texts_alone or not prompt_format.has_pictures_inside
-    return "start" if is_start else "after_mark"
+def answer_ids(layout: Layout, tokenizer: tokenization.Tokenizer, outputs: str) -> list[int]:
+    """Returns the tokens of an answer without what ends it, as a later turn has it before it."""
+    return tokenizer.encode(layout.format.said(outputs), _answer_place(layout))
 
 
 def response_ids(layout: Layout, tokenizer: tokenization.Tokenizer, outputs: str) -> list[int]:
     """Returns the tokens of a whole response, those that end it included."""
-    place: tokenization.Place = "inside" if layout.format.answer_begin else "start"
     end = [layout.eos_id] if layout.format.has_end_id else []
-    return [*tokenizer.encode(layout.format.response(outputs), place), *end]
+    return [*tokenizer.encode(layout.format.response(outputs), _answer_place(layout)), *end]
 
 
-def fit_text(
-    layout: Layout,
-    tokenizer: tokenization.Tokenizer,
-    *,
-    instruction: str,
-    inputs: str,
-    outputs: str | None,
-    num_images: int = 0,
-) -> Text:
-    """Returns the tokens of one turn, shortened where they are too many.
+def _answer_place(layout: Layout) -> tokenization.Place:
+    return "inside" if layout.format.answer_begin else "start"
 
-    A response is cut to `max_response_len`; then `inputs` loses its end until all fits, and only if nothing of it is
-    left the response loses more. The instruction, the marks of the template and what ends an answer always stay.
+
+def without_oldest(turns: Sequence[schema.Turn], count: int) -> tuple[schema.Turn, ...]:
+    """Returns the turns but the first `count`, whose pictures the first that is left shows instead."""
+    num_images = sum(turn.new_pictures for turn in turns)
+    return schema.placed(turns[count:], num_images)
+
+
+def fit(layout: Layout, tokenizer: tokenization.Tokenizer, turns: Sequence[schema.Turn], *, system: str = "") -> Text:
+    """Returns the tokens of a conversation, shortened where they are too many.
+
+    Each answer is cut to `max_response_len`. Then the oldest turns are left out until the others fit, as `chat` forgets
+    them; the text said before all turns stays with the first one left. A last turn that is too long for itself loses
+    the end of its `inputs`, and only if nothing of them is left its answer loses more. Its instruction, the marks of
+    the template and what ends an answer always stay.
 
     Args:
       layout: The format and the limits.
       tokenizer: Encodes the texts.
-      instruction: As in `Instance`.
-      inputs: As in `Instance`.
-      outputs: As in `Instance`; None for a prompt that is to be answered.
-      num_images: Pictures of the row.
+      turns: As `lay_out` takes them.
+      system: As `lay_out` takes it.
+
+    Raises:
+      UserError: the last turn's instruction alone is too long.
+    """
+    limit = layout.max_response_len - len(layout.closing_ids)
+    whole_said = [answer_ids(layout, tokenizer, turn.outputs) for turn in turns[:-1]]
+    said = [ids[:limit] for ids in whole_said]
+    later = list(_later_ids(layout, tokenizer, turns))
+    response = response_ids(layout, tokenizer, turns[-1].outputs) if turns[-1].outputs else []
+    whole, room = 0, layout.text_room(sum(turn.new_pictures for turn in turns))
+    for first in range(len(turns)):
+        kept = without_oldest(turns, first)
+        asked = [turn_ids(layout, tokenizer, kept[0], system=system), *later[first:]]
+        ids, learned = _joined(layout, asked, said[first:])
+        whole = whole or len(ids) + len(response) + sum(map(len, whole_said)) - sum(map(len, said))
+        text = Text(ids, _cut_response(layout, response, layout.max_response_len), learned=learned)
+        if first == len(turns) - 1:
+            text = _fit_turn(layout, tokenizer, kept[0], system=system, text=text)
+        used = len(text.prompt_ids) + len(text.response_ids)
+        if used - text.prompt_ids.count(PICTURE) <= room:
+            return dataclasses.replace(text, num_dropped=whole - used)
+    raise AssertionError("the last round of the loop returns or raises")
+
+
+def _fit_turn(layout: Layout, tokenizer: tokenization.Tokenizer, turn: schema.Turn, *, system: str, text: Text) -> Text:
+    """Returns the tokens of one turn within the limits; `text` has all of its prompt.
 
     Raises:
       UserError: the instruction alone is too long.
     """
 
     def encoded(part: str) -> list[int]:
-        return prompt_ids(layout, tokenizer, instruction=instruction, inputs=part, num_images=num_images)
+        return turn_ids(layout, tokenizer, dataclasses.replace(turn, inputs=part), system=system)
 
-    response = [] if outputs is None else response_ids(layout, tokenizer, outputs)
-    kept = _cut_response(layout, response, layout.max_response_len)
-    whole = encoded(inputs)
-    pictures, room = whole.count(PICTURE), layout.text_room(num_images)
-    prompt = _cut_inputs(whole, encoded, inputs, budget=room - len(kept) + pictures)
+    kept = text.response_ids
+    pictures, room = text.prompt_ids.count(PICTURE), layout.text_room(turn.new_pictures)
+    prompt = _cut_inputs(text.prompt_ids, encoded, turn.inputs, budget=room - len(kept) + pictures)
     room -= len(prompt) - pictures
     least = min(layout.least_response, len(kept))
     if room < least:
         raise errors.UserError(
-            f"instruction {instruction[:40]!r} needs data.max_text_len {layout.max_text_len - room + least}, "
+            f"instruction {turn.instruction[:40]!r} needs data.max_text_len {layout.max_text_len - room + least}, "
             f"it is {layout.max_text_len}; raise it"
         )
-    kept = _cut_response(layout, kept, room)
-    return Text(prompt, kept, len(whole) - len(prompt) + len(response) - len(kept))
+    return Text(prompt, _cut_response(layout, kept, room))
 
 
 def _cut_response(layout: Layout, ids: list[int], limit: int) -> list[int]:
@@ -271,7 +222,7 @@ def make_row(
 
     Args:
       layout: Marks and length of pictures.
-      text: From `fit_text`.
+      text: From `fit` or `lay_out`.
       num_images: Pictures of the row.
       captions: Token ids to stand in each picture's place instead of its embeddings; the loss counts them too.
 
@@ -303,11 +254,12 @@ def make_row(
         add_picture()
         add_text(layout.close_ids)
     add_text(layout.begin_ids)
-    for index in text.prompt_ids:
+    counted = {place for start, stop in text.learned for place in range(start, stop)}
+    for place, index in enumerate(text.prompt_ids):
         if index == PICTURE:
             add_picture()
         else:
-            cells.append((index, -1, 0))
+            cells.append((index, -1, int(place in counted)))
     add_text(layout.prompt_end_ids)
     add_text(text.response_ids, counted=1)
     columns = np.array(cells, np.int32).reshape(-1, 3)
@@ -387,12 +339,13 @@ def qformer_text(tokenizer: tokenization.Tokenizer, text: str, length: int | Non
 
 
 def training_row(
-    layout: Layout, tokenizer: tokenization.Tokenizer, *, num_images: int, **texts: str
+    layout: Layout, tokenizer: tokenization.Tokenizer, turns: Sequence[schema.Turn], *, system: str = ""
 ) -> dict[str, np.ndarray]:
-    """Returns the row of a whole turn, padded on its right to `layout.row_len(num_images)`.
+    """Returns the row of a whole conversation, padded on its right to `layout.row_len` of its pictures.
 
     Raises:
-      UserError: the instruction alone does not fit into `max_text_len`.
+      UserError: the last instruction alone does not fit into `max_text_len`.
     """
-    text = fit_text(layout, tokenizer, num_images=num_images, **texts)
+    text = fit(layout, tokenizer, turns, system=system)
+    num_images = sum(turn.new_pictures for turn in turns)
     return pad_row(make_row(layout, text, num_images=num_images), layout.row_len(num_images))

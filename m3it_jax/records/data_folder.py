@@ -141,6 +141,17 @@ class DataFolder:
             raise errors.UserError(f"{file}: holds no JSON object; build the source again")
         return found
 
+    def most_turns(self, source: str, split: str) -> int:
+        """Returns the most turns that a record of a split has, as the builder noted; 1 where nothing is noted.
+
+        Raises:
+          UserError: the data folder has no such source, or its provenance is damaged.
+        """
+        if not (self.source_path(source) / PROVENANCE).exists():  # a folder from elsewhere may have none
+            return 1
+        told = self.provenance(source).get("statistics", {}).get(split, {})
+        return int(told.get("conversations", {}).get("most", 1))
+
     def table(self, source: str, split: str) -> RecordTable:
         """Returns the records of one split of a source.
 

@@ -1,27 +1,14 @@
 """A conversation: pictures, turns, and the tokens that the model is asked with."""
 
-import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
 from m3it_jax.generation import streaming
 from m3it_jax.generation.assistant import Assistant
+from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import SamplingConfig, check_text
 from m3it_jax.input_pipeline import transforms
-
-
-@dataclasses.dataclass(frozen=True)
-class Turn:
-    """What was asked about how many new pictures, and what was answered.
-
-    The answer is kept as tokens: text that is encoded anew may be cut into other pieces.
-    """
-
-    instruction: str
-    inputs: str
-    num_pictures: int
-    answer_ids: tuple[int, ...] = ()
 
 
 class Conversation:
@@ -49,7 +36,8 @@ class Conversation:
         self._assistant, self._history, self._sampling = assistant, history, sampling
         self._session = assistant.session()
         self._pictures: list[Picture] = []
-        self._turns: list[Turn] = []
+        # Each with its answer as tokens: text that is encoded anew may be cut into other pieces.
+        self._turns: list[tuple[schema.Turn, tuple[int, ...]]] = []
 
     @property
     def num_pictures(self) -> int:
@@ -66,7 +54,7 @@ class Conversation:
         for picture in pictures:
             picture.pixels(size)
         shown = [*self._pictures, *pictures]
-        self._ids([Turn("", "", len(shown))], shown)
+        self._assistant.sampler.lay_out_turns([schema.Turn("", new_pictures=len(shown))], shown, self._sampling)
         self._pictures = shown
 
     def replace(self, pictures: Sequence[Picture]) -> None:
@@ -99,51 +87,29 @@ class Conversation:
         for name, text in (("instruction", instruction), ("inputs", inputs)):
             check_text(name, text)
         sampler = self._assistant.sampler
-        turn = Turn(instruction, inputs, self.num_pictures - sum(turn.num_pictures for turn in self._turns))
+        new = self.num_pictures - sum(turn.new_pictures for turn, _ in self._turns)
+        turn = schema.Turn(instruction, inputs, new_pictures=new)
         new_ids: list[int] = []
 
         def tokens() -> Iterator[int]:
             shown = sampler.beside(self._pictures, instruction, inputs)
-            for token in self._session.stream(self._fitted(turn), shown, self._sampling):
+            for token in self._session.stream_row(self._asked(turn, shown)):
                 new_ids.append(token)
                 yield token
 
         yield from streaming.pieces(tokens(), sampler.tokenizer.decode, sampler.answer_format(self._sampling))
-        self._turns.append(dataclasses.replace(turn, answer_ids=self._answer_ids(new_ids)))
+        self._turns.append((turn, self._answer_ids(new_ids)))
 
-    def _fitted(self, new: Turn) -> list[int]:
-        """Returns the tokens of the turns so far and the new one; the oldest are left out if they do not fit."""
-        kept = self._turns[len(self._turns) - min(self._history, len(self._turns)) :]
-        for first in range(len(kept) + 1):
-            turns = [*kept[first:], new]
-            before = self.num_pictures - sum(turn.num_pictures for turn in turns)
-            turns[0] = dataclasses.replace(turns[0], num_pictures=turns[0].num_pictures + before)
-            try:
-                return self._ids(turns, self._pictures)
-            except errors.UserError:
-                if first == len(kept):
-                    raise
-        raise AssertionError("the last round of the loop returns or raises")
-
-    def _ids(self, turns: Sequence[Turn], pictures: Sequence[Picture]) -> list[int]:
-        """Returns the tokens of turns about all pictures.
+    def _asked(self, new: schema.Turn, shown: Sequence[Picture]) -> Prepared:
+        """Returns the row of the turns that the model sees and the new one, about all pictures.
 
         Raises:
-          UserError: they do not fit into the model.
+          UserError: the new turn alone does not fit into the model.
         """
-        sampler, ids = self._assistant.sampler, []
-        for number, turn in enumerate(turns):
-            ids += transforms.prompt_ids(
-                sampler.layout,
-                sampler.tokenizer,
-                instruction=turn.instruction,
-                inputs=turn.inputs,
-                num_images=turn.num_pictures,
-                is_first=number == 0,
-            )
-            ids += turn.answer_ids
-        sampler.lay_out(ids, pictures, self._sampling)
-        return ids
+        forgotten = max(len(self._turns) - self._history, 0)
+        turns = transforms.without_oldest([*(turn for turn, _ in self._turns), new], forgotten)
+        said = [ids for _, ids in self._turns[forgotten:]]
+        return self._assistant.sampler.lay_out_turns(turns, shown, self._sampling, said=said)
 
     def _answer_ids(self, new_ids: Sequence[int]) -> tuple[int, ...]:
         """Returns an answer's tokens without what ended it."""
@@ -153,4 +119,4 @@ class Conversation:
         text = tokenizer.decode(ids)
         if asked.cut(text) == text:
             return ids
-        return tuple(tokenizer.encode(asked.answer_begin + asked.answer(text), "inside"))
+        return tuple(transforms.answer_ids(sampler.layout, tokenizer, asked.answer(text)))

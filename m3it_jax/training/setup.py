@@ -72,13 +72,14 @@ def prepare(config: Experiment) -> Setup:
 
     train = make_pipeline(config.data)
     plain = dataclasses.replace(config.data, split="validation", augment=type(config.data.augment)())
+    validation = make_pipeline(plain) if config.validation.every else None
     task = objectives.Task(
         variant=variant,
         dtype=config.model.compute_dtype,
         remat=config.model.remat,
         attributes=tuple((name, len(folder.attributes[name])) for name in train.attribute_names),
         num_sources=len(train.source_names),
-        max_targets=1 << 30 if config.data.picture_as == "captions" else config.data.max_response_len,
+        max_targets=max(made.max_targets for made in (train, validation) if made is not None),
     )
     mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
     _check_fit(config, task, mesh=mesh, plan=train.plan)
@@ -88,7 +89,7 @@ def prepare(config: Experiment) -> Setup:
         objective=objective,
         task=task,
         pipeline=train,
-        validation=make_pipeline(plain) if config.validation.every else None,
+        validation=validation,
         layout=layout,
         tokenizer=tokenizer,
         tokenizer_path=tokenizer_path,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax import errors, prompts, records
+from m3it_jax import errors, prompts, records, schema
 from m3it_jax.analysis import browser, token_view
 from m3it_jax.dataset_building import sources
 from m3it_jax.dataset_building.writing import rejections
@@ -121,8 +121,7 @@ def test_tokens_are_what_training_lays_out(data, pages):
     tokenizer = browser.order(data, pages, sources=[]).tokenizer
     wanted = data.table("coco", "train").read(5)
     layout = transforms.Layout.of(tokenizer, prompts.YING_VLM, picture_len=1, max_text_len=512, max_response_len=128)
-    texts = {"instruction": wanted.instruction, "inputs": wanted.inputs, "outputs": wanted.outputs}
-    row = transforms.training_row(layout, tokenizer, num_images=1, **texts)
+    row = transforms.training_row(layout, tokenizer, schema.turns_of(wanted))
     found = detail(pages, wanted.id)
     assert [tuple(token) for token in found["tokens"]] == token_view.tokens(row, tokenizer)
     assert found["dropped"] == 0

@@ -5,14 +5,18 @@ import pathlib
 import numpy as np
 import pytest
 
-from m3it_jax import errors, prompts, tokenizer
+from m3it_jax import errors, prompts, schema, tokenizer
 from m3it_jax.input_pipeline import tower_rows, transforms
 
 
 def row_of(layout, words, **changes):
-    fields = {"instruction": "What is this?", "inputs": "hint 3", "outputs": "a picture", "num_images": 2} | changes
-    row = transforms.make_row(layout, transforms.fit_text(layout, words, **fields), num_images=fields["num_images"])
-    return row if fields["outputs"] is None else transforms.pad_row(row, layout.row_len(fields["num_images"]))
+    fields = {"instruction": "What is this?", "inputs": "hint 3", "outputs": "a picture", "new_pictures": 2} | changes
+    row = transforms.make_row(layout, fit(layout, words, **fields), num_images=fields["new_pictures"])
+    return transforms.pad_row(row, layout.row_len(fields["new_pictures"])) if fields["outputs"] else row
+
+
+def fit(layout, words, **turn):
+    return transforms.fit(layout, words, [schema.Turn(**turn)])
 
 
 def test_a_row_is_pictures_begin_prompt_response_end(layout, words):
@@ -41,7 +45,7 @@ def test_loss_falls_exactly_on_response_and_end(layout, words):
 
 
 def test_a_prompt_row_is_the_training_row_up_to_the_response(layout, words):
-    asked = row_of(layout, words, outputs=None)
+    asked = row_of(layout, words, outputs="")
     taught = row_of(layout, words)
     length = len(asked["token_ids"])
     assert length == int(np.flatnonzero(taught["loss_mask"])[0])
@@ -53,7 +57,7 @@ def test_a_prompt_row_is_the_training_row_up_to_the_response(layout, words):
 def test_too_long_inputs_lose_their_end_and_nothing_else_goes(words, length):
     layout = transforms.Layout.of(words, prompts.YING_VLM, picture_len=4, max_text_len=length, max_response_len=20)
     inputs = "hint 12 hint 34 hint 56 " * 40
-    text = transforms.fit_text(layout, words, instruction="What is this?", inputs=inputs, outputs="a picture")
+    text = fit(layout, words, instruction="What is this?", inputs=inputs, outputs="a picture")
     kept = words.decode(text.prompt_ids)
     begin, end = prompts.YING_VLM.prompt("What is this?", "\0").split("\0")
     assert kept.startswith(begin) and kept.endswith(end)
@@ -66,12 +70,12 @@ def test_too_long_inputs_lose_their_end_and_nothing_else_goes(words, length):
     assert used <= length
     longer = words.encode(prompts.YING_VLM.prompt("What is this?", inputs[: len(middle) + 1]))
     assert used + len(longer) - len(text.prompt_ids) > length  # no character more would have fitted
-    row = row_of(layout, words, inputs=inputs, num_images=3)
+    row = row_of(layout, words, inputs=inputs, new_pictures=3)
     assert (row["image_token_index"] >= 0).sum() == 12
 
 
 def test_a_too_long_response_keeps_its_end_marks(layout, words):
-    text = transforms.fit_text(layout, words, instruction="What?", inputs="", outputs="number 7 " * 60)
+    text = fit(layout, words, instruction="What?", inputs="", outputs="number 7 " * 60)
     assert len(text.response_ids) == layout.max_response_len
     assert words.decode(text.response_ids).endswith("\n") and text.response_ids[-1] == words.eos_id
     assert "number 7 number 7 number 7".startswith(words.decode(text.response_ids)[:20])
@@ -82,9 +86,7 @@ def test_a_long_instruction_stays_and_the_response_gives_way(words):
     longest, instruction = "", "What is this?"
     while True:
         try:
-            text = transforms.fit_text(
-                layout, words, instruction=instruction, inputs="hint", outputs="number 7 number 8 number 9"
-            )
+            text = fit(layout, words, instruction=instruction, inputs="hint", outputs="number 7 number 8 number 9")
         except errors.UserError as error:
             assert "data.max_text_len" in str(error) and "it is 60" in str(error)
             break
@@ -96,7 +98,7 @@ def test_a_long_instruction_stays_and_the_response_gives_way(words):
 
 
 def test_special_spellings_in_a_record_stay_ordinary_text(layout, words):
-    row = row_of(layout, words, inputs="</s><s><Img><pad>", num_images=1)
+    row = row_of(layout, words, inputs="</s><s><Img><pad>", new_pictures=1)
     text = row["token_ids"][: int(row["segment_ids"].sum())]
     assert (text == words.bos_id).sum() == 1 and (text == words.eos_id).sum() == 1
     assert (row["image_token_index"] >= 0).sum() == layout.picture_len
@@ -104,7 +106,7 @@ def test_special_spellings_in_a_record_stay_ordinary_text(layout, words):
 
 def test_captions_stand_in_the_blocks_and_are_counted(layout, words):
     captions = [tower_rows.caption_ids(words, text) for text in ("picture 1 frame 0", "hint")]
-    text = transforms.fit_text(layout, words, instruction="What?", inputs="", outputs="a picture")
+    text = fit(layout, words, instruction="What?", inputs="", outputs="a picture")
     row = transforms.make_row(layout, text, num_images=2, captions=captions)
     assert (row["image_token_index"] == -1).all()
     counted = row["token_ids"][row["loss_mask"] > 0].tolist()
@@ -113,7 +115,7 @@ def test_captions_stand_in_the_blocks_and_are_counted(layout, words):
 
 
 def test_padding_never_cuts(layout, words):
-    row = row_of(layout, words, outputs=None)
+    row = row_of(layout, words, outputs="")
     with pytest.raises(ValueError, match="does not fit"):
         transforms.pad_row(row, len(row["token_ids"]) - 1)
 
@@ -152,7 +154,7 @@ def test_a_row_of_a_family_is_what_its_processor_in_transformers_makes(name):
     layout, words, notes = family(name)
     placeholder = notes["placeholder"] if name != "ying_vlm" else notes["processor_input_ids"][0][0]
     for text, wanted in zip(notes["texts"], notes["processor_input_ids"], strict=True):
-        row = row_of(layout, words, instruction=text, inputs="", outputs=None, num_images=1)
+        row = row_of(layout, words, instruction=text, inputs="", outputs="", new_pictures=1)
         shown = row["image_token_index"] >= 0
         assert np.where(shown, placeholder, row["token_ids"]).tolist() == wanted
         assert row["image_token_index"][shown].tolist() == list(range(layout.picture_len))
@@ -176,7 +178,7 @@ def test_the_qformer_reads_the_prompt_as_its_processor_gives_it(name):
 def test_a_response_goes_on_where_the_prompt_ends():
     layout, words, _ = family("llava")
     whole = words.encode("USER: What? ASSISTANT: a red car")
-    row = row_of(layout, words, instruction="What?", inputs="", outputs="a red car", num_images=0)
+    row = row_of(layout, words, instruction="What?", inputs="", outputs="a red car", new_pictures=0)
     assert row["token_ids"][: len(whole) + 2].tolist() == [words.bos_id, *whole, words.eos_id]
     counted = row["token_ids"][row["loss_mask"] > 0].tolist()
     assert counted == [*words.encode(" a red car", "inside"), words.eos_id]
@@ -187,8 +189,9 @@ def test_texts_around_pictures_are_encoded_apart_where_the_reference_does_so():
     layout = transforms.Layout.of(
         words, prompts.FORMATS["minigpt4"], picture_len=2, max_text_len=400, max_response_len=40
     )
-    ids = transforms.prompt_ids(layout, words, instruction="What?", inputs="", num_images=1)
-    begin, behind = layout.format.segments("What?", "", num_pictures=1)
+    turn = schema.Turn("What?", new_pictures=1)
+    ids = transforms.turn_ids(layout, words, turn)
+    begin, behind = layout.format.segments(turn)
     assert ids == [*words.encode(begin), transforms.PICTURE, *words.encode(behind)]
     assert layout.closing_ids == tuple(words.encode("###", "inside"))
 
@@ -197,9 +200,9 @@ def test_pictures_inside_a_text_take_none_of_its_room_with_their_marks():
     layout, words, _ = family("llava", system="A chat. ")
     short = dataclasses.replace(layout, max_text_len=60, max_response_len=20)
     texts = {"instruction": "What colour?", "inputs": "the car " * 30, "outputs": "red"}
-    kept = [len(row_of(short, words, **texts, num_images=count)["token_ids"]) for count in (0, 8)]
+    kept = [len(row_of(short, words, **texts, new_pictures=count)["token_ids"]) for count in (0, 8)]
     assert kept[1] - kept[0] == 8 * layout.block_len(layout.picture_len)
-    fitted = [transforms.fit_text(short, words, **texts, num_images=count) for count in (0, 8)]
+    fitted = [fit(short, words, **texts, new_pictures=count) for count in (0, 8)]
     marks = 8 * layout.block_len(0)
     assert abs(len(fitted[1].prompt_ids) - 8 - marks - len(fitted[0].prompt_ids)) <= 3
     assert fitted[1].num_dropped and fitted[1].response_ids[-1] == words.eos_id
@@ -216,7 +219,7 @@ def test_placeholders_that_do_not_fit_the_pictures_are_refused():
 def test_places_inside_a_prompt_must_be_those_of_the_pictures():
     layout, _, _ = family("llava")
     with pytest.raises(ValueError, match="1 places inside the prompt for 2 pictures"):
-        transforms.make_row(layout, transforms.Text([5, transforms.PICTURE], [], 0), num_images=2)
+        transforms.make_row(layout, transforms.Text([5, transforms.PICTURE], []), num_images=2)
 
 
 def test_a_format_that_begins_with_an_id_needs_a_vocabulary_that_has_it():
@@ -235,7 +238,7 @@ def test_facts_of_the_first_format_are_those_that_runs_are_stored_with(layout):
 def test_special_spellings_in_a_question_are_text_in_every_family(name):
     layout, words, notes = family(name)
     texts = {"instruction": "<image> </s><s> <Img>?", "inputs": "[PAD] <pad> <image>", "outputs": "</s> <image>"}
-    row = row_of(layout, words, **texts, num_images=1)
+    row = row_of(layout, words, **texts, new_pictures=1)
     ids = row["token_ids"][(row["image_token_index"] < 0) & (row["segment_ids"] > 0)].tolist()
     asked = layout.format
     assert notes["placeholder"] not in ids and (row["image_token_index"] >= 0).sum() == layout.picture_len

@@ -4,7 +4,7 @@ import pytest
 import reference_goldens
 import tiny_assistant
 
-from m3it_jax import errors, prompts, tokenizer
+from m3it_jax import errors, prompts, schema, tokenizer
 from m3it_jax.generation import pictures
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.request import SamplingConfig
@@ -97,13 +97,13 @@ def test_turns_of_every_format_are_those_of_the_whole_prompt(family):
         new = pictures.read([tiny_assistant.png(number)])
         conversation.show(new)
         shown += new
-        turn = {"instruction": text, "inputs": "", "num_images": len(new), "is_first": not number}
-        ids += transforms.prompt_ids(sampler.layout, sampler.tokenizer, **turn)
+        turn = schema.Turn(text, new_pictures=len(new))
+        ids += transforms.turn_ids(sampler.layout, sampler.tokenizer, turn, is_first=not number)
         assert ids.count(transforms.PICTURE) == (len(shown) if inside else 0)
         prepared = sampler.lay_out(ids, sampler.beside(shown, text), sampling)
         new_ids = next(sampler.answers([prepared]))[1]
         said = "".join(conversation.ask(text))
         # A byte that fits no character takes those before it along, which are said by then: weights are at random.
         assert said.strip() == assistant.text(new_ids) or "\ufffd" in assistant.text(new_ids)
-        assert conversation._turns[-1].answer_ids == conversation._answer_ids(new_ids)
+        assert conversation._turns[-1][1] == conversation._answer_ids(new_ids)
         ids += conversation._answer_ids(new_ids)

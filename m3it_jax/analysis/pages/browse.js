@@ -10,6 +10,7 @@ const browse = (() => {
     paraphrased: ["paraphrased", (record) => record.before !== undefined],
     boxes: ["with boxes", (record) => record.boxes > 0],
     several: ["several pictures", (record) => record.pictures.length > 1],
+    turns: ["conversations", (record) => record.turns !== undefined],
   };
   const TASKS = { vqa: "VQA", knowledge_vqa: "knowledge VQA", chinese: "Chinese" };
 
@@ -97,8 +98,9 @@ const browse = (() => {
     return make("a", { class: "record", href: link({ id: record.id }), lang: record.language },
       shots,
       make("div", { class: "words" },
+        text("inputs", record.turns ? `${record.turns[0].instruction} …` : ""),
         text("instruction", record.instruction), text("inputs", record.inputs), text("outputs", record.outputs),
-        make("p", { class: "origin", lang: "en" }, [record.source, record.split, record.language, count > 1 ? `${count} pictures` : "", record.before !== undefined ? "paraphrased" : ""].filter(Boolean).join(" · "))));
+        make("p", { class: "origin", lang: "en" }, [record.source, record.split, record.language, count > 1 ? `${count} pictures` : "", record.turns ? `${record.turns.length} turns` : "", record.before !== undefined ? "paraphrased" : ""].filter(Boolean).join(" · "))));
   }
 
   function pager(page, pages) {
@@ -148,7 +150,7 @@ const browse = (() => {
     return chunks.get(chunk).then((details) => details[number % chunkSize]);
   }
 
-  const SPECIAL = ["original_answer"]; // stand among the texts
+  const SPECIAL = ["original_answer", "turns", "system"]; // stand among the texts
   const plain = (value) => (typeof value === "string" ? value : Array.isArray(value) && value.every((each) => typeof each === "string") ? value.join("\n") : JSON.stringify(value));
 
   function tokensOf(details) {
@@ -178,7 +180,13 @@ const browse = (() => {
     gallery.style.setProperty("--across", across(record.pictures.length));
     const texts = make("dl", { class: "texts", lang: record.language });
     const add = (name, value, kind) => { if (value) texts.append(make("dt", { lang: "en" }, name), make("dd", { class: kind }, value)); };
-    add("Instruction", record.instruction);
+    add("Said before all turns", record.system);
+    for (const [number, turn] of (record.turns || []).slice(0, -1).entries()) {
+      const fresh = number && turn.new_pictures ? `, with ${turn.new_pictures} more picture${turn.new_pictures > 1 ? "s" : ""}` : "";
+      add(`Turn ${number + 1}${fresh}`, [turn.instruction, turn.inputs].filter(Boolean).join("\n"));
+      add(`Answer ${number + 1}`, turn.outputs, "answer");
+    }
+    add(record.turns ? `Turn ${record.turns.length}` : "Instruction", record.instruction);
     add("Inputs", record.inputs);
     add("Answer before paraphrase", record.before, "before");
     add(record.before === undefined ? "Answer" : "Answer after paraphrase", record.outputs, "answer");
@@ -275,7 +283,7 @@ const browse = (() => {
     // Called by files/index.js with everything that the search needs.
     begin(data) {
       [records, chunkSize, licences] = [data.records, data.chunk, data.licences];
-      for (const record of records) record.text = [record.instruction, record.inputs, record.outputs, record.before || "", record.id].join("\n").toLowerCase();
+      for (const record of records) record.text = [record.instruction, record.inputs, record.outputs, record.before || "", record.system || "", record.id, ...(record.turns || []).flatMap((turn) => [turn.instruction, turn.inputs, turn.outputs])].join("\n").toLowerCase();
       order = inTurn();
       fillSelects();
       listen();

@@ -28,6 +28,8 @@ class Collector:
         self._languages: collections.Counter[str] = collections.Counter()
         self._skills: collections.Counter[str] = collections.Counter()
         self._outputs: dict[str, hashed.Tally] = {}
+        self._num_turns = 0
+        self._conversations: collections.Counter[int] = collections.Counter()  # by their number of turns, above 1
 
     def add(self, instance: schema.Instance) -> None:
         """Counts one record."""
@@ -40,20 +42,34 @@ class Collector:
         if skill not in self._outputs:
             self._outputs[skill] = hashed.Tally(self._folder)
         self._outputs[skill].add(instance.outputs)
-        for name in ("instruction", "inputs", "outputs"):
-            length = len(getattr(instance, name))
-            self._characters[name] += length
-            self._longest[name] = max(self._longest[name], length)
+        turns = schema.turns_of(instance)
+        self._num_turns += len(turns)
+        self._conversations.update([len(turns)] if len(turns) > 1 else [])
+        for turn in turns:
+            for name in ("instruction", "inputs", "outputs"):
+                length = len(getattr(turn, name))
+                self._characters[name] += length
+                self._longest[name] = max(self._longest[name], length)
 
     def summary(self) -> dict[str, Any]:
-        """Returns the numbers; lengths in characters, `majority` is the share (0..1) of a skill's commonest answer."""
+        """Returns the numbers; `majority` is the share (0..1) of a skill's commonest answer.
+
+        Lengths are in characters of a turn. `answers` and `majority` are of the records' own answers, the last ones of
+        conversations. `conversations` is there if a record has several turns: how many do, and their turns.
+        """
         skills = {}
         for skill, number in sorted(self._skills.items()):
             answers, most = self._outputs[skill].counts()
             skills[skill] = {"records": number, "answers": answers, "majority": round(most / number, 4)}
         texts = {
-            name: {"mean": round(total / self.count, 2), "max": self._longest[name]}
+            name: {"mean": round(total / self._num_turns, 2), "max": self._longest[name]}
             for name, total in self._characters.items()
+        }
+        told = self._conversations
+        conversations = {
+            "records": told.total(),
+            "turns": sum(turns * number for turns, number in told.items()),
+            "most": max(told, default=1),
         }
         return {
             "records": self.count,
@@ -62,6 +78,7 @@ class Collector:
             "languages": dict(sorted(self._languages.items())),
             "skills": skills,
             "characters": texts,
+            **({"conversations": conversations} if told else {}),
         }
 
 
@@ -113,6 +130,11 @@ def table(told: Mapping[str, Any]) -> str:
             f"{bank['different']} different instructions of {bank['length']['mean']} +- {bank['length']['std']} tokens "
             f"(the paper's 400: {mean} +- {std})"
         )
+    for name, source in told["sources"].items():
+        for split, seen in source["splits"].items():
+            if talks := seen.get("conversations"):
+                number, turns = f"{talks['records']} of {seen['records']} records", f"{talks['turns']} turns"
+                lines.append(f"conversations in {name}, {split}: {number}, {turns}, at most {talks['most']} in one")
     for name, counts in told["totals"].items():
         lines.append(f"records by {name}: " + ", ".join(f"{key} {number}" for key, number in counts.items()))
     return "\n".join(lines)

@@ -1,20 +1,18 @@
 """A conversation about pictures, whatever form it came in, and what becomes of it: drafts of records.
 
-Each answer of the assistant becomes one record, since a record has one answer: the user's text before it is the
-instruction, and the turns before that stand in `inputs` as lines `Human: ...` and `Assistant: ...`, after a line
-`System: ...` if there is one. A record shows the pictures that had been shown by then, so every record of a
-conversation is of one split (`meta.group`).
+A conversation becomes one record, so nothing of it is stored twice: the last question and its answer are the record's
+own, the turns before them stand in `meta.turns`, and what the system said before the first question in `meta.system`.
+Training lays all of them out as turns of a model's own form (`input_pipeline/transforms.py`).
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from m3it_jax import schema
 from m3it_jax.dataset_building.specification import Draft, PictureSource, RowError
 
 ROLES = ("system", "user", "assistant")
-
-_LINES = {"user": "Human", "assistant": "Assistant", "system": "System"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,37 +55,48 @@ class Conversation:
 
 
 def drafts(conversation: Conversation) -> Iterator[Draft]:
-    """Yields the drafts of a conversation.
+    """Yields the draft of a conversation.
 
     Raises:
-      RowError: `no-question` or `no-answer`, or `no-image`: the assistant answers before a picture is shown.
+      RowError: `no-question` or `no-answer`.
     """
-    history: list[str] = []
+    turns: list[schema.Turn] = []
+    system: list[str] = []
     asked: list[str] = []
-    shown = 0
+    changes = dict.fromkeys(conversation.changes)
+    new_pictures = last_answer = 0
     for number, turn in enumerate(conversation.turns):
-        shown += len(turn.pictures)
-        if turn.role == "user":
-            asked.append(turn.text)
-            continue
+        new_pictures += len(turn.pictures)
         if turn.role == "assistant":
             if not "".join(asked):
                 raise RowError("no-question", "the assistant answers and nobody asked")
-            if not shown:
-                raise RowError("no-image", "the assistant answers before a picture is shown")
-            yield Draft(
-                skill="conversation",
-                inputs="\n".join(history),
-                outputs=turn.text,
-                images=conversation.images[:shown],
-                group=conversation.group,
-                instruction="\n".join(asked),
-                origin=f"{conversation.origin}/{number}",
-                origin_split=conversation.split,
-                extra={**conversation.extra, **({"changes": conversation.changes} if conversation.changes else {})},
-            )
-            history.append(f"{_LINES['user']}: " + " ".join(asked))
-            asked = []
-        history.append(f"{_LINES[turn.role]}: {turn.text}")
-    if not any(turn.role == "assistant" for turn in conversation.turns):
+            turns.append(schema.Turn("\n".join(filter(None, asked)), "", turn.text, new_pictures))
+            asked, new_pictures, last_answer = [], 0, number
+        elif turn.role == "system" and not turns and not asked:
+            system.append(turn.text)
+        else:
+            asked.append(turn.text)
+            if turn.role == "system":
+                changes["text of the system in the midst put before the question behind it"] = None
+    if not turns:
         raise RowError("no-answer", "the assistant says nothing")
+    if asked:
+        changes["question without an answer at the end left out"] = None
+    *earlier, own = turns
+    images = conversation.images[: len(conversation.images) - new_pictures]
+    if earlier:  # the pictures that no turn claims are the first turn's
+        earlier[0] = dataclasses.replace(earlier[0], new_pictures=0)
+    yield Draft(
+        skill="conversation",
+        inputs="",
+        outputs=own.outputs,
+        images=images,
+        group=conversation.group,
+        instruction=own.instruction,
+        origin=f"{conversation.origin}/{last_answer}",
+        origin_split=conversation.split,
+        turns=tuple(earlier),
+        new_pictures=own.new_pictures if earlier else 0,
+        system="\n".join(system),
+        extra={**conversation.extra, **({"changes": list(changes)} if changes else {})},
+    )

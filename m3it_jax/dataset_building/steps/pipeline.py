@@ -203,6 +203,8 @@ def instance_of(
         if not schema.encodable(text):
             raise RowError("bad-text", f"{text[:80]!r} holds a lone surrogate and cannot be written as UTF-8")
     brought = [draft.instruction] if draft.instruction else []
+    if before := draft.conversation():
+        brought.append(json.dumps(before, sort_keys=True))
     record_id = schema.content_id(spec.name, draft.skill, draft.inputs, draft.outputs, *slots, *brought, *images)
     instruction = draft.instruction or instructions.choose(instructions.of(spec), seed, record_id)
     try:

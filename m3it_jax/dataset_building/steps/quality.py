@@ -83,15 +83,19 @@ def _text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
     options = instance.meta.get("options", ())
     if options and not any(option in instance.outputs for option in options):
         yield "answer-not-an-option", f"outputs {instance.outputs[:80]!r} names none of the {len(options)} options"
-    # What a row put into a slot may look like one itself.
-    if not instance.meta.get("slots") and (slot := prompts.SLOT.search(instance.instruction)):
-        yield "broken-slot", f"instruction still holds the slot {slot[0]}"
-    # In a dialogue between people an apology is an answer.
-    if instance.task != "generation" and apologises(instance.outputs):
-        yield "apology", f"outputs {instance.outputs[:80]!r} declines to answer"
-    for name in ("instruction", "inputs", "outputs"):
-        if is_mojibake(getattr(instance, name)):
-            yield "mojibake", f"{name} {getattr(instance, name)[:80]!r} was decoded with the wrong encoding"
+    *earlier, own = schema.turns_of(instance)
+    for at, turn in [*((f"meta.turns[{number}].", turn) for number, turn in enumerate(earlier)), ("", own)]:
+        # What a row put into a slot may look like one itself.
+        if not instance.meta.get("slots") and (slot := prompts.SLOT.search(turn.instruction)):
+            yield "broken-slot", f"{at}instruction still holds the slot {slot[0]}"
+        # In a dialogue between people an apology is an answer.
+        if instance.task != "generation" and apologises(turn.outputs):
+            yield "apology", f"{at}outputs {turn.outputs[:80]!r} declines to answer"
+        for name in ("instruction", "inputs", "outputs"):
+            if is_mojibake(getattr(turn, name)):
+                yield "mojibake", f"{at}{name} {getattr(turn, name)[:80]!r} was decoded with the wrong encoding"
+    if is_mojibake(system := instance.meta.get("system", "")):
+        yield "mojibake", f"meta.system {system[:80]!r} was decoded with the wrong encoding"
 
 
 def problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
 from m3it_jax.dataset_building import interchange
 
 
@@ -21,19 +21,29 @@ def said(*turns: str) -> list[dict]:
     return [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(turns)]
 
 
-def test_each_answer_becomes_a_record_with_what_was_said_before(imported, tmp_path, folder, jpeg):
+def test_a_conversation_becomes_one_record_that_ends_with_its_last_answer(imported, tmp_path, folder, jpeg):
     rows = [
         {"id": "7", "image": "0.jpg", "conversations": said("<image>\nWhat is it?", "A ball.", "Which colour?", "Red.")}
     ]
     (tmp_path / "llava.json").write_text(json.dumps(rows))
     found, rejected = imported("llava", tmp_path / "llava.json", images=folder)
-    first, second = found["train"]
-    assert rejected == [] and first.images == second.images == (jpeg(0),)
-    assert (first.instruction, first.inputs, first.outputs) == ("What is it?", "", "A ball.")
-    assert (second.instruction, second.outputs) == ("Which colour?", "Red.")
-    assert second.inputs == "Human: What is it?\nAssistant: A ball."
-    assert first.meta["group"] == second.meta["group"] == "0.jpg" and first.meta["conversation"] == "7"
-    assert first.meta["licence"] == "unknown"
+    (record,) = found["train"]
+    assert rejected == [] and record.images == (jpeg(0),)
+    assert (record.instruction, record.inputs, record.outputs) == ("Which colour?", "", "Red.")
+    assert record.meta["turns"] == [{"instruction": "What is it?", "outputs": "A ball."}]
+    assert record.meta["group"] == "0.jpg" and record.meta["conversation"] == "7"
+    assert record.meta["licence"] == "unknown"
+
+
+def test_ten_turns_about_a_picture_store_it_once(imported, tmp_path, folder, lines, jpeg):
+    talk = said("<image>\nWhat is it?", "A ball.", *(f"{word} {n}?" for n in range(9) for word in ("Why", "So")))
+    row = {"image": "0.jpg", "conversations": talk}
+    again = {"image": "0.jpg", "conversations": [*talk[:-1], {"from": "gpt", "value": "otherwise"}]}
+    earlier = {"image": "0.jpg", "conversations": [*talk[:1], {"from": "gpt", "value": "otherwise"}, *talk[2:]]}
+    found, rejected = imported("llava", lines(tmp_path / "rows.jsonl", row, again, earlier), images=folder)
+    first = found["train"][0]
+    assert not rejected and first.images == (jpeg(0),) and len(first.meta["turns"]) == 9
+    assert len({record.id for record in found["train"]}) == 3, "what was said before belongs to what a record is"
 
 
 @pytest.mark.parametrize(
@@ -53,9 +63,11 @@ def test_a_picture_keeps_its_place_in_words(imported, tmp_path, folder, lines, t
 def test_pictures_are_numbered_through_the_conversation(imported, tmp_path, folder, lines, jpeg):
     turns = said("<image>\nBefore: <image>\nWhat changed?", "All.", "And in <image>, here: <image>", "Nothing.")
     path = lines(tmp_path / "rows.jsonl", {"image": ["0.jpg", "1.jpg", "2.jpg", "0.jpg"], "conversations": turns})
-    first, second = imported("llava", path, images=folder)[0]["train"]
-    assert (first.instruction, first.images) == ("Before: image 2\nWhat changed?", (jpeg(0), jpeg(1)))
-    assert (second.instruction, second.images) == ("And in image 3, here:", (jpeg(0), jpeg(1), jpeg(2), jpeg(0)))
+    (record,) = imported("llava", path, images=folder)[0]["train"]
+    assert record.images == (jpeg(0), jpeg(1), jpeg(2), jpeg(0))
+    first, second = schema.turns_of(record)
+    assert (first.instruction, first.new_pictures) == ("Before: image 2\nWhat changed?", 2)
+    assert (second.instruction, second.new_pictures) == ("And in image 3, here:", 2)
 
 
 BAD = {
@@ -69,7 +81,8 @@ BAD = {
     "placeholder-count": {"image": "0.jpg", "conversations": said("<image><image> q", "a")},
     "missing-field": {"image": "0.jpg", "conversations": [{"from": "human"}]},
     "wrong-type": {"image": "0.jpg", "conversations": "q"},
-    "empty-output": {"image": "0.jpg", "conversations": said("q", " ")},
+    "empty-output": {"image": "0.jpg", "conversations": said("q", " ", "r", "b")},
+    "mojibake": {"image": "0.jpg", "conversations": said("q", "ein gro\u00c3\u0178er Ball", "r", "b")},
 }
 
 
@@ -107,9 +120,9 @@ def test_messages_bring_their_pictures_where_they_are_shown(imported, tmp_path, 
     }
     odd = {"messages": [{"role": "user", "content": [{"type": "audio", "audio": ""}]}]}
     found, rejected = imported("messages", lines(tmp_path / "train.jsonl", row, remote, odd))
-    first, second = found["train"]
-    assert (first.images, second.images) == ((jpeg(1),), (jpeg(1), jpeg(2)))
-    assert (first.instruction, first.inputs, second.instruction) == ("What?", "System: Be short.", "And now?")
+    (record,) = found["train"]
+    assert record.images == (jpeg(1), jpeg(2)) and record.meta["system"] == "Be short."
+    assert schema.turns_of(record) == (schema.Turn("What?", "", "One.", 1), schema.Turn("And now?", "", "Two.", 1))
     assert [row.reason for row in rejected] == ["picture-remote", "unsupported-part"]
 
 

@@ -112,13 +112,12 @@ class Pipeline:
         self._lock = threading.Lock()
 
     def _max_targets(self, folder: records.DataFolder) -> int:
-        data = self._config
-        if data.picture_as == "captions":
+        if self._config.picture_as == "captions":
             return 1 << 30
-        if data.supervised_answers == "last":
-            return data.max_response_len
-        most = max(folder.most_turns(name, data.split) for name in self.source_names)
-        return min(most * data.max_response_len, data.max_text_len)
+        if self._config.supervised_answers == "last":
+            return self._layout.max_response_len
+        most = max(folder.most_turns(name, self._config.split) for name in self.source_names)
+        return min(most * self._layout.max_response_len, self._layout.max_text_len)
 
     def _fingerprint(self, objective: str, folder: records.DataFolder) -> str:
         data = self._config

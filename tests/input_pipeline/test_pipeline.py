@@ -287,3 +287,38 @@ class TestFirstBatchCheck:
 
         with pytest.raises(errors.UserError, match="1 of 8 rows hold token ids outside the vocabulary"):
             checked(change)
+
+
+def talk(tiny, tmp_path, turns=3):
+    earlier = [{"instruction": f"What {n}?", "outputs": "a picture " * 4} for n in range(turns - 1)]
+    return tiny.write_folder(tmp_path, {"ones": [tiny.instance("ones", 0, meta={"turns": earlier})]})
+
+
+def test_a_row_has_room_for_the_answers_of_the_longest_conversation(make_pipeline, layout, tiny, tmp_path):
+    long = dataclasses.replace(layout, max_text_len=400, max_response_len=20)
+    folder = talk(tiny, tmp_path)
+    made = make_pipeline(data_folder=folder, layout=long)
+    counted = made.batch(0)["loss_mask"].sum(axis=1)
+    assert 20 < counted.max() <= made.max_targets == 60
+    last = make_pipeline(data_folder=folder, layout=long, supervised_answers="last")
+    assert last.batch(0)["loss_mask"].sum(axis=1).max() <= last.max_targets == 20
+    assert last.fingerprint != made.fingerprint
+    short = make_pipeline(data_folder=folder, layout=dataclasses.replace(long, max_text_len=50))
+    assert short.max_targets == 50 and make_pipeline(picture_as="captions").max_targets > 1e6
+
+
+def test_a_conversation_that_the_folder_does_not_tell_of_is_refused(make_pipeline, layout, tiny, tmp_path):
+    folder = talk(tiny, tmp_path)
+    told = folder.path / "ones/1.0.0/provenance.json"
+    told.write_text(told.read_text().replace('"most": 3', '"most": 1'))
+    made = make_pipeline(data_folder=folder, layout=dataclasses.replace(layout, max_text_len=400, max_response_len=20))
+    with pytest.raises(errors.UserError, match="record ones-0: has 3 turns, and provenance.json"):
+        made.batch(0)
+
+
+def test_turns_of_another_form_are_told_with_their_record(make_pipeline, tiny, tmp_path):
+    made = make_pipeline(data_folder=talk(tiny, tmp_path))
+    broken = tiny.instance("ones", 0, meta={"turns": [{"instruction": "What?"}]})
+    made._tables[0].read = lambda number: broken
+    with pytest.raises(errors.UserError, match=r"record ones-0: meta.turns\[0\].outputs is empty; see `m3it check`"):
+        made.batch(0)

@@ -250,3 +250,64 @@ def test_a_response_has_one_space_before_it_and_not_two():
     words = tokenizer.Tokenizer.load(HF / "llava/tokenizer.model")  # puts a space before every text that begins
     layout = transforms.Layout.of(words, prompts.FORMATS["llava"], picture_len=2, max_text_len=400, max_response_len=40)
     assert transforms.response_ids(layout, words, "a red car") == [*words.encode("a red car"), words.eos_id]
+
+
+TALK = (
+    schema.Turn("What is this?", "hint 1", "a picture with number 1", new_pictures=2),
+    schema.Turn("And this?", "", "number 2", new_pictures=1),
+    schema.Turn("Why?", "hint 3", "a picture with number 3"),
+)
+
+
+@pytest.mark.parametrize("name", ["ying_vlm", "minigpt4", "llava"])
+def test_turns_that_do_not_fit_are_left_out_from_the_oldest_and_pictures_stay(words, name):
+    asked = dataclasses.replace(prompts.FORMATS[name], system="A chat. " if prompts.FORMATS[name].system else "")
+    made = transforms.Layout.of(words, asked, picture_len=4, max_text_len=400, max_response_len=40)
+    wholes = [transforms.lay_out(made, words, transforms.without_oldest(TALK, first)) for first in range(3)]
+    sizes = [len(text.prompt_ids) + len(text.response_ids) for text in wholes]
+    marks = len(wholes[0].prompt_ids) - wholes[0].prompt_ids.count(transforms.PICTURE)
+    assert sizes == sorted(sizes, reverse=True) and marks
+    for first, (text, size) in enumerate(zip(wholes, sizes, strict=True)):
+        inside = text.prompt_ids.count(transforms.PICTURE)
+        spare = size - inside - 3 * made.block_len(0) * asked.has_pictures_inside
+        exact = dataclasses.replace(made, max_text_len=spare + len(made.begin_ids))
+        for layout, kept in ((exact, first), (dataclasses.replace(exact, max_text_len=exact.max_text_len + 1), first)):
+            fitted = transforms.fit(layout, words, TALK)
+            assert (fitted.prompt_ids, fitted.response_ids) == (wholes[kept].prompt_ids, wholes[kept].response_ids)
+            assert fitted.learned == wholes[kept].learned and fitted.num_dropped == sizes[0] - sizes[kept]
+            row = transforms.make_row(layout, fitted, num_images=3)
+            assert (row["image_token_index"] >= 0).sum() == 12 and len(row["token_ids"]) <= layout.row_len(3)
+    tight = transforms.fit(dataclasses.replace(exact, max_text_len=exact.max_text_len - 1), words, TALK)
+    assert tight.num_dropped > sizes[0] - sizes[2] and tight.response_ids == wholes[2].response_ids
+
+
+def test_earlier_answers_are_cut_as_last_ones_are(layout, words):
+    turns = [schema.Turn("What?", "", "number 7 " * 60, 1), schema.Turn("Why?", "", "so")]
+    text = transforms.fit(dataclasses.replace(layout, max_text_len=400), words, turns)
+    ((start, stop),) = text.learned
+    assert stop - start == layout.max_response_len - 1, "one id that ends a last answer is not there: the end id"
+    whole = len(transforms.lay_out(layout, words, turns).prompt_ids)
+    assert text.num_dropped == whole - len(text.prompt_ids)
+    assert text.prompt_ids[start:stop] == transforms.response_ids(layout, words, "number 7 " * 60)[
+        : stop - start - 1
+    ] + [*words.encode("\n", "inside")]
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [("ying_vlm", "\n"), ("minigpt4", "###"), ("llava", None), ("blip2", ""), ("instructblip", "")]
+)
+def test_an_earlier_answer_is_learned_with_what_ends_it_where_a_last_one_ends_so(words, name, end):
+    layout = transforms.Layout.of(words, prompts.FORMATS[name], picture_len=4, max_text_len=400, max_response_len=40)
+    text = transforms.lay_out(layout, words, TALK)
+    ends = (words.eos_id,) if end is None else tuple(words.encode(end, "inside"))
+    assert layout.turn_end_ids == ends
+    for (start, stop), turn in zip(text.learned, TALK, strict=False):
+        said = transforms.answer_ids(layout, words, turn.outputs)
+        assert text.prompt_ids[start:stop] == [*said, *ends]
+
+
+def test_what_was_said_before_all_turns_stays_when_turns_are_left_out(words):
+    layout = transforms.Layout.of(words, prompts.YING_VLM, picture_len=4, max_text_len=40, max_response_len=30)
+    text = transforms.fit(layout, words, TALK, system="Say what you see.")
+    assert text.num_dropped and "Say what you see.\nWhy?" in words.decode(text.prompt_ids)
+    assert "What is this?" not in words.decode(text.prompt_ids)

@@ -58,7 +58,7 @@ def test_a_stopped_answer_ends_its_line_and_is_no_turn():
     chat.talk(conversation, lines, out=out, notes=io.StringIO(), is_stopped=lambda: next(stopped))
     first, second = out.getvalue().splitlines()
     assert first == "" and second
-    assert [turn.instruction for turn in conversation._turns] == ["left or right"]
+    assert [turn.instruction for turn, _ in conversation._turns] == ["left or right"]
 
 
 def test_mistakes_are_told_in_one_line_each_and_the_talk_goes_on():

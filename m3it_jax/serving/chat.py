@@ -51,14 +51,14 @@ def talk(
             if line.startswith("/"):
                 print(_command(conversation, line), file=notes, flush=True)
             else:
-                _answer(conversation, line, out, is_stopped)
+                _answer(conversation, line, out, is_stopped=is_stopped)
         except errors.UserError as error:
             num_failed += 1
             print(f"m3it: {error}", file=notes, flush=True)
     return num_failed
 
 
-def _answer(conversation: Conversation, line: str, out: TextIO, is_stopped: Callable[[], bool]) -> None:
+def _answer(conversation: Conversation, line: str, out: TextIO, *, is_stopped: Callable[[], bool]) -> None:
     begun = False
     with contextlib.closing(conversation.ask(line)) as pieces:
         for piece in pieces:

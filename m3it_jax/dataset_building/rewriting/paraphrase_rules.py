@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 
 from m3it_jax import schema
-from m3it_jax.dataset_building.steps import quality
+from m3it_jax.dataset_building.steps import mojibake, refusals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,12 +143,15 @@ def _holds(phrases: tuple[str, ...], candidate: Candidate) -> bool:
 
 
 def _apology(candidate: Candidate) -> bool:
-    return quality.apologises(candidate.text) or _holds(_APOLOGIES, candidate)
+    # What the short answer says, the sentence may say too.
+    return (refusals.is_refusal(candidate.text) and not refusals.is_refusal(candidate.answer)) or _holds(
+        _APOLOGIES, candidate
+    )
 
 
 def _unreadable(candidate: Candidate) -> bool:
     odd = any(unicodedata.category(letter) in ("Cc", "Co", "Cn") for letter in candidate.text)
-    return odd or not schema.encodable(candidate.text) or quality.is_mojibake(candidate.text)
+    return odd or not schema.encodable(candidate.text) or mojibake.is_mojibake(candidate.text)
 
 
 def _prompt_leak(candidate: Candidate) -> bool:

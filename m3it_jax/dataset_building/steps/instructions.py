@@ -1,13 +1,20 @@
 """Load and check the instruction bank; choose an instruction by seed and record id alone."""
 
+import collections
 import functools
 import importlib.resources
 import json
+import re
+from importlib.resources.abc import Traversable
 
-from m3it_jax import errors, rng
+from m3it_jax import errors, prompts, rng
 from m3it_jax.dataset_building.specification import SourceSpec
 
 MIN_POOL = 10  # M3IT has ten instructions a source written by people (arXiv 2306.04387, section 3.2)
+
+
+def _bank() -> Traversable:
+    return importlib.resources.files("m3it_jax.dataset_building.steps") / "instruction_bank"
 
 
 @functools.cache
@@ -18,7 +25,7 @@ def pool(name: str) -> tuple[str, ...]:
       UserError: there is no such pool, it holds fewer than ten instructions, or one is empty or there twice.
     """
     file, _, key = name.partition("/")
-    path = importlib.resources.files("m3it_jax.dataset_building.steps") / "instruction_bank" / f"{file}.json"
+    path = _bank() / f"{file}.json"
     if not path.is_file():
         raise errors.UserError(f"instruction_bank/{file}.json: is missing; pool {name!r} names it")
     pools = json.loads(path.read_text(encoding="utf-8"))
@@ -30,6 +37,25 @@ def pool(name: str) -> tuple[str, ...]:
             f"instruction_bank/{file}.json: pool {key!r} must hold {MIN_POOL} different instructions, none empty"
         )
     return found
+
+
+@functools.cache
+def slotted() -> tuple[tuple[frozenset[str], tuple[re.Pattern[str], ...]], ...]:
+    """Returns for each pool with slots the names that most of its instructions have, and the instructions as patterns.
+
+    A pattern takes any text in place of a slot.
+    """
+    found = []
+    for path in sorted(_bank().iterdir(), key=lambda path: path.name):
+        if not path.name.endswith(".json"):
+            continue
+        for texts in json.loads(path.read_text(encoding="utf-8")).values():
+            named = collections.Counter(frozenset(prompts.SLOT.findall(text)) for text in texts)
+            names = named.most_common(1)[0][0]
+            if names:
+                parts = (prompts.SLOT.split(text)[::2] for text in texts)
+                found.append((names, tuple(re.compile(".+".join(map(re.escape, each)), re.DOTALL) for each in parts)))
+    return tuple(found)
 
 
 def of(spec: SourceSpec) -> tuple[str, ...]:

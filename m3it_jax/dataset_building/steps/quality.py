@@ -1,13 +1,13 @@
 """Checks of records, each with a reason code."""
 
 import io
-import re
 from collections.abc import Iterator
 
 from PIL import Image
 
 from m3it_jax import prompts, schema
 from m3it_jax.dataset_building.media import jpeg
+from m3it_jax.dataset_building.steps import instructions, mojibake, refusals
 
 MAX_PIXELS = schema.MAX_PIXELS
 FORMATS = ("PNG", "JPEG")
@@ -34,40 +34,19 @@ def picture_problem(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-# How an answer begins when a model declined instead of answering, and what only a model says of itself. Seen by users
-# of the released data (OpenGVLab/Ask-Anything, video_chat2/DATA.md). A "sorry" further on may be read off a sign.
-APOLOGY = re.compile(
-    r"^\W*(?:(?:I'm|I am|we are|we're)\s+(?:so |very |really )?)?(?:sorry|afraid)\b|^\W*(?:I|we) apologi[sz]e\b"
-    r"|^\W*(?:I|we) (?:cannot|can't|am unable to|are unable to) (?:see|view|answer|provide|identify|determine)\b"
-    r"|\bas an? (?:AI|large language|language)\b|\bAI (?:language )?model\b"
-    r"|^\W*(?:很|非常|十分)?(?:抱歉|对不起)|作为一个?(?:人工智能|大?语言模型|AI)",
-    re.IGNORECASE,
-)
+def unfilled_slot(instruction: str) -> str:
+    """Returns a slot that an instruction of the bank has and that no text was put into, such as `[HYPO]`, or nothing.
 
-
-def apologises(text: str) -> bool:
-    """Returns whether a text declines to answer instead of answering."""
-    return APOLOGY.search(text) is not None
-
-
-def is_mojibake(text: str) -> bool:
-    """Returns whether a text is UTF-8 that was read as Windows-1252 or Latin-1, or holds the sign of a lost one."""
-    if "\ufffd" in text:
-        return True
-    for run in _FOREIGN.findall(text):
-        for codec in ("cp1252", "latin-1"):
-            try:
-                run.encode(codec).decode("utf-8")
-            except UnicodeError:
-                continue
-            return True
-    return False
-
-
-# Two or more characters in a row that UTF-8's bytes above 127 become in Windows-1252 or Latin-1.
-_FOREIGN = re.compile(
-    "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]+"
-)
+    Other words in brackets, `[MASK]` or `[EXIT]`, are what the text is about. So may be one slot of several: `[TARGET]`
+    is broken beside `[SOURCE]`, as the bank has them, or in an instruction of the bank.
+    """
+    if "[" not in instruction:
+        return ""
+    held = set(prompts.SLOT.findall(instruction))
+    for slots, patterns in instructions.slotted():
+        if held >= slots or (held & slots and any(pattern.fullmatch(instruction) for pattern in patterns)):
+            return f"[{min(held & slots)}]"
+    return ""
 
 
 def text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
@@ -86,15 +65,15 @@ def _text_problems(instance: schema.Instance) -> Iterator[tuple[str, str]]:
     *earlier, own = schema.turns_of(instance)
     for at, turn in [*((f"meta.turns[{number}].", turn) for number, turn in enumerate(earlier)), ("", own)]:
         # What a row put into a slot may look like one itself.
-        if not instance.meta.get("slots") and (slot := prompts.SLOT.search(turn.instruction)):
-            yield "broken-slot", f"{at}instruction still holds the slot {slot[0]}"
+        if not instance.meta.get("slots") and (slot := unfilled_slot(turn.instruction)):
+            yield "broken-slot", f"{at}instruction still holds the slot {slot}"
         # In a dialogue between people an apology is an answer.
-        if instance.task != "generation" and apologises(turn.outputs):
+        if instance.task != "generation" and refusals.is_refusal(turn.outputs):
             yield "apology", f"{at}outputs {turn.outputs[:80]!r} declines to answer"
         for name in ("instruction", "inputs", "outputs"):
-            if is_mojibake(getattr(turn, name)):
+            if mojibake.is_mojibake(getattr(turn, name)):
                 yield "mojibake", f"{at}{name} {getattr(turn, name)[:80]!r} was decoded with the wrong encoding"
-    if is_mojibake(system := instance.meta.get("system", "")):
+    if mojibake.is_mojibake(system := instance.meta.get("system", "")):
         yield "mojibake", f"meta.system {system[:80]!r} was decoded with the wrong encoding"
 
 

@@ -1,5 +1,8 @@
+import collections
 import dataclasses
 import io
+import json
+import pathlib
 import struct
 import zlib
 
@@ -8,7 +11,12 @@ import pytest
 from PIL import Image
 
 from m3it_jax import schema
-from m3it_jax.dataset_building.steps import quality
+from m3it_jax.dataset_building.steps import instructions, quality
+
+# Texts as people write them, and damaged ones: sound texts misread, open slots, refusals.
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+TEXTS = ROOT / "tests/fixtures/texts"
+REASONS = {"mojibake": "mojibake", "slot": "broken-slot", "refusal": "apology"}
 
 
 def encoded(kind="PNG", side=8, **options):
@@ -59,53 +67,83 @@ def test_broken_fields_are_told_before_pictures_are_opened():
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "Sorry, I cannot tell what this is.",
-        "I'm sorry, but the image descriptions do not say so.",
-        "I am very sorry.",
-        "I cannot see any picture.",
-        "As an AI language model I have no eyes.",
-        "很抱歉,我看不到图片。",
-        "对不起,我不知道。",
-    ],
-)
-def test_an_apology_is_known(text):
-    assert quality.apologises(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["A sign says: sorry, we are closed.", "The dog can't see the ball.", "她在向朋友说对不起。", "An AI robot toy."],
-)
-def test_what_only_looks_like_an_apology_is_none(text):
-    assert not quality.apologises(text)
-
-
-@pytest.mark.parametrize("text", ["café", "naïve Übung", "東京の夜", "“quoted” – dash… €5", "Đặng Thùy", "مرحبا"])
-@pytest.mark.parametrize("codec", ["cp1252", "latin-1"])
-def test_a_wrongly_decoded_text_is_known_and_the_right_one_is_not(text, codec):
-    assert not quality.is_mojibake(text)
-    try:
-        wrong = text.encode().decode(codec)
-    except UnicodeDecodeError:
-        pytest.skip("these bytes have no meaning in this encoding")
-    assert quality.is_mojibake(wrong)
-
-
-def test_lost_characters_are_known():
-    assert quality.is_mojibake("caf\ufffd")
-
-
-@pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"meta": {"options": ["cat", "dog"]}}, "answer-not-an-option"),
         ({"instruction": "Does [HYPO] follow?"}, "broken-slot"),
-        ({"outputs": "Sorry, no."}, "apology"),
+        ({"outputs": "Sorry, I cannot answer that."}, "apology"),
         ({"inputs": "CafÃ©?"}, "mojibake"),
     ],
 )
 def test_each_text_rule_has_its_reason(change, reason):
     record = schema.Instance("a-1", "a", "vqa", "en", "Look.", "", "yes", (encoded(),))
     assert [code for code, _ in quality.problems(dataclasses.replace(record, **change))] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "slot"),
+    [
+        ("Does [HYPO] follow?", "[HYPO]"),
+        ("Translate the sentence from [SOURCE] into [TARGET].", "[SOURCE]"),
+        ("What is the word behind the [MASK] token in the sign?", ""),
+        ("Fill in [NAME] and [DATE] of this form.", ""),
+        ("Which door leads to the [EXIT] or the [TARGET] store?", ""),
+        ("Answer as [JSON].", ""),
+    ],
+)
+def test_words_in_brackets_are_slots_where_the_bank_has_them(instruction, slot):
+    assert quality.unfilled_slot(instruction) == slot
+
+
+def test_every_instruction_of_the_bank_with_slots_is_known_as_unfilled():
+    for name in ("classification/snli-ve", "generation/multi30k"):
+        assert all(quality.unfilled_slot(text) for text in instructions.pool(name))
+    half = [text.replace("[SOURCE]", "German") for text in instructions.pool("generation/multi30k")]
+    assert all(quality.unfilled_slot(text) == "[TARGET]" for text in half)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """Returns (language, text) of texts as people write them; `\\n` in the file is a line break."""
+    lines = (TEXTS / "sound.tsv").read_text("utf-8").split("\n")
+    return [(line.split("\t")[0], line.split("\t")[1].replace("\\n", "\n")) for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def damaged():
+    """Returns objects with kind, language and text: sound ones that were misread, open slots and refusals."""
+    return [json.loads(line) for line in (TEXTS / "damaged.jsonl").read_text("utf-8").splitlines()]
+
+
+def reasons(text, field):
+    texts = {"instruction": "Look.", "inputs": "", "outputs": "yes"} | {field: text}
+    record = schema.Instance("a-1", "a", "vqa", "en", texts["instruction"], texts["inputs"], texts["outputs"], (b"",))
+    return [reason for reason, _ in quality.text_problems(record)]
+
+
+def test_no_sound_text_is_left_out(sound):
+    assert len({text for _, text in sound}) >= 300 and len({language for language, _ in sound}) >= 20
+    fields = ("instruction", "inputs", "outputs")
+    assert [(text, field) for _, text in sound for field in fields if reasons(text, field)] == []
+
+
+def found(each):
+    kind = each["kind"].split(",")[0]
+    return REASONS[kind] in reasons(each["text"], "instruction" if kind == "slot" else "outputs")
+
+
+def test_damaged_texts_are_found(damaged):
+    assert len({each["text"] for each in damaged}) >= 300
+    rates = collections.defaultdict(list)
+    for each in damaged:
+        rates[each["kind"].split(",")[0]].append(found(each))
+    assert sum(map(sum, rates.values())) >= 0.95 * len(damaged)
+    assert {kind: sum(each) / len(each) >= 0.95 for kind, each in rates.items()} == dict.fromkeys(REASONS, True)
+
+
+def test_the_figures_of_the_docs_are_these(sound, damaged):
+    share = 100 * sum(map(found, damaged)) / len(damaged)
+    languages = {language for language, _ in sound} - {"code", "menu", "name", "mixed", "ipa", "pinyin"}
+    text = " ".join((ROOT / "docs/building.md").read_text("utf-8").split())
+    assert f"Of {len(sound)} sound texts in {len(languages)} languages none is left out" in text
+    assert f"of {len(damaged)} damaged ones {share:.1f} % are found" in text

@@ -278,7 +278,12 @@ def _distribution(module: str) -> set[str]:
 def _listed() -> set[str]:
     """Returns what is declared: requirements.txt, and the extras that a user chooses for a part of the program."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() + extras["build"] + extras["beam"]
+    lines = (
+        (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        + extras["build"]
+        + extras["beam"]
+        + extras["eval"]
+    )
     names = [re.split(r"[<>=;\s\[#]", line)[0] for line in lines if line and not line.startswith("#")]
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 

@@ -1,7 +1,16 @@
-"""Text -> tokens for scoring, in any language, and the check that targets and predictions belong together."""
+"""Text -> tokens for scoring: of any script, and as published scorers cut English.
 
+A tokenizer is a function from a text to its tokens; metrics that take one say which is their reference's own.
+"""
+
+import functools
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from m3it_jax.metrics import checking
+
+Tokenizer = Callable[[str], list[str]]
 
 # First and last code point of scripts that are written without spaces: there each character is one token. Source of
 # the list of scripts: the project's protocol (docs/evaluation.md); ranges: Unicode 16, Blocks.txt.
@@ -22,6 +31,19 @@ _UNSPACED = (
 )
 
 
+# `rouge_score` 0.1.2, tokenize.py: what is none of these parts words.
+_LATIN = re.compile(r"[a-z0-9]+")
+
+# sacrebleu 2.6.0, tokenizer_re.py, which has them from mteval-v13a.pl.
+_MTEVAL = (
+    (re.compile(r"([\{-\~\[-\` -\&\(-\+\:-\@\/])"), r" \1 "),
+    (re.compile(r"([^0-9])([\.,])"), r"\1 \2 "),  # period and comma, but for those after a digit
+    (re.compile(r"([\.,])([^0-9])"), r" \1 \2"),  # and those before a digit
+    (re.compile(r"([0-9])(-)"), r"\1 \2 "),
+)
+_ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
+
+
 def words(text: str) -> list[str]:
     """Returns the lower-case tokens of `text`; punctuation and other symbols are dropped.
 
@@ -29,6 +51,8 @@ def words(text: str) -> list[str]:
     without spaces. A combining mark stays with the character before it. Plain English gives what the tokenizer of
     Google's `rouge_score` gives without stemming.
     """
+    if text.isascii():
+        return latin_words(text)
     tokens: list[str] = []
     in_word = False  # does a next letter belong to the last token?
     marks_count = False  # does a next combining mark belong to the last token?
@@ -53,18 +77,35 @@ def _stands_alone(character: str) -> bool:
     return point >= _UNSPACED[0][0] and any(first <= point <= last for first, last in _UNSPACED)
 
 
-def check(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> None:
-    """Checks that there is a list of targets for each prediction and none is empty.
+def latin_words(text: str) -> list[str]:
+    """Returns the lower-case runs of a-z and 0-9: the tokenizer of `rouge_score` 0.1.2 without stemming.
 
-    Raises:
-      ValueError: the counts differ, there is nothing to score, or a prediction has no target.
+    Letters with accents part words and other scripts vanish, as they do there; `words` keeps both.
     """
-    if len(targets) != len(predictions):
-        raise ValueError(f"{len(targets)} lists of targets for {len(predictions)} predictions: must be as many")
-    if not predictions:
-        raise ValueError("no prediction to score")
-    for number, answers in enumerate(targets):
-        if isinstance(answers, str):
-            raise ValueError(f"targets[{number}] is one text, must be a list of right answers")
-        if not answers:
-            raise ValueError(f"targets[{number}] is empty, must hold at least one right answer")
+    return _LATIN.findall(text.lower())
+
+
+def spaced(text: str) -> list[str]:
+    """Returns what stands between white space, unchanged: how `pycocoevalcap` reads tokenized texts."""
+    return text.split()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _mteval(text: str) -> tuple[str, ...]:
+    line = text.rstrip().replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
+    for entity, character in _ENTITIES:
+        line = line.replace(entity, character)
+    line = f" {line} "
+    for pattern, replacement in _MTEVAL:
+        line = pattern.sub(replacement, line)
+    return tuple(line.split())
+
+
+def mteval_words(text: str) -> list[str]:
+    """Returns the tokens of mteval-v13a, case kept: what sacreBLEU calls `13a` and takes by default."""
+    return list(_mteval(text))
+
+
+def check(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> None:
+    """Checks that there is a list of targets for each prediction; see `checking.texts`, which does it."""
+    checking.texts(targets, predictions)

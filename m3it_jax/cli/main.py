@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "towers": ("m3it_jax.cli.towers", "pack pre-trained towers, with their card, for others to start from"),
     "weights": ("m3it_jax.cli.weights", "take weights in the Hugging Face layout in, give them out, compare both"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers beside their controls"),
+    "compare": ("m3it_jax.cli.compare", "tell by a paired test whether one of two evaluations is better"),
     "report": ("m3it_jax.cli.report", "write one self-contained report.html over a run"),
     "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
     "chat": ("m3it_jax.cli.chat", "talk about pictures in the terminal"),

@@ -36,7 +36,8 @@ class Rejected:
     @classmethod
     def duplicate(cls, instance: schema.Instance) -> "Rejected":
         """Returns that a record stood there before."""
-        return cls(instance.id, "duplicate-id", "the same texts and pictures stood there before", instance)
+        place = str(instance.meta.get("origin") or instance.id)
+        return cls(place, "duplicate-id", f"the same texts and pictures stood there before, as {instance.id}", instance)
 
 
 class RowError(ValueError):

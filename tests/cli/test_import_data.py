@@ -148,9 +148,10 @@ def test_a_stopped_import_tells_its_first_rows_and_keeps_the_list(tmp_path, caps
     assert m3it(*words) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("records:")]
     assert "5 of the first 5 rows are bad (empty-output 5)" in lines[1]
-    assert [line.split(":")[0] for line in lines[2:5]] == [f"  rows.json[{n}]/1" for n in range(3)]
+    assert lines[2] == "  left out: empty-output 5"
+    assert [line.split(":")[0] for line in lines[3:6]] == [f"  rows.json[{n}]/1" for n in range(3)]
     kept = out / "rows" / "rejected.jsonl"
-    assert lines[5] == f"  {kept} lists the 5 rows that were left out"
+    assert lines[6] == f"  {kept} lists all of them"
     assert len(kept.read_text().splitlines()) == 5
 
     conversations(tmp_path, *[(built_folder.picture(n), "x" * (n > 0)) for n in range(5)])

@@ -299,6 +299,16 @@ def _folder(path: pathlib.Path) -> dict[str, Any]:
     return {"files": len(sizes), "bytes": sum(size for _, size in sizes), "sha256": digest.hexdigest()}
 
 
+_KINDS = {
+    str: "text",
+    list: "a list",
+    dict: "an object",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
 def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
     """Returns a field of a publisher's row.
 
@@ -308,12 +318,14 @@ def field(row: Any, name: str, kind: type | tuple[type, ...] = str) -> Any:
     if not isinstance(row, Mapping):
         raise RowError("wrong-type", f"the row is {type(row).__name__}, must be an object")
     if name not in row or row[name] is None:
-        raise RowError("missing-field", f"has no field {name!r}")
+        names = ", ".join(str(each)[:40] for each in list(row)[:20]) or "none"
+        raise RowError("missing-field", f"has no field {name!r}; its fields: {names}")
     value = row[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        wanted = " or ".join(each.__name__ for each in kinds)
-        raise RowError("wrong-type", f"field {name!r} is {type(value).__name__}, must be {wanted}")
+        wanted = " or ".join(_KINDS.get(each, each.__name__) for each in kinds)
+        told = f"{type(value).__name__} {value!r:.80}"
+        raise RowError("wrong-type", f"field {name!r} is {told}, must be {wanted}")
     return value
 
 

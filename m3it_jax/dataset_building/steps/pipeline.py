@@ -183,7 +183,12 @@ def encoded(draft: Draft, pick: FramePick) -> tuple[tuple[bytes, ...], list[str]
         changes.append(f"{len(draft.boxes)} box{'es' if len(draft.boxes) > 1 else ''} drawn")
     images = []
     for image in found:
-        kept, change = pictures.stored(image) if isinstance(image, bytes) else (pictures.encode_png(image), "")
+        try:
+            kept, change = pictures.stored(image) if isinstance(image, bytes) else (pictures.encode_png(image), "")
+        except RowError as error:
+            if len(found) == 1:
+                raise
+            raise RowError(error.reason, f"picture {len(images) + 1} of {len(found)}: {error}") from error
         images.append(kept)
         if change and f"picture {change}" not in changes:
             changes.append(f"picture {change}")

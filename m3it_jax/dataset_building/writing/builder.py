@@ -214,9 +214,11 @@ def _keep_list(book: rejections.Book, made: pathlib.Path, kept: pathlib.Path, *,
     if number:
         kept.parent.mkdir(parents=True, exist_ok=True)
         os.replace(made, kept)
+        reasons = sum(book.counts.values(), collections.Counter()).most_common()
+        error.add_note("left out: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
         for row in book.first:
             error.add_note(f"{row.place}: {row.reason}: {row.text}")
-        error.add_note(f"{kept} lists the {number:,} row{'s' if number > 1 else ''} that were left out")
+        error.add_note(f"{kept} lists {'all of them' if number > 1 else 'it'}")
 
 
 def _prepare(stream: Stream, scratch: pathlib.Path, beam_options: Sequence[str] | None, *, seen: Seen) -> pathlib.Path:

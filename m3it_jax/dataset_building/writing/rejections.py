@@ -31,7 +31,6 @@ class Book:
 
     Attributes:
       counts: Rows so far, by split and reason.
-      first: The first rows that are a fault, for the screen, at most `NUM_SHOWN`.
     """
 
     def __init__(self, folder: pathlib.Path):
@@ -39,7 +38,13 @@ class Book:
         self._folder = folder
         self._open: dict[tuple[str, str], IO[bytes]] = {}
         self.counts: dict[str, collections.Counter[str]] = {split: collections.Counter() for split in schema.SPLITS}
-        self.first: list[Rejected] = []
+        self._faults: list[Rejected] = []
+        self._harmless: list[Rejected] = []
+
+    @property
+    def first(self) -> list[Rejected]:
+        """The first rows for the screen, at most `NUM_SHOWN`: those that are a fault, if there are any."""
+        return self._faults or self._harmless
 
     def __enter__(self) -> "Book":
         """Opens a file of its own for each split."""
@@ -64,8 +69,9 @@ class Book:
     def note(self, split: str, row: Rejected) -> None:
         """Writes down one row."""
         self.counts[split][row.reason] += 1
-        if len(self.first) < NUM_SHOWN and row.reason not in HARMLESS:
-            self.first.append(dataclasses.replace(row, instance=None))
+        shown = self._harmless if row.reason in HARMLESS else self._faults
+        if len(shown) < NUM_SHOWN:
+            shown.append(dataclasses.replace(row, instance=None))
         line = {"split": split, "place": row.place, "reason": row.reason, "text": row.text}
         if row.instance is not None and row.reason not in HARMLESS:
             line["id"] = row.instance.id

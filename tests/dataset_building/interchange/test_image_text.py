@@ -5,7 +5,9 @@ import zlib
 
 import pytest
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
+from m3it_jax.dataset_building import interchange
+from m3it_jax.dataset_building.export import webdataset
 from m3it_jax.dataset_building.steps import instructions
 
 
@@ -120,6 +122,23 @@ def test_what_holds_nothing_is_refused(imported, tmp_path):
         imported("image-text", tmp_path / "a.tsv")
     with pytest.raises(errors.UserError, match="no such file"):
         imported("image-text", tmp_path / "nothing.tar")
+
+
+def test_our_own_export_comes_back_as_it_was(imported, tmp_path, jpeg):
+    records = [
+        schema.Instance(
+            schema.content_id("toys", str(number)), "toys", "video", "de", "Sag.", f"was {number}?", str(number),
+            tuple(jpeg(number + frame) for frame in range(12 if number else 1)), {"group": f"g{number}", "skill": "s"},
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    (tmp_path / "toys").mkdir()
+    webdataset.write(tmp_path / "toys" / "test-00000-of-00001.tar", iter(records))
+    found, rejected = imported("image-text", tmp_path / "toys")
+    assert (found, rejected) == ({"test": records}, [])
+    foreign = tar(tmp_path / "toys" / "train-0.tar", ("x.jpg", jpeg(0)), ("x.txt", b"a caption"))
+    asked = interchange.Request((tmp_path / "toys", foreign), source="others")
+    assert [spec.name for spec in interchange.order("image-text", asked, tmp_path / "out").specs] == ["toys", "others"]
 
 
 def members(*names, jpeg):

@@ -107,7 +107,7 @@ def test_a_span_counts_from_the_begin_of_the_video(clip):
 def test_the_same_bytes_in_another_process(clip):
     path = clip(40)
     code = (
-        "import hashlib, pathlib, sys; from m3it_jax.dataset_building import video;"
+        "import hashlib, pathlib, sys; from m3it_jax.dataset_building.publishers import video;"
         "path = pathlib.Path(sys.argv[1]);"
         "print(hashlib.sha256(b''.join(video.frames(path, key='a', pick=video.uniform))).hexdigest())"
     )

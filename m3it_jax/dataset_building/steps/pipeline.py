@@ -201,7 +201,7 @@ def instance_of(
     """Returns the record of a draft. Its id comes from skill, texts and pictures, so a rebuild gives the same.
 
     Raises:
-      RowError: a slot of the instruction has no text, a text is no UTF-8, or `meta` is no JSON.
+      RowError: there is no instruction, a slot of it has no text, a text is no UTF-8, or `meta` is no JSON.
     """
     slots = [part for name, text in sorted(draft.slots.items()) for part in (name, text)]
     for text in (draft.skill, draft.inputs, draft.outputs, draft.instruction, *slots):
@@ -211,7 +211,12 @@ def instance_of(
     if before := draft.conversation():
         brought.append(json.dumps(before, sort_keys=True))
     record_id = schema.content_id(spec.name, draft.skill, draft.inputs, draft.outputs, *slots, *brought, *images)
-    instruction = draft.instruction or instructions.choose(instructions.of(spec), seed, record_id)
+    pool = instructions.of(spec)
+    if not draft.instruction and not pool:
+        raise RowError(
+            "empty-instruction", "field instruction is empty, must be text: the source has none to draw from"
+        )
+    instruction = draft.instruction or instructions.choose(pool, seed, record_id)
     try:
         instruction = prompts.fill_slots(instruction, draft.slots)
     except KeyError as error:

@@ -100,6 +100,12 @@ def test_a_build_of_which_too_much_is_bad_stops(bad, stops):
         assert left_out(*rows, max_bad=0.1) == (["empty-output"] * 20, 100)
 
 
+def test_a_row_without_instruction_in_a_source_without_any_is_left_out():
+    spec = SourceSpec("toys", "vqa", "en", "", lambda *_: iter([DRAFT]), {})
+    (row,) = (pipeline.Stream(spec, {}, 0).finished(row) for row in spec.drafts({}, "train", 0))
+    assert row.reason == "empty-instruction"
+
+
 def test_duplicates_are_no_reason_to_stop():
     assert left_out(*[DRAFT] * 50, max_bad=0.1) == (["duplicate-id"] * 49, 1)
 

@@ -181,7 +181,7 @@ def encoded(draft: Draft, pick: FramePick) -> tuple[tuple[bytes, ...], list[str]
                 raise RowError("box-outside", str(error)) from error
         found[0] = marked
         changes.append(f"{len(draft.boxes)} box{'es' if len(draft.boxes) > 1 else ''} drawn")
-    images = []
+    images: list[bytes] = []
     for image in found:
         try:
             kept, change = pictures.stored(image) if isinstance(image, bytes) else (pictures.encode_png(image), "")

@@ -62,7 +62,7 @@ def write_folder(path, sources) -> records.DataFolder:
             texts += record.meta.get("captions", [])
         facts = {"task": "captioning", "language": "en", "licence": "", "citation": "", "url": ""}
         splits = {"train": len(instances), "validation": len(instances)}
-        most = max(len(schema.turns_of(record)) for record in instances)
+        most = max(1 + len(record.meta.get("turns", ())) for record in instances)
         languages = collections.Counter(record.language for record in instances)
         made = {
             "licence": "",

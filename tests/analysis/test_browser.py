@@ -3,6 +3,7 @@
 import dataclasses
 import html.parser
 import io
+import itertools
 import json
 import pathlib
 import re
@@ -42,7 +43,10 @@ def data(tiny, tmp_path_factory) -> records.DataFolder:
         instance = tiny.instance("ones", number, id=f"{source}-{number}", **changes)
         return dataclasses.replace(instance, source=source)
 
+    talk = {"turns": [{"instruction": "What?" + HOSTILE, "outputs": "a picture"}], "system": "Be short."}
     odd = [named("odd", number, **changes) for number, changes in enumerate(odd_ones)]
+    odd.append(named("odd", 4, meta=talk))
+    odd.append(named("odd", 5, meta={"turns": [{"instruction": "What?"}]}))
     coco = [named("coco", number) for number in range(70)]
     folder = tiny.write_folder(path, {"odd": odd, "coco": coco})
     rows = [{"split": "train", "place": f"x.json: {n}", "reason": "bad-text", "text": HOSTILE} for n in range(30)]
@@ -57,7 +61,7 @@ def data(tiny, tmp_path_factory) -> records.DataFolder:
 def pages(data, tmp_path_factory) -> pathlib.Path:
     out = tmp_path_factory.mktemp("pages")
     told = browser.write(browser.order(data, out, sources=[], limit=130))
-    assert told["records"] == 8 + 130
+    assert told["records"] == 12 + 130
     return out
 
 
@@ -101,7 +105,7 @@ def read(pages: pathlib.Path) -> Reader:
 
 def test_every_record_is_in_the_index_with_its_texts_and_pictures(data, pages):
     found = index(pages)
-    assert [record["split"] for record in found if record["source"] == "odd"] == ["train"] * 4 + ["validation"] * 4
+    assert [record["split"] for record in found if record["source"] == "odd"] == ["train"] * 6 + ["validation"] * 6
     table = data.table("coco", "train")
     shown = [record for record in found if (record["source"], record["split"]) == ("coco", "train")]
     for place, record in enumerate(shown):
@@ -131,6 +135,18 @@ def test_an_answer_before_paraphrase_stands_beside_the_new_one(pages):
     record = next(record for record in index(pages) if record["id"] == "odd-0")
     assert (record["before"], record["outputs"], record["boxes"]) == ("no " + HOSTILE, HOSTILE, 1)
     assert all("before" not in record for record in index(pages) if record["source"] == "coco")
+
+
+def test_a_conversation_shows_its_turns_and_what_of_them_is_learned(data, pages):
+    record = next(record for record in index(pages) if record["id"] == "odd-4")
+    asked, answered = "What?" + HOSTILE, "a picture"
+    assert [(turn["instruction"], turn["outputs"]) for turn in record["turns"]][0] == (asked, answered)
+    assert (len(record["turns"]), record["turns"][0]["new_pictures"], record["system"]) == (2, 1, "Be short.")
+    shown = detail(pages, "odd-4")["tokens"]
+    runs = [kind for kind, _ in itertools.groupby(kind for kind, _ in shown)]
+    assert runs == ["given", "picture", *["given", "learned"] * 2]
+    assert "turns" not in next(record for record in index(pages) if record["id"] == "odd-0")
+    assert "outputs is empty" in detail(pages, "odd-5")["problem"]
 
 
 def test_a_large_picture_is_shown_smaller_and_tells_its_size(pages):
@@ -179,7 +195,7 @@ def test_counts_stand_beside_the_papers(pages):
     cells = re.findall(r'<td class="(number[^"]*)">([^<]*)</td>', row[: row.index("</tr>")])
     assert cells[:2] == [("number differs", "70"), ("number soft", f"{published.counts['train']:,}")]
     odd = page[page.index(">odd</a>") :]
-    assert re.findall(r'<td class="(number[^"]*)">([^<]*)</td>', odd)[:2] == [("number", "4"), ("number soft", "-")]
+    assert re.findall(r'<td class="(number[^"]*)">([^<]*)</td>', odd)[:2] == [("number", "6"), ("number soft", "-")]
 
 
 def test_left_out_rows_are_counted_in_full_and_some_are_shown(pages):

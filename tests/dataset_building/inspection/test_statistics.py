@@ -1,4 +1,7 @@
+import dataclasses
+
 from m3it_jax import schema
+from m3it_jax.analysis import data_report
 from m3it_jax.dataset_building import mini
 from m3it_jax.dataset_building.inspection import statistics
 from m3it_jax.dataset_building.writing import card
@@ -55,3 +58,16 @@ def test_the_card_begins_with_what_it_is_not():
     assert "NOT the 2.4-million-instance M3IT" in text.splitlines()[0]
     assert "| a | 1.0.0 | vqa | en | 4 | 0 | 4 |" in text
     assert "| colour | a | 4 | 2 | 75.0 % |" in text
+
+
+def test_the_turns_of_conversations_are_counted_and_measured():
+    collector = statistics.Collector()
+    collector.add(record(0))
+    turns = [{"instruction": "Look!", "outputs": "a red one"}, {"instruction": "Why?", "outputs": "so"}]
+    collector.add(dataclasses.replace(record(3), meta={"turns": turns}))
+    found = collector.summary()
+    assert found["conversations"] == {"records": 1, "turns": 3, "most": 3} and "conversations" not in summary()
+    assert found["characters"]["outputs"] == {"mean": (3 + 9 + 2 + 4) / 4, "max": 9}
+    told = statistics.report(MANIFEST, {"a": {"train": found, "test": summary()}})
+    assert "conversations in a, train: 1 of 2 records, 3 turns, at most 3 in one" in statistics.table(told)
+    assert "a, train: 1 conversations with 3 turns, at most 3 in one." in data_report.render(told)

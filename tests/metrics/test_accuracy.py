@@ -48,3 +48,19 @@ def test_multiple_choice(prediction: str, right: bool) -> None:
 
 def test_multiple_choice_without_letters_compares_the_text() -> None:
     assert metrics.multiple_choice([["food"], ["food"]], ["Food", "flags"]) == {"multiple_choice": 50.0}
+
+
+@pytest.mark.parametrize(
+    ("answer", "prediction", "right"),
+    [
+        ("the dog", "A Dog!", True),
+        ("一只猫", "一只猫。", True),  # marks of every script
+        ("«chat»", "chat", True),
+        ("x^2", "x2", True),  # ASCII marks that Unicode counts as symbols
+        ("theatre", "atre", False),  # an article is a whole word
+        ("blue", "blue circle", False),
+        ("", "the", True),
+    ],
+)
+def test_exact_match_normalised(answer: str, prediction: str, right: bool) -> None:
+    assert metrics.exact_match_normalised([[answer]], [prediction]) == {"exact_match_normalised": 100.0 * right}

@@ -15,6 +15,8 @@ from m3it_jax import metrics
         ([2, 1, 3, 4], (0, 100, 0)),  # caption 1 scores above caption 0 with any picture
         ([1, 1, 1, 1], (0, 0, 0)),  # equal is wrong
         ([1, 2, 2, 1], (0, 0, 0)),
+        ([1, 0, 1, 2], (0, 100, 0)),  # picture 0 scores alike with both captions
+        ([1, 1, 0, 2], (100, 0, 0)),  # caption 0 scores alike with both pictures
         ([float("-inf"), -1, -1, 0], (0, 0, 0)),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from m3it_jax import schema
-from m3it_jax.dataset_building.media import jpeg
+from m3it_jax.dataset_building.media import jpeg, segments
 from m3it_jax.dataset_building.specification import RowError
 
 # What Pillow may open. Formats with a program inside (PostScript, PDF, SVG) or with a history of faults stay shut.
@@ -16,6 +16,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 KEPT = ("PNG", "JPEG")
 JPEG_QUALITY = 95  # CHOICE: of a picture that has to be encoded anew; the difference cannot be seen
 
+_MP_ENTRIES = 0xB002  # CIPA DC-007, section 5.2.3: sizes and places of the pictures in a file
 _ORIENTATION = 0x0112  # Exif 2.3, table 4: how the camera was held; 1 is upright
 
 
@@ -23,17 +24,32 @@ def stored(data: bytes) -> tuple[bytes, str]:
     """Returns a picture as it is stored, and what was changed, empty if nothing.
 
     A PNG or JPEG with 8 bits a channel, one frame, upright and in grey, RGB, palette or alpha keeps its bytes. Of an
-    animation the first frame is taken; what the camera held askew is turned; CMYK, 16 bits and other formats become
-    RGB, as JPEG where the source was lossy and as PNG elsewhere.
+    animation the first frame is taken, of a Multi-Picture file its first JPEG; what the camera held askew is turned;
+    CMYK, 16 bits and other formats become RGB, as JPEG where the source was lossy and as PNG elsewhere. A PNG whose
+    EXIF block alone is damaged loses that.
 
     Raises:
       RowError: `picture-format`, `picture-too-large` or `picture-unreadable`.
     """
     try:
+        return _stored(data)
+    except RowError as error:
+        bare = segments.without_exif(data) if error.reason == "picture-unreadable" else data
+        if len(bare) == len(data):
+            raise
+        kept, changes = _stored(bare)
+        return kept, "; ".join(part for part in ("damaged EXIF removed", changes) if part)
+
+
+def _stored(data: bytes) -> tuple[bytes, str]:
+    try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > schema.MAX_PIXELS:
                 raise RowError("picture-too-large", f"{width} x {height} pixels, at most {schema.MAX_PIXELS}")
+            if picture.format == "MPO" and (first := _first_jpeg(picture, data)):
+                kept, changed = _stored(first)
+                return kept, "; ".join(part for part in ("first picture of a Multi-Picture file", changed) if part)
             changes = _needed_changes(picture)
             if not changes:
                 if picture.format == "JPEG":
@@ -59,6 +75,16 @@ def stored(data: bytes) -> tuple[bytes, str]:
     except Exception as error:  # Pillow's decoders raise whatever they meet: OSError, SyntaxError, struct.error, ...
         raise RowError("picture-unreadable", f"cannot be decoded: {error}") from error
     return (encode_jpeg(upright) if lossy else encode_png(np.asarray(upright))), "; ".join(changes)
+
+
+def _first_jpeg(picture: Image.Image, data: bytes) -> bytes:
+    """Returns the first JPEG of a Multi-Picture file, nothing if the file does not say where it ends."""
+    try:
+        size = picture.mpinfo[_MP_ENTRIES][0]["Size"]  # type: ignore[attr-defined]  # Pillow's, of this format alone
+    except (AttributeError, LookupError, TypeError):
+        return b""
+    first = segments.first_of_several(data, size)
+    return first if 0 < size <= len(data) and first.endswith(b"\xff\xd9") else b""
 
 
 def _needed_changes(picture: Image.Image) -> list[str]:

@@ -83,6 +83,9 @@ def run(args: argparse.Namespace) -> int:
         max_bad=args.max_bad,
         beam_options=beam_options if args.runner == "beam" else None,
     )
+    for spec in order.specs:
+        for split, paths in sources.skipped(spec, order.folders).items():
+            print(f"{spec.name}: {split} is not built: lacks {', '.join(paths)}", file=sys.stderr)
     if args.dry_run:
         for spec in order.specs:
             print(f"{spec.name}: about {order.rows(spec)} records ({spec.task}, {spec.language})")

@@ -9,6 +9,9 @@ import numpy as np
 
 from m3it_jax import schema
 
+# The setting that lists the splits of a source whose own files were not there.
+WITHOUT = "without"
+
 Box = tuple[int, int, int, int]
 
 # CHOICE, where the user gives no share: one row of twenty may be bad; and so many rows in any case, since in a small
@@ -165,6 +168,8 @@ class RawFile:
       url: Where to get it without a login; empty if a person has to.
       sha256: The publisher's checksum of the download; empty if none is published: the first use records it.
       optional: Whether the source can be built, in part, without it.
+      split: The only split that needs it; empty if several do. Where it is missing, the other splits are built.
+      instead: Other places where it may lie, as the publisher or a mirror has it elsewhere.
     """
 
     path: str
@@ -172,6 +177,13 @@ class RawFile:
     url: str = ""
     sha256: str = ""
     optional: bool = False
+    split: str = ""
+    instead: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every place where it may lie, without a folder's last sign."""
+        return tuple(path.rstrip("/") for path in (self.path, *self.instead))
 
 
 @dataclasses.dataclass(frozen=True)

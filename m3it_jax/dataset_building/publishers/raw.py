@@ -36,10 +36,11 @@ _CHUNK = 1 << 20  # characters read at a time; larger gains nothing
 
 @dataclasses.dataclass(frozen=True)
 class PictureFile:
-    """One picture of a raw folder, looked for in each of the roots in turn."""
+    """One picture of a raw folder, looked for in each of the roots in turn; then under each other name it may have."""
 
     roots: tuple[pathlib.Path, ...]
     name: str
+    others: tuple[str, ...] = ()
 
     def read(self, pick: FramePick) -> tuple[bytes, ...]:
         """Returns the file's bytes as the only picture.
@@ -47,9 +48,9 @@ class PictureFile:
         Raises:
           RowError: `picture-missing`, `path-outside`, `picture-too-large` or `picture-unreadable`.
         """
-        path = find(self.roots, self.name)
+        path = next((path for name in (self.name, *self.others) if (path := find(self.roots, name)) is not None), None)
         if path is None:
-            raise RowError("picture-missing", f"there is no {self.name}")
+            raise RowError("picture-missing", f"there is no {' and no '.join((self.name, *self.others))}")
         try:
             if path.stat().st_size > MAX_PICTURE_BYTES:
                 raise RowError("picture-too-large", f"{self.name} has {path.stat().st_size} bytes")
@@ -105,9 +106,13 @@ class RawFolder:
         """Returns whether there is such a file."""
         return find(self.roots, name) is not None
 
-    def picture(self, name: str) -> PictureFile:
-        """Returns a picture by its name; it is looked for when its record is made."""
-        return PictureFile(self.roots, name)
+    def picture(self, name: str, *others: str) -> PictureFile:
+        """Returns a picture by its name, or another that it may have; it is looked for when its record is made."""
+        return PictureFile(self.roots, name, others)
+
+    def first(self, *names: str) -> str:
+        """Returns the first of these names that is there, the first of all if none is."""
+        return next((name for name in names if self.exists(name)), names[0])
 
     def json(self, name: str) -> Any:
         """Returns the content of a JSON file.
@@ -249,7 +254,7 @@ def absent(spec: SourceSpec, assets: Assets) -> list[RawFile]:
     """
     roots = RawFolder(spec, assets).roots
     try:
-        return [file for file in _published(spec) if find(roots, file.path.rstrip("/")) is None]
+        return [file for file in _published(spec) if _place(roots, file) is None]
     except RowError as error:
         raise errors.UserError(f"{spec.name}: {error}; put the files themselves there, not a link") from error
 
@@ -260,7 +265,16 @@ def missing(spec: SourceSpec, assets: Assets) -> list[str]:
     Raises:
       UserError: one is a link that leads out of the raw folder.
     """
-    return [f"{spec.name}/{file.path}" for file in absent(spec, assets) if not file.optional]
+    return [
+        f"{spec.name}/{file.path}"
+        for file in absent(spec, assets)
+        if not file.optional and (not file.split or spec.rows.get(file.split) != 0)
+    ]
+
+
+def _place(roots: tuple[pathlib.Path, ...], file: RawFile) -> pathlib.Path | None:
+    """Returns where a raw file lies, or None if it lies in none of its places."""
+    return next((path for name in file.places if (path := find(roots, name)) is not None), None)
 
 
 def _published(spec: SourceSpec) -> tuple[RawFile, ...]:
@@ -275,7 +289,7 @@ def inventory(spec: SourceSpec, assets: Assets) -> list[dict[str, Any]]:
     roots = RawFolder(spec, assets).roots
     found = []
     for file in _published(spec):
-        path = find(roots, file.path.rstrip("/"))
+        path = _place(roots, file)
         if path is not None:
             found.append({"path": f"{spec.name}/{file.path}"} | (_folder(path) if path.is_dir() else _file(path)))
     return found

@@ -13,6 +13,11 @@ COCO_FOLDERS = (
     RawFile("train2014/", "82,783 JPEGs of COCO", url="http://images.cocodataset.org/zips/train2014.zip"),
     RawFile("val2014/", "40,504 JPEGs of COCO", url="http://images.cocodataset.org/zips/val2014.zip"),
 )
+# The same where each split asks about the pictures of one of them.
+COCO_FOLDERS_OF_SPLITS = tuple(
+    dataclasses.replace(folder, split=split)
+    for folder, split in zip(COCO_FOLDERS, ("train", "validation"), strict=True)
+)
 
 _question_id = adapters.publisher_id("question_id")
 

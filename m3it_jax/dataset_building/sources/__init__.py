@@ -1,12 +1,13 @@
 """The 40 sources of M3IT, one module each: `coco-itm` is `sources/coco_itm.py`, which holds its `SPEC`."""
 
+import dataclasses
 import importlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from m3it_jax import errors, licences
 from m3it_jax.dataset_building.publishers import raw, video
-from m3it_jax.dataset_building.specification import FramePick, SourceSpec
+from m3it_jax.dataset_building.specification import WITHOUT, FramePick, SourceSpec
 from m3it_jax.dataset_building.writing.order import Order, tolerated
 
 NAME = "m3it"
@@ -118,6 +119,29 @@ def folders(raw_folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return {name: raw_folder / name for name in NAMES if (raw_folder / name).is_dir()}
 
 
+def skipped(spec: SourceSpec, found: Mapping[str, pathlib.Path]) -> dict[str, list[str]]:
+    """Returns the splits of a source whose own files are not there, each with these; none if nothing could be built.
+
+    Raises:
+      UserError: as `raw.absent`.
+    """
+    absent = [file for file in raw.absent(spec, found) if not file.optional]
+    splits = {file.split for file in absent}
+    known = spec.published.counts if spec.published else {}
+    if "" in splits or not {split for split, number in known.items() if number} - splits:
+        return {}
+    return {split: [file.path for file in absent if file.split == split] for split in sorted(splits)}
+
+
+def _with_what_is_there(spec: SourceSpec, found: Mapping[str, pathlib.Path]) -> SourceSpec:
+    """Returns a source without the splits whose own files are missing."""
+    gone = skipped(spec, found)
+    if not gone:
+        return spec
+    rows = {**spec.rows, **dict.fromkeys(gone, 0)}
+    return dataclasses.replace(spec, rows=rows, settings={**spec.settings, WITHOUT: list(gone)})
+
+
 def order(
     out: pathlib.Path,
     raw_folder: pathlib.Path,
@@ -139,8 +163,8 @@ def order(
     Raises:
       UserError: there is no such source, or a raw file that one cannot do without is missing.
     """
-    specs = chosen(names, allow)
     found = folders(raw_folder)
+    specs = tuple(_with_what_is_there(spec, found) for spec in chosen(names, allow))
     lacking = [path for spec in specs for path in raw.missing(spec, found)]
     if lacking:
         listed = ", ".join(lacking[:6]) + (f" and {len(lacking) - 6} more" if len(lacking) > 6 else "")

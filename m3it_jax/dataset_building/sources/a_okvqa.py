@@ -87,14 +87,26 @@ SPEC = SourceSpec(
                 "17,056 rows: [{question_id, image_id, question, choices, correct_choice_idx, direct_answers, "
                 "rationales}]",
                 url="https://prior-datasets.s3.us-east-2.amazonaws.com/aokvqa/aokvqa_v1p0.tar.gz",
+                split="train",
             ),
             RawFile(
                 "aokvqa_v1p0_val.json",
                 "1,145 rows",
                 url="https://prior-datasets.s3.us-east-2.amazonaws.com/aokvqa/aokvqa_v1p0.tar.gz",
+                split="validation",
             ),
-            RawFile("train2017/", "118,287 JPEGs of COCO", url="http://images.cocodataset.org/zips/train2017.zip"),
-            RawFile("val2017/", "5,000 JPEGs of COCO", url="http://images.cocodataset.org/zips/val2017.zip"),
+            RawFile(
+                "train2017/",
+                "118,287 JPEGs of COCO",
+                url="http://images.cocodataset.org/zips/train2017.zip",
+                split="train",
+            ),
+            RawFile(
+                "val2017/",
+                "5,000 JPEGs of COCO",
+                url="http://images.cocodataset.org/zips/val2017.zip",
+                split="validation",
+            ),
         ),
         borrows=("coco",),
         selection="All questions of the train and the validation file, one row each: the first rationale, then the "

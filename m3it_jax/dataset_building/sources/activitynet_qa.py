@@ -53,12 +53,12 @@ SPEC = SourceSpec(
         counts={"train": 3_200, "validation": 1_800, "test": 800},
         raw=(
             *(
-                RawFile(path, what, url=f"{_URL}/{path}")
+                RawFile(path, what, url=f"{_URL}/{path}", split=split)
                 for kind, what in (
                     ("q", "[{video_name, question, question_id}]"),
                     ("a", "[{answer, type, question_id}]"),
                 )
-                for path in (f"dataset/{name}_{kind}.json" for name in _SPLITS.values())
+                for split, path in ((split, f"dataset/{name}_{kind}.json") for split, name in _SPLITS.items())
             ),
             RawFile("videos/", "ActivityNet's videos v_<video_name>.mp4, .mkv or .webm, all in one folder"),
         ),

@@ -7,6 +7,7 @@ from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Published, RawFile, Rejected, SourceSpec
 
 ROOT = "CLEVR_v1.0"
+_ZIP = "https://dl.fbaipublicfiles.com/clevr/CLEVR_v1.0.zip"
 FOLDERS = {"train": "train", "validation": "val"}
 
 
@@ -50,7 +51,7 @@ SPEC = SourceSpec(
         held_out=False,
         counts={"train": 30_000, "validation": 2_000, "test": 0},
         raw=tuple(
-            RawFile(path, what, url="https://dl.fbaipublicfiles.com/clevr/CLEVR_v1.0.zip")
+            RawFile(path, what, _ZIP, split="train" if "train" in path else "validation")
             for path, what in (
                 (
                     f"{ROOT}/questions/CLEVR_train_questions.json",

@@ -119,10 +119,14 @@ SPEC = SourceSpec(
                     "{images: [{id, file_name}], categories: [{id, name}], "
                     "annotations: [{id, image_id, category_id, bbox: [left, top, width, height], iscrowd}]}",
                     url="http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
+                    split=split,
                 )
-                for path in _FILES.values()
+                for split, path in _FILES.items()
             ),
-            *coco_files.PICTURES,
+            *(
+                dataclasses.replace(folder, split=split)
+                for folder, split in zip(coco_files.PICTURES, _FILES, strict=True)
+            ),
         ),
         borrows=("coco",),
         selection=(

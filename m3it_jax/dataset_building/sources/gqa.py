@@ -54,11 +54,13 @@ SPEC = SourceSpec(
                 "train_balanced_questions.json",
                 "943,000 questions: {question id: {imageId, question, answer, fullAnswer, ...}}",
                 url="https://downloads.cs.stanford.edu/nlp/data/gqa/questions1.2.zip",
+                split="train",
             ),
             RawFile(
                 "val_balanced_questions.json",
                 "132,062 questions",
                 url="https://downloads.cs.stanford.edu/nlp/data/gqa/questions1.2.zip",
+                split="validation",
             ),
             RawFile("images/", "JPEGs by imageId", url="https://downloads.cs.stanford.edu/nlp/data/gqa/images.zip"),
         ),

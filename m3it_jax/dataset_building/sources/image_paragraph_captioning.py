@@ -63,7 +63,7 @@ SPEC = SourceSpec(
         counts={"train": 14_575, "validation": 2_487, "test": 2_489},
         raw=(
             RawFile(PARAGRAPHS, "[{url, image_id, paragraph}]; url ends in the picture's folder and name"),
-            *(RawFile(path, "[image_id]") for path in _FILES.values()),
+            *(RawFile(path, "[image_id]", split=split) for split, path in _FILES.items()),
             RawFile("VG_100K/", "JPEGs", url="https://cs.stanford.edu/people/rak248/VG_100K_2/images.zip"),
             RawFile("VG_100K_2/", "JPEGs", url="https://cs.stanford.edu/people/rak248/VG_100K_2/images2.zip"),
         ),

@@ -92,10 +92,14 @@ SPEC = SourceSpec(
         counts={"train": 30_000, "validation": 50_000, "test": 0},
         raw=(
             RawFile(MAPPING, "1,000 lines `<synset> <names, separated by commas>`"),
-            RawFile(TRAIN, "1,281,167 lines `<synset>/<picture> <number>`"),
-            RawFile(VALIDATION, "50,000 rows `ImageId,PredictionString`; the second begins with the synset"),
-            RawFile(f"{PICTURES}/train/", "a folder of JPEGs for each synset"),
-            RawFile(f"{PICTURES}/val/", "50,000 JPEGs"),
+            RawFile(TRAIN, "1,281,167 lines `<synset>/<picture> <number>`", split="train"),
+            RawFile(
+                VALIDATION,
+                "50,000 rows `ImageId,PredictionString`; the second begins with the synset",
+                split="validation",
+            ),
+            RawFile(f"{PICTURES}/train/", "a folder of JPEGs for each synset", split="train"),
+            RawFile(f"{PICTURES}/val/", "50,000 JPEGs", split="validation"),
         ),
         selection="30,000 training pictures drawn at random and the whole validation set. Ten options, one a line: "
         "the class at a random place among nine others drawn at random.",

@@ -60,9 +60,9 @@ SPEC = SourceSpec(
         held_out=True,
         counts={"train": 5_994, "validation": 2_000, "test": 2_000},
         raw=(
-            RawFile("train.csv", "6,000 rows `video_id,start,end,question,answer1,...,answer5`"),
-            RawFile("val.csv", "2,000 rows of the same form"),
-            RawFile("test.csv", "2,000 rows of the same form"),
+            RawFile("train.csv", "6,000 rows `video_id,start,end,question,answer1,...,answer5`", split="train"),
+            RawFile("val.csv", "2,000 rows of the same form", split="validation"),
+            RawFile("test.csv", "2,000 rows of the same form", split="test"),
             RawFile("video/", "<video_id>.mp4, .mkv or .webm, whole, as YouTube has them under this id"),
         ),
         selection="The question of each clip; the wanted answer is the one that most of the five people gave.",

@@ -80,13 +80,18 @@ SPEC = SourceSpec(
         counts={"train": 3_000, "validation": 1_000, "test": 1_000},
         raw=(
             *(
-                RawFile(f"dialog_{name}.jsonl", 'a line for each conversation: ["turn", "turn", ...]', url)
-                for name in _SPLITS.values()
+                RawFile(f"dialog_{name}.jsonl", 'a line for each conversation: ["turn", "turn", ...]', url, split=split)
+                for split, name in _SPLITS.items()
                 for url in (_URL.format(f"dialog_{name}.jsonl"),)
             ),
             *(
-                RawFile(f"img_url_{name}.jsonl", "a line for each conversation: its pictures, `url;url;...`", url)
-                for name in _SPLITS.values()
+                RawFile(
+                    f"img_url_{name}.jsonl",
+                    "a line for each conversation: its pictures, `url;url;...`",
+                    url,
+                    split=split,
+                )
+                for split, name in _SPLITS.items()
                 for url in (_URL.format(f"img_url_{name}.jsonl"),)
             ),
             RawFile(_PICTURES, "pictures under the names of the publisher's download_weibo_img_2.py"),

@@ -78,13 +78,19 @@ SPEC = SourceSpec(
         counts={"train": 4_991, "validation": 180, "test": 466},
         raw=tuple(
             file
-            for name in FOLDERS.values()
+            for split, name in FOLDERS.items()
             for file in (
                 RawFile(
-                    f"{name}/Corpus2.csv", "a row for each piece of evidence: claim_id, Claim, cleaned_truthfulness"
+                    f"{name}/Corpus2.csv",
+                    "a row for each piece of evidence: claim_id, Claim, cleaned_truthfulness",
+                    split=split,
                 ),
-                RawFile(f"{name}/img_evidence_qrels.csv", "columns TOPIC (claim), DOCUMENT#, RELEVANCY, evidence_id"),
-                RawFile(f"{name}/images/", "pictures `<claim>-proof-<number>-<description>`"),
+                RawFile(
+                    f"{name}/img_evidence_qrels.csv",
+                    "columns TOPIC (claim), DOCUMENT#, RELEVANCY, evidence_id",
+                    split=split,
+                ),
+                RawFile(f"{name}/images/", "pictures `<claim>-proof-<number>-<description>`", split=split),
             )
         ),
         selection="Claims with at least one picture of evidence, down to the paper's counts by random draw; the first "

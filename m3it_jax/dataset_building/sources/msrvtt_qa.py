@@ -48,9 +48,9 @@ SPEC = SourceSpec(
         held_out=True,
         counts={"train": 6_513, "validation": 497, "test": 2_990},
         raw=(
-            RawFile("train_qa.json", "[{video_id, category_id, question, answer, id}]"),
-            RawFile("val_qa.json", "[{video_id, category_id, question, answer, id}]"),
-            RawFile("test_qa.json", "[{video_id, category_id, question, answer, id}]"),
+            RawFile("train_qa.json", "[{video_id, category_id, question, answer, id}]", split="train"),
+            RawFile("val_qa.json", "[{video_id, category_id, question, answer, id}]", split="validation"),
+            RawFile("test_qa.json", "[{video_id, category_id, question, answer, id}]", split="test"),
             msrvtt.VIDEOS,
         ),
         selection="One question at random of each of the 10,000 videos.",

@@ -59,9 +59,9 @@ SPEC = SourceSpec(
         held_out=True,
         counts={"train": 1_161, "validation": 245, "test": 504},
         raw=(
-            RawFile("train_qa.json", "[{video_id, question, answer, id}]"),
-            RawFile("val_qa.json", "[{video_id, question, answer, id}]"),
-            RawFile("test_qa.json", "[{video_id, question, answer, id}]"),
+            RawFile("train_qa.json", "[{video_id, question, answer, id}]", split="train"),
+            RawFile("val_qa.json", "[{video_id, question, answer, id}]", split="validation"),
+            RawFile("test_qa.json", "[{video_id, question, answer, id}]", split="test"),
             RawFile("video/", "1,970 clips vid<video_id>.avi, or with the YouTube names of the mapping"),
             RawFile(MAPPING, "lines `<YouTube name> vid<video_id>`", optional=True),
         ),

@@ -67,14 +67,17 @@ SPEC = SourceSpec(
         counts={"train": 29_372, "validation": 2_000, "test": 0},
         raw=tuple(
             file
-            for name, examples in (("train", "12,410"), ("dev", "989"))
+            for split, name, examples in (("train", "train", "12,410"), ("validation", "dev", "989"))
             for file in (
                 RawFile(
                     f"{name}/{name}.json",
                     f"{examples} lines {{sentence, identifier, directory, label}}",
                     url=_ARCHIVE,
+                    split=split,
                 ),
-                RawFile(f"{name}/images/", "PNGs `<directory>/<split>-<identifier>-<0 to 5>.png`", url=_ARCHIVE),
+                RawFile(
+                    f"{name}/images/", "PNGs `<directory>/<split>-<identifier>-<0 to 5>.png`", url=_ARCHIVE, split=split
+                ),
             )
         ),
         selection="29,372 of the 74,460 drawings of train and 2,000 of dev, drawn at random; the label becomes a "

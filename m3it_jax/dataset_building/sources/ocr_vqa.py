@@ -21,6 +21,9 @@ ANNOTATIONS = "dataset.json"
 # Our split -> the publisher's number of it; 3 is its test, which the paper does not use.
 _SPLITS = {"train": 1, "validation": 2}
 
+# Mirrors have covers under these endings, whatever they hold and whatever their addresses end with.
+_RENAMED = (".jpg", ".png", ".jpeg")
+
 
 def drafts(assets: Assets, split: str, seed: int) -> Iterator[Draft | Rejected]:
     """Yields one draft for each question drawn."""
@@ -58,7 +61,7 @@ def _draft(folder: raw.RawFolder, asked: tuple[str, Any, int]) -> Draft:
         skill="ocr-vqa",
         inputs=question.strip(),
         outputs=answers[number].strip(),
-        images=(folder.picture(f"images/{book}{ending}"),),
+        images=(folder.picture(*(f"images/{book}{each}" for each in dict.fromkeys((ending, *_RENAMED)))),),
         group=f"{book}{ending}",
         origin=f"{book}/{number}",
         origin_split=str(row["split"]),
@@ -86,7 +89,9 @@ SPEC = SourceSpec(
                 "{book: {imageURL, title, authorName, genre, questions, answers, split (1 train, 2 validation, "
                 "3 test)}}",
             ),
-            RawFile("images/", "book covers, <book> and the ending of imageURL, as loadDataset.py fetches them"),
+            RawFile(
+                "images/", "book covers, <book> and the ending of imageURL, as loadDataset.py fetches them, or .jpg"
+            ),
         ),
         selection="11,414 questions drawn from the publisher's split 1 and 4,940 from its split 2.",
         known_from=(

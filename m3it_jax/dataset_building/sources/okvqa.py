@@ -40,13 +40,15 @@ def _raw_files() -> Iterator[RawFile]:
             files.questions,
             f"{number} questions: {{questions: [{{question_id, image_id, question}}]}}",
             url=f"{_ZIPS}/{files.questions}.zip",
+            split=split,
         )
         yield RawFile(
             files.annotations,
             "{annotations: [{question_id, answers: [{answer, raw_answer}] (ten), ...}]}",
             url=f"{_ZIPS}/{files.annotations}.zip",
+            split=split,
         )
-    yield from vqa_files.COCO_FOLDERS
+    yield from vqa_files.COCO_FOLDERS_OF_SPLITS
 
 
 SPEC = SourceSpec(

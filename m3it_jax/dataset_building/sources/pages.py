@@ -91,7 +91,8 @@ def page(spec: SourceSpec) -> str:
     ]
     for file in known.raw:
         where = f"<{file.url}>" if file.url else "by hand, see the address above"
-        path = f"`{file.path}`" + (" (may be missing)" if file.optional else "")
+        path = " or ".join(f"`{each}`" for each in (file.path, *file.instead))
+        path += " (may be missing)" if file.optional else f" ({file.split} only)" if file.split else ""
         lines.append(f"| {path} | {_cell(file.what)} | {where} |")
     lines += ["", "## Which rows become records", "", known.selection, "", _PARAPHRASE[known.paraphrase], ""]
     if spec.known_problems:
@@ -143,7 +144,7 @@ def empty_splits(folder: records.DataFolder) -> Iterator[str]:
         reasons = _rejected(folder.source_path(name))
         for split in absent:
             told = ", ".join(f"{reason} {number:,}" for reason, number in reasons[split].most_common())
-            why = f"its rows were left out: {told}" if told else "the raw files hold no row of it"
+            why = f"its rows were left out: {told}" if told else "the raw files hold no row of it, or are not there"
             if split in published(sources.load(name)).withheld:
                 why += "; the publisher keeps the answers"
             yield f"{name}: {split} is empty (the paper has {counts[split]:,}): {why}"

@@ -81,8 +81,9 @@ SPEC = SourceSpec(
                     f"images/{name}/",
                     "a folder for each question with a picture",
                     url=f"https://scienceqa.s3.us-west-1.amazonaws.com/images/{name}.zip",
+                    split=split,
                 )
-                for name in SPLITS.values()
+                for split, name in SPLITS.items()
             ),
         ),
         selection="All questions of all three splits. Question, hint and lettered options are the input.",

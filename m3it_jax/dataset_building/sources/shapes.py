@@ -84,15 +84,18 @@ SPEC = SourceSpec(
         counts={"train": 13_568, "validation": 1_024, "test": 1_024},
         raw=tuple(
             file
-            for name in FILES.values()
+            for split, name in FILES.items()
             for file in (
                 RawFile(
                     f"{name}.input.npy",
                     "drawings: uint8 [number, 30, 30, 3], blue first",
                     url=f"{_URL}/{name}.input.npy",
+                    split=split,
                 ),
-                RawFile(f"{name}.query_str.txt", "a question on each line", url=f"{_URL}/{name}.query_str.txt"),
-                RawFile(f"{name}.output", "`true` or `false` on each line", url=f"{_URL}/{name}.output"),
+                RawFile(
+                    f"{name}.query_str.txt", "a question on each line", url=f"{_URL}/{name}.query_str.txt", split=split
+                ),
+                RawFile(f"{name}.output", "`true` or `false` on each line", url=f"{_URL}/{name}.output", split=split),
             )
         ),
         selection="All of train.large, val and test: 64 drawings for each of 212, 16 and 16 questions.",

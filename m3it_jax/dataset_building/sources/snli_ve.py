@@ -59,9 +59,12 @@ SPEC = SourceSpec(
         raw=(
             *(
                 RawFile(
-                    name, "columns (number),pairID,Flickr30kID,hypothesis,gold_label,explanation", url=f"{_URL}/{name}"
+                    name,
+                    "columns (number),pairID,Flickr30kID,hypothesis,gold_label,explanation",
+                    url=f"{_URL}/{name}",
+                    split=split,
                 )
-                for name in FILES.values()
+                for split, name in FILES.items()
             ),
             RawFile("flickr30k-images/", "31,783 JPEGs of Flickr30k, by its publisher on request"),
         ),

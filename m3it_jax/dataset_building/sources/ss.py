@@ -69,9 +69,9 @@ SPEC = SourceSpec(
         counts={"train": 2_000, "validation": 2_000, "test": 2_000},
         raw=(
             RawFile(LABELS, "{label: number}, 174 labels such as `Holding something next to something`"),
-            RawFile(_FILES["train"], "168,913 entries [{id, label, template, placeholders}]"),
-            RawFile(_FILES["validation"], "24,777 entries of the same form"),
-            RawFile(TEST, "27,157 lines `id;label`"),
+            RawFile(_FILES["train"], "168,913 entries [{id, label, template, placeholders}]", split="train"),
+            RawFile(_FILES["validation"], "24,777 entries of the same form", split="validation"),
+            RawFile(TEST, "27,157 lines `id;label`", split="test"),
             RawFile(_VIDEOS, "220,847 clips, <id>.webm"),
         ),
         selection="2,000 clips of each split at random. Ten options: the label and nine others drawn at random.",

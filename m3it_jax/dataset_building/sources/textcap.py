@@ -56,8 +56,9 @@ SPEC = SourceSpec(
                     path,
                     "{data: [{image_id, caption_id, caption_str, reference_strs, set_name}]}, a row for each caption",
                     url=f"{_URL}/data/textcaps/{path}",
+                    split=split,
                 )
-                for path in _FILES.values()
+                for split, path in _FILES.items()
             ),
             RawFile(
                 "train_images/", "<image_id>.jpg, of train and validation", url=f"{_URL}/images/train_val_images.zip"

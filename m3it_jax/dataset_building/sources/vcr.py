@@ -133,6 +133,7 @@ SPEC = SourceSpec(
                 "train.jsonl",
                 "212,923 lines {question and answer_choices (words and lists of objects), answer_label, objects, "
                 "img_fn, metadata_fn, annot_id, ...} (vcr1annots.zip)",
+                split="train",
             ),
             RawFile("val.jsonl", "26,534 lines (vcr1annots.zip)"),
             RawFile(

@@ -53,9 +53,10 @@ SPEC = SourceSpec(
                 "train.jsonl",
                 "from huggingface.co/datasets/PaulLerner/viquae_dataset, 1,190 lines: {id, kilt_id, wikidata_id, url, "
                 "image, input, output: {original_answer, answer (all aliases)}}",
+                split="train",
             ),
-            RawFile("validation.jsonl", "1,250 lines"),
-            RawFile("test.jsonl", "1,257 lines"),
+            RawFile("validation.jsonl", "1,250 lines", split="validation"),
+            RawFile("test.jsonl", "1,257 lines", split="test"),
             RawFile(
                 "images/",
                 "pictures of 512 pixels width, from images.tar.gz",

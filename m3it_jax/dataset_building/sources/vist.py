@@ -103,10 +103,14 @@ SPEC = SourceSpec(
                     "{images, albums, annotations: [[{story_id, album_id, photo_flickr_id, original_text, text, "
                     "worker_arranged_photo_order}]]}, five annotations a story",
                     url="https://visionandlanguage.net/VIST/json_files/story-in-sequence/SIS-with-labels.tar.gz",
+                    split=split,
                 )
-                for name in _SPLITS.values()
+                for split, name in _SPLITS.items()
             ),
-            *(RawFile(f"images/{name}/", "<photo_flickr_id>.jpg, .png or .gif") for name in _SPLITS.values()),
+            *(
+                RawFile(f"images/{name}/", "<photo_flickr_id>.jpg, .png or .gif", split=split)
+                for split, name in _SPLITS.items()
+            ),
         ),
         selection="Stories at random among those whose five photographs are there, up to the paper's number. The "
         "sentences as people wrote them, in the order of the photographs, joined by a space.",

@@ -95,12 +95,13 @@ SPEC = SourceSpec(
                     path,
                     "version 1.0: {data: {questions: [text], answers: [text], "
                     "dialogs: [{image_id, caption, dialog: [{question, answer}]}]}}",
+                    split=split,
                 )
-                for path in _FILES.values()
+                for split, path in _FILES.items()
             ),
             *PICTURES,
-            RawFile("VisualDialog_val2018/", "2,064 JPEGs"),
-            RawFile("VisualDialog_test2018/", "8,000 JPEGs"),
+            RawFile("VisualDialog_val2018/", "2,064 JPEGs", split="validation"),
+            RawFile("VisualDialog_test2018/", "8,000 JPEGs", split="test"),
         ),
         borrows=("coco",),
         selection=(

@@ -99,8 +99,9 @@ SPEC = SourceSpec(
                     name,
                     "lines {id, image_filename, bounding_boxes: [{id, shape: {x, y, width, height}, ...}], "
                     "qa_data: [{question: {text}, answer: {text, relevant}}]}",
+                    split=split,
                 )
-                for name in FILES.values()
+                for split, name in FILES.items()
             ),
             RawFile("images/", "the screenshots, named by image_filename"),
         ),

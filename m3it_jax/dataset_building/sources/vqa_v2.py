@@ -62,15 +62,25 @@ SPEC = SourceSpec(
                 _FILES["train"].questions,
                 "443,757 questions: {questions: [{question_id, image_id, question}]}",
                 url=f"{_ZIPS}/v2_Questions_Train_mscoco.zip",
+                split="train",
             ),
             RawFile(
                 _FILES["train"].annotations,
                 "{annotations: [{question_id, multiple_choice_answer, answers: [{answer}] (ten), ...}]}",
                 url=f"{_ZIPS}/v2_Annotations_Train_mscoco.zip",
+                split="train",
             ),
-            RawFile(_FILES["validation"].questions, "214,354 questions", url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip"),
             RawFile(
-                _FILES["validation"].annotations, "their annotations", url=f"{_ZIPS}/v2_Annotations_Val_mscoco.zip"
+                _FILES["validation"].questions,
+                "214,354 questions",
+                url=f"{_ZIPS}/v2_Questions_Val_mscoco.zip",
+                split="validation",
+            ),
+            RawFile(
+                _FILES["validation"].annotations,
+                "their annotations",
+                url=f"{_ZIPS}/v2_Annotations_Val_mscoco.zip",
+                split="validation",
             ),
             RawFile(
                 "annotations/captions_train2014.json",
@@ -79,7 +89,7 @@ SPEC = SourceSpec(
                 optional=True,
             ),
             RawFile("annotations/captions_val2014.json", "likewise", url=_COCO_ZIP, optional=True),
-            *vqa_files.COCO_FOLDERS,
+            *vqa_files.COCO_FOLDERS_OF_SPLITS,
         ),
         borrows=("coco",),
         selection="30,000 questions drawn from the train file and 30,000 from the validation file. The most common of "

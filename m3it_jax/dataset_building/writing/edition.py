@@ -13,7 +13,7 @@ from typing import Any
 from m3it_jax import errors, file_safety, progress, prompts, records, schema, tokenizer
 from m3it_jax.dataset_building import workers
 from m3it_jax.dataset_building.publishers import npm
-from m3it_jax.dataset_building.specification import Assets, SourceSpec
+from m3it_jax.dataset_building.specification import WITHOUT, Assets, SourceSpec
 from m3it_jax.dataset_building.writing import card, inputs
 from m3it_jax.dataset_building.writing.order import Order
 from m3it_jax.records import framing
@@ -78,7 +78,7 @@ def carry_out(order: Order, jobs: int) -> Outcome:
 
 
 def _is_changed(order: Order, spec: SourceSpec) -> bool:
-    """Returns whether a finished source was imported from what is another now."""
+    """Returns whether a finished source was made from what is another now, or lacks a split whose files have come."""
 
     def read(pictures: inputs.Pictures) -> None:
         from m3it_jax.dataset_building.steps import pipeline
@@ -88,7 +88,12 @@ def _is_changed(order: Order, spec: SourceSpec) -> bool:
             for row in stream.rows(split):
                 pictures.add(row)
 
-    return bool(spec.inputs) and _finished(order, spec) and inputs.is_changed(order.out, spec, read)
+    if not _finished(order, spec):
+        return False
+    lacked = _provenance(order.out / spec.name / spec.version).get(WITHOUT, ())
+    return bool(set(lacked) - set(spec.settings.get(WITHOUT, ()))) or (
+        bool(spec.inputs) and inputs.is_changed(order.out, spec, read)
+    )
 
 
 def _fingerprint(order: Order, name: str) -> str:
@@ -129,7 +134,8 @@ def _check_folder(order: Order) -> None:
         if _finished(order, spec):
             made = _provenance(order.out / spec.name / spec.version)
             for name, value in {**order.decided_by(), **spec.settings}.items():
-                if _comparable(made.get(name)) != _comparable(value):
+                # A split whose files were taken away since stays as it was built.
+                if name != WITHOUT and _comparable(made.get(name)) != _comparable(value):
                     was, wanted = (textwrap.shorten(str(each), 200) for each in (made.get(name), value))
                     raise errors.UserError(
                         f"{order.out / spec.name}: was built with {name} {was}, not {wanted}; "

@@ -59,7 +59,7 @@ class Order:
     def rows(self, spec: SourceSpec) -> int:
         """Returns about how many records a source will have, all splits together; 0 if that is unknown."""
         limit = self.limit
-        expected = spec.rows or (spec.published.counts if spec.published else {})
+        expected = {**(spec.published.counts if spec.published else {}), **spec.rows}
         return sum(number if limit is None else min(number, limit) for number in expected.values())
 
     def names(self) -> set[str]:

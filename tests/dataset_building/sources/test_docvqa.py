@@ -1,6 +1,8 @@
 import json
 import shutil
 
+from m3it_jax.dataset_building import sources
+
 
 def test_a_page_has_its_answers_and_the_lines_of_its_ocr(instances, raw):
     first, second = instances("docvqa", "train")
@@ -31,3 +33,17 @@ def test_damaged_rows_and_ocr_are_named(drafts, raw, tmp_path):
     bad, good = drafts("docvqa", "train", raw=tmp_path)
     assert (bad.place, bad.reason) == ("train/train_v1.0.json: data[0]", "no-answer")
     assert good.origin == "2002"
+
+
+def test_the_layout_handed_out_today_gives_the_same_records(instances, raw, tmp_path):
+    today = tmp_path / "docvqa"
+    for kind in ("spdocvqa_qas", "spdocvqa_images", "spdocvqa_ocr"):
+        (today / kind).mkdir(parents=True)
+    for name in ("train", "val"):
+        shutil.copy(raw / f"docvqa/{name}/{name}_v1.0.json", today / f"spdocvqa_qas/{name}_v1.0_withQT.json")
+        for page in (raw / f"docvqa/{name}/documents").iterdir():
+            shutil.copy(page, today / "spdocvqa_images" / page.name)
+    shutil.copy(raw / "docvqa/train/ocr_results/bnkw2001_1.json", today / "spdocvqa_ocr")
+    for split in ("train", "validation"):
+        assert instances("docvqa", split, raw=tmp_path) == instances("docvqa", split)
+    assert sources.order(tmp_path / "out", tmp_path, ["docvqa"]).specs == (sources.load("docvqa"),)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -60,3 +61,10 @@ def _written(folder, book):
     (folder / "ocr-vqa").mkdir()
     (folder / "ocr-vqa" / "dataset.json").write_text(json.dumps({"b1": book}))
     return folder
+
+
+def test_a_gif_that_a_mirror_renamed_is_found(instances, raw, tmp_path):
+    shutil.copytree(raw / "ocr-vqa", tmp_path / "ocr-vqa")
+    images = tmp_path / "ocr-vqa" / "images"
+    (images / "2001000002.gif").rename(images / "2001000002.jpg")
+    assert instances("ocr-vqa", "validation", raw=tmp_path) == instances("ocr-vqa", "validation")

@@ -13,11 +13,16 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from m3it_jax import errors, schema
+from m3it_jax.input_pipeline import bicubic
 
 MAX_PIXELS = schema.MAX_PIXELS
 
 # What Pillow 13's PNG and JPEG readers raise on damaged files, besides its own bomb error.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error)
+
+# CHOICE: a picture longer than this many of its squares is cropped while it is resized; 96 MB at most are made otherwise
+# for a tower of 1,000 pixels.
+_MAX_SQUARES = 32
 
 _ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4
 
@@ -70,10 +75,15 @@ def _stretch(image: Image.Image, size: int) -> Image.Image:
 
 
 def _crop(image: Image.Image, size: int) -> Image.Image:
-    """Returns the middle of a picture whose shorter side has become `size` (CLIPImageProcessor of transformers)."""
+    """Returns the middle of a picture whose shorter side has become `size` (CLIPImageProcessor of transformers).
+
+    All of a long strip would become as many squares as it is longer than wide: only the middle one is computed there.
+    """
     shorter, longer = sorted(image.size)
     longer = size * longer // shorter
     width, height = (size, longer) if image.width <= image.height else (longer, size)
+    if longer > _MAX_SQUARES * size:
+        return Image.fromarray(bicubic.middle(np.asarray(image), (height, width), side=size))
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2

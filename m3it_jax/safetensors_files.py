@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ DTYPES: dict[str, np.dtype] = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
+# Types of the format of 8 bits and fewer that are no whole numbers (safetensors/src/tensor.rs, `Dtype`).
+_SMALL = re.compile(r"F[468]_.*|F4|C64")
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -123,6 +126,11 @@ def _tensor(path: Path, key: str, value: Any, *, data: int) -> Tensor:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise _refused(path, f"{where} must have dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if isinstance(dtype, str) and _SMALL.fullmatch(dtype):
+        raise errors.UserError(
+            f"{path}: {short(key)} has dtype {dtype}, which is not read: its scales are not stored as weights are; "
+            "take the checkpoint in F32, F16 or BF16"
+        )
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise _refused(path, f"{where} has dtype {short(str(dtype))}; known are {', '.join(DTYPES)}")
     if not _sizes(shape) or len(shape) > _MAX_AXES:

@@ -60,6 +60,8 @@ def test_the_reference_reads_our_files(tmp_path, arrays):
         ({"a": 1}, "must have dtype, shape and data_offsets"),
         ({"a": {**ROW, "more": 1}}, "must have dtype, shape and data_offsets"),
         ({"a": {**ROW, "dtype": "F4"}}, "has dtype F4"),
+        ({"a": {**ROW, "dtype": "F8_E4M3"}}, "has dtype F8_E4M3, which is not read"),
+        ({"a": {**ROW, "dtype": "F8_E5M2"}}, "take the checkpoint in F32, F16 or BF16"),
         ({"a": {**ROW, "dtype": ["F32"]}}, "has dtype ['F32']"),
         ({"a": {**ROW, "shape": [2, -3]}}, "is no list of sizes"),
         ({"a": {**ROW, "shape": [2, 3.0]}}, "is no list of sizes"),

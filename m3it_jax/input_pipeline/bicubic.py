@@ -1,8 +1,8 @@
 """Pillow's bicubic resampling of a few rows and columns alone, for pictures whose whole result would be far too large.
 
-A strip of 20,000 x 1 pixels whose shorter side becomes 336 has 6,720,000 columns, of which a tower reads 336. Pillow can
-resample a part (`Image.resize(box=...)`), but takes its edges as float32, which shifts the weights; here the weights of
-the columns that are read are those of the whole. Bit for bit Pillow's: src/libImaging/Resample.c.
+A strip of 20,000 x 1 pixels whose shorter side becomes 336 has 6,720,000 columns, of which a tower reads 336. Pillow
+can resample a part (`Image.resize(box=...)`), but takes its edges as float32, which shifts the weights; here the
+weights of the columns that are read are those of the whole. Bit for bit Pillow's: src/libImaging/Resample.c.
 """
 
 import math

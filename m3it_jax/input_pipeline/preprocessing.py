@@ -20,8 +20,8 @@ MAX_PIXELS = schema.MAX_PIXELS
 # What Pillow 13's PNG and JPEG readers raise on damaged files, besides its own bomb error.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error)
 
-# CHOICE: a picture longer than this many of its squares is cropped while it is resized; 96 MB at most are made otherwise
-# for a tower of 1,000 pixels.
+# CHOICE: a picture longer than this many of its squares is cropped while it is resized; otherwise at most 96 MB are
+# made for a tower of 1,000 pixels.
 _MAX_SQUARES = 32
 
 _ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,108 @@ INDEX_ENDING = ".index.json"
 # Endings of files that only a loader in a process of its own may open.
 PICKLED = (".bin", ".pth", ".pt", ".ckpt")
 
+# What transformers opens by name, in its order (modeling_utils.py, `_get_resolved_checkpoint_files`).
+_OWN_NAMES = {".safetensors": "model.safetensors", ".bin": "pytorch_model.bin"}
+
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.(safetensors|bin)")
-# What trainers leave beside the weights, of no use for a model (transformers/trainer.py).
-_NO_WEIGHTS = {"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth"}
+# What lies beside weights and is none of a model, and what transformers passes over: states of trainers
+# (transformers/trainer.py, accelerate's checkpointing.py, DeepSpeed), adapters, copies in another precision, files that
+# macOS and download tools leave.
+_LEFTOVERS = re.compile(
+    r"\..*|(training_args|(optimizer|scheduler|scaler|sampler|rng_state|random_states|adapter|adapter_model|ema)"
+    r"([_.-].*)?|.*_optim_states)\.(bin|pt|pth|ckpt|safetensors)"
+    r"|[^.]+\.(fp16|bf16|fp32|non_ema)([.-].+)?\.(bin|safetensors)(\.index\.json)?"
+)
+_COPY = re.compile(r"[^.]+\.(fp16|bf16|fp32|non_ema)([.-].+)?\.(bin|safetensors)")
+_ADAPTER = re.compile(r"adapter_model\.(bin|safetensors)")
 _MAX_JSON_BYTES = 64 << 20  # CHOICE: the largest tokenizer.json of the families has 12 MB
+# github.com/git-lfs/git-lfs docs/spec.md: what stands in place of a large file; smaller than 1,024 bytes.
+_POINTER, _MAX_POINTER_BYTES = b"version https://git-lfs.github.com/spec/", 1_024
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Returns the files that hold the weights of a folder, in order; safetensors before pickled files.
 
+    A file or an index that transformers opens by its name comes before others; what it passes over is left out.
+
     Raises:
-      UserError: there are none, or a shard is missing.
+      UserError: there are none, a shard is missing, there are two whole sets, or a file is a Git LFS pointer.
     """
     if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
+        found = [folder]
+    elif folder.is_dir():
+        found = _of_folder(folder)
+    else:
         raise errors.UserError(f"{folder}: no such folder; give a folder with {CONFIG_FILE} and *.safetensors")
+    for path in found:
+        check_fetched(path)
+    return found
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    names = sorted(path for path in folder.iterdir() if not _LEFTOVERS.fullmatch(path.name))
     for endings in ((".safetensors",), PICKLED):
-        indices = sorted(path for end in endings for path in folder.glob(f"*{end}{INDEX_ENDING}"))
+        indices = [path for path in names if path.name.endswith(tuple(f"{end}{INDEX_ENDING}" for end in endings))]
+        own = _OWN_NAMES.get(endings[0], _OWN_NAMES[".bin"])
+        if len(indices) > 1 and folder / f"{own}{INDEX_ENDING}" in indices:
+            indices = [folder / f"{own}{INDEX_ENDING}"]
         if len(indices) > 1:
             raise errors.UserError(f"{folder}: has {indices[0].name} and {indices[1].name}; keep one of them")
+        files = [path for path in names if path.suffix in endings]
+        if folder / own in files:
+            _check_alone(folder / own, files, indices)
+            return [folder / own]
         if indices:
             return _indexed(indices[0])
-        files = sorted(path for path in folder.iterdir() if path.suffix in endings and path.name not in _NO_WEIGHTS)
         if files:
             return _complete(folder, files)
+    others = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", *PICKLED))
+    for path in others:
+        if _ADAPTER.fullmatch(path.name):
+            raise errors.UserError(
+                f"{path}: is an adapter and no whole model; merge it into its base first (peft: merge_and_unload)"
+            )
+        if _COPY.fullmatch(path.name):
+            raise errors.UserError(
+                f"{path}: is a copy in another precision, and {path.name.split('.')[0]}{path.suffix} is not there; "
+                "fetch that, or rename the copy"
+            )
     raise errors.UserError(f"{folder}: holds no weights (*.safetensors, *.bin, *.pth); is the download complete?")
+
+
+def _check_alone(whole: Path, files: Sequence[Path], indices: Sequence[Path]) -> None:
+    """Refuses one file of weights beside shards or their index: one of the two is older, and nothing says which.
+
+    Raises:
+      UserError: both are there and the index does not name the file; both are named.
+    """
+    for index in indices:
+        if set(read_index(index).values()) != {whole.name}:
+            raise errors.UserError(
+                f"{whole.parent}: has {whole.name} and {index.name}, two sets of weights; remove the older one"
+            )
+    shard = next(
+        (path for path in files if (match := _SHARD.fullmatch(path.name)) and match["stem"] == whole.stem), None
+    )
+    if shard is not None:
+        raise errors.UserError(
+            f"{whole.parent}: has {whole.name} and the shard {shard.name}, two sets of weights; remove the older one"
+        )
+
+
+def check_fetched(path: Path) -> None:
+    """Refuses the small file that Git keeps in place of a large one.
+
+    Raises:
+      UserError: it is one.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_pointer = file.read(len(_POINTER)) == _POINTER and path.stat().st_size <= _MAX_POINTER_BYTES
+    except OSError:
+        return  # whoever reads it says what is wrong
+    if is_pointer:
+        raise errors.UserError(f"{path}: is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`")
 
 
 def _indexed(index: Path) -> list[Path]:
@@ -111,23 +187,27 @@ def tensors(files: Iterable[Path], *, index: Path | None = None) -> dict[str, Te
     return found
 
 
-def index_of(files: Iterable[Path]) -> Path | None:
-    """Returns the index beside safetensors files, or None."""
-    first = next(iter(files))
-    indices = list(first.parent.glob(f"*{first.suffix}{INDEX_ENDING}"))
-    return indices[0] if indices else None
+def index_of(files: Sequence[Path]) -> Path | None:
+    """Returns the index that names files of weights, or None; one beside a whole file of weights says nothing new."""
+    first = files[0]
+    if first.name in _OWN_NAMES.values():
+        return None
+    own = first.parent / f"{_OWN_NAMES.get(first.suffix, '')}{INDEX_ENDING}"
+    others = sorted(path for path in first.parent.glob(f"*{first.suffix}{INDEX_ENDING}"))
+    return own if own in others else next((path for path in others if not _LEFTOVERS.fullmatch(path.name)), None)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Returns a JSON object of a folder.
 
     Raises:
-      UserError: it is missing, too large or no JSON object.
+      UserError: it is missing, too large, a Git LFS pointer or no JSON object in UTF-8.
     """
+    check_fetched(path)
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise errors.UserError(f"{path}: has more than {_MAX_JSON_BYTES >> 20} MB; fetch it again")
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_text("utf-8-sig"))  # with or without a byte order mark
     except OSError as error:
         raise errors.UserError(f"{path}: cannot be read ({error.strerror}); fetch it") from error
     except (ValueError, RecursionError) as error:

@@ -37,6 +37,8 @@ _NAMES = frozenset(
         *(("torch", name) for name in _DTYPES),
     ]
 )
+# How torch 2.1 and later write types that no storage class of its own has: 8-bit floats and unsigned whole numbers.
+_SMALL_TYPES = frozenset([("torch._utils", "_rebuild_tensor_v3"), ("torch._utils", "_rebuild_qtensor")])
 _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 5  # magic, protocol, system, result, keys of the storages; then raw bytes (torch/serialization.py)
 _MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy form (torch/serialization.py)
@@ -111,6 +113,11 @@ def _check_pickle(stream: BinaryIO, *, is_magic: bool) -> None:
                 raise _RefusedError(f"its pickle has more than {_MAX_PICKLE_BYTES} bytes")
             if opcode.name == "GLOBAL":
                 module, _, name = str(argument).partition(" ")
+                if (module, name) in _SMALL_TYPES:
+                    raise _RefusedError(
+                        "it holds numbers of 8 bits or fewer, which are not read; take the checkpoint in float32, "
+                        "float16 or bfloat16"
+                    )
                 if (module, name) not in _NAMES:
                     raise _RefusedError(f"it would call {short(f'{module}.{name}')}, which has no place among weights")
             elif opcode.name not in _OPCODES:

@@ -130,8 +130,10 @@ def _of_parts(chosen: parts.Parts, *, where: Path, dtype: np.dtype | None, scrat
             continue
         _check_part(part, origin.folder, variant)
         mine = [entry for entry in entries if part_of(entry.paths[0]) == part]
-        found = _of_origin(origin, part, mine, variant=variant, scratch=scratch, is_dry=is_dry)
-        unused |= mapping.check_cover(mine, _shapes(found), unused=families.unused(variant), where=str(origin.folder))
+        everything = _of_origin(origin, part, variant=variant, scratch=scratch, is_dry=is_dry)
+        found, others = _of_part(everything, mine, variant)
+        known = families.unused(variant)
+        unused |= mapping.check_cover(mine, _shapes(found), unused=known, where=str(origin.folder), others=others)
         used += mine
         tensors |= found
     fresh = [path for path in shapes if chosen.origins[part_of(path)].folder is None]
@@ -170,20 +172,24 @@ def _check_part(part: str, folder: Path, variant: Variant) -> None:
             )
 
 
-def _of_origin(
-    origin: Origin, part: str, entries: Sequence[Entry], *, variant: Variant, scratch: Path, is_dry: bool
-) -> dict[str, Source]:
-    """Returns the tensors of one part, those that the model does not compute with among them."""
+def _of_origin(origin: Origin, part: str, *, variant: Variant, scratch: Path, is_dry: bool) -> dict[str, Source]:
+    """Returns the tensors of the place that one part comes from, those of its other parts among them."""
     aliases = families.aliases(variant, part)
     folder = origin.folder or Path()
     found = reading.tensors(folder, aliases, scratch=scratch, is_dry=is_dry)
     if origin.base is not None:
         base = reading.tensors(origin.base, aliases, scratch=scratch, is_dry=is_dry)
         found = derived.summed(found, base, embeddings=origin.embeddings)
-    # Other parts of the folder are not asked for; the first word of a key says which part it belongs to.
+    return found
+
+
+def _of_part(
+    found: Mapping[str, Source], entries: Sequence[Entry], variant: Variant
+) -> tuple[dict[str, Source], list[str]]:
+    """Returns (the tensors of one part, the keys of others, which are not asked for): the first word of a key tells."""
     words = {entry.key.split(".")[0] for entry in entries}
     mine = {key: one for key, one in found.items() if key.split(".")[0] in words}
-    return _with_one_of_two(mine, entries, families.unused(variant))
+    return _with_one_of_two(mine, entries, families.unused(variant)), [key for key in found if key not in mine]
 
 
 def _words(origin: Origin) -> str:

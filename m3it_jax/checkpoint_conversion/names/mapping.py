@@ -7,6 +7,7 @@ the way back.
 
 import collections
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -143,7 +144,12 @@ def check_map(entries: Sequence[Entry], shapes: Mapping[str, Sequence[int]]) -> 
 
 
 def check_cover(
-    entries: Sequence[Entry], found: Mapping[str, Sequence[int]], *, unused: Sequence[Unused], where: str
+    entries: Sequence[Entry],
+    found: Mapping[str, Sequence[int]],
+    *,
+    unused: Sequence[Unused],
+    where: str,
+    others: Sequence[str] = (),
 ) -> dict[str, Unused]:
     """Checks the tensors of a checkpoint against a map and returns {canonical key: row} of those known as unused.
 
@@ -152,16 +158,13 @@ def check_cover(
       found: Tensors of the files, {canonical key: shape}.
       unused: What may be left over, and why.
       where: Files or folder, for the message.
+      others: Keys of the files that were taken for those of other parts: a missing one may be among them.
 
     Raises:
       UserError: keys are missing or unknown, or a tensor has another shape; up to 5 are named.
     """
     wanted = {entry.key: entry for entry in entries}
     missing = [key for key in wanted if key not in found]
-    if missing:
-        raise errors.UserError(
-            f"{where}: lacks {named(missing)}; the files belong to another model, or some of them are missing"
-        )
     left: dict[str, Unused] = {}
     unknown = []
     for key in found:
@@ -170,6 +173,11 @@ def check_cover(
             left[key] = row
         elif key not in wanted:
             unknown.append(key)
+    if missing:
+        near = _nearest(missing, [*unknown, *others])
+        raise errors.UserError(
+            f"{where}: lacks {named(missing)}{near}; the files belong to another model, or some of them are missing"
+        )
     if unknown:
         raise errors.UserError(
             f"{where}: holds {named(unknown)}, which the model does not know; the files belong to another model"
@@ -180,6 +188,26 @@ def check_cover(
                 f"{where}: {short(key)} has shape {tuple(found[key])}, its configuration asks for {entry.shape}"
             )
     return left
+
+
+def _nearest(missing: Sequence[str], unknown: Sequence[str]) -> str:
+    """Returns, for a message, the unknown key that ends as a missing one does: most often a prefix is wrong."""
+    by_end: dict[str, list[str]] = collections.defaultdict(list)
+    for key in unknown:
+        by_end[".".join(key.split(".")[-2:])].append(key)
+    for key in missing:
+        words = key.split(".")
+        near = by_end.get(".".join(words[-2:]), [])
+        if near:
+            best = max(near, key=lambda other: _shared_end(words, other.split(".")))
+            return f" (it holds {short(best)} where {short(key)} is wanted)"
+    return f" (it holds {short(unknown[0])}, which is not wanted)" if unknown else ""
+
+
+def _shared_end(first: Sequence[str], other: Sequence[str]) -> int:
+    """Returns how many words two names share at their ends."""
+    pairs = zip(reversed(first), reversed(other), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def to_ours(

@@ -81,6 +81,18 @@ def test_what_is_missing_or_of_another_shape_is_named(tensors):
         mapping.check_cover(ENTRIES, {}, unused=UNUSED, where="DIR")
 
 
+@pytest.mark.parametrize("prefix", ["module.", "base_model.model.", "_orig_mod."])
+def test_a_foreign_prefix_is_shown_beside_the_wanted_name(tensors, prefix):
+    found = {f"{prefix}{key}": tensor.shape for key, tensor in tensors.items()}
+    words = rf"\(it holds {prefix}layers\.0\.qk\.weight where layers\.0\.qk\.weight is wanted\)"
+    with pytest.raises(errors.UserError, match=words):
+        mapping.check_cover(ENTRIES, found, unused=UNUSED, where="DIR")
+    with pytest.raises(errors.UserError, match=r"and 1 more \(it holds other, which is not wanted\); "):
+        mapping.check_cover(ENTRIES, {"other": (1,)}, unused=UNUSED, where="DIR")
+    with pytest.raises(errors.UserError, match=words):
+        mapping.check_cover(ENTRIES, {}, unused=UNUSED, where="DIR", others=list(found))
+
+
 def test_two_spellings_of_one_key_are_refused():
     aliases = [(r"new\.(.*)", r"old.\1"), (r"new\.cls", "never")]
     assert mapping.canonical_keys(["new.cls", "b"], aliases, where="DIR") == {"old.cls": "new.cls", "b": "b"}

@@ -81,6 +81,8 @@ def _import(args: argparse.Namespace) -> int:
         print(f"{part:<12}{row['parameters']:>16,}  {', '.join(row['dtypes']):<10} {row['origin']}")
     for key, reason in told["unused"].items():
         print(f"unused: {key} ({reason})")
+    for note in told["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     if args.dry_run:
         print(f"{told['variant']}: nothing was written to {args.out}", file=sys.stderr)
     else:

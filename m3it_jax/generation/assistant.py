@@ -192,6 +192,7 @@ def load(
         prompt_format=prompts.FORMATS[variant.prompt],
         image_token_id=_image_token_id(run),
         qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
+        stop_ids=_stop_ids(config),
     )
     return Assistant(sampler, config, step)
 
@@ -213,10 +214,17 @@ def _tokenizer(path: Path, num_embedded: int, *, is_needed: bool) -> tokenizatio
     return tokenizer
 
 
+def _stop_ids(config: Mapping[str, Any]) -> list[int]:
+    """Returns the ids that end answers of imported weights, as their files say; [] of a model that was trained here."""
+    weights = config.get("weights")
+    found = weights.get("stop_ids", []) if isinstance(weights, Mapping) else []
+    return [one for one in found if type(one) is int] if isinstance(found, list) else []
+
+
 def _image_token_id(run: Path) -> int | None:
     """Returns the id that stands for a picture's positions in the ids of imported weights' reference, if it has one."""
     path = run / "hf" / checkpointing.CONFIG_FILE
-    found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    found = json.loads(path.read_text("utf-8-sig")) if path.is_file() else {}
     return found.get("image_token_index", found.get("image_token_id"))
 
 

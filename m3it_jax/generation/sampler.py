@@ -33,6 +33,7 @@ class Sampler:
         prompt_format: prompts.PromptFormat = prompts.YING_VLM,
         image_token_id: int | None = None,
         qformer_tokenizer: Tokenizer | None = None,
+        stop_ids: Sequence[int] = (),
     ):
         """Takes what answers are made of.
 
@@ -44,6 +45,7 @@ class Sampler:
           prompt_format: How it is asked.
           image_token_id: Stands for each position of a picture in ids of the family's reference; None if it has none.
           qformer_tokenizer: Encodes what the Q-Former reads, if it reads text.
+          stop_ids: Ids of which each ends an answer; none: the end id of the tokenizer.
         """
         self.model, self.params = layered.of(model, params)
         self.tokenizer, self.max_rows, self.image_token_id = tokenizer, max_rows, image_token_id
@@ -63,7 +65,7 @@ class Sampler:
         self.features = FeatureStore(self.model, self.params)
         token_bytes = [tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size)]
         self.stop_texts = StopTexts(token_bytes, model.decoder.config.vocab_size)
-        self.stop_ids = (tokenizer.eos_id,)
+        self.stop_ids = tuple(stop_ids) or (tokenizer.eos_id,)
 
     def prepare(self, request: Request) -> Prepared:
         """Returns a request as tokens; its pictures are found but not decoded yet.

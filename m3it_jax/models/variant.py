@@ -51,7 +51,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 # (what must divide, by what) of fields in one part.
 _DIVIDES: tuple[tuple[str, str, str], ...] = (
-    ("vit", "image_size", "patch_size"),
     ("vit", "embed_dim", "num_heads"),
     ("qformer", "embed_dim", "num_heads"),
     ("qformer", "num_layers", "cross_attention_every"),
@@ -101,6 +100,10 @@ def from_dict(values: Any) -> Variant:
                 f"{part}.{size}={getattr(config, size)}: must be a multiple of {part}.{divisor}="
                 f"{getattr(config, divisor)}"
             )
+    if variant.vit.patch_size > variant.vit.image_size:
+        raise errors.ConfigError(
+            f"vit.patch_size={variant.vit.patch_size}: must be at most vit.image_size={variant.vit.image_size}"
+        )
     if getattr(variant.decoder, "positions", "") == "rotary" and variant.decoder.head_dim % 2:
         raise errors.ConfigError(f"decoder.head_dim={variant.decoder.head_dim}: must be even for rotary positions")
     if variant.qformer is not None and variant.qformer.text_vocab_size and not variant.qformer.text_max_len:

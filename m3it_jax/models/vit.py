@@ -12,7 +12,10 @@ from m3it_jax.models import layers
 
 @dataclasses.dataclass(frozen=True)
 class ViTConfig:
-    """Sizes of the tower. Pictures are squares of `image_size` pixels, cut into patches of `patch_size`."""
+    """Sizes of the tower. Pictures are squares of `image_size` pixels, cut into whole patches of `patch_size`.
+
+    What is left over at the right and below is not read.
+    """
 
     image_size: int
     patch_size: int
@@ -90,6 +93,7 @@ class ViT(nn.Module):
         """
         config = self.config
         side, patch = config.image_size // config.patch_size, config.patch_size
+        images = images[:, : side * patch, : side * patch]
         patches = images.reshape(-1, side, patch, side, patch, 3).transpose(0, 1, 3, 2, 4, 5)
         patches = patches.reshape(-1, side * side, patch, patch, 3).astype(self.dtype)
         x = layers.Linear(

@@ -1,5 +1,6 @@
 """The tokenizer: a vocabulary of any kind and the ids that mean begin, end and padding."""
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterable
@@ -123,7 +124,7 @@ class Tokenizer:
 
 
 def _vocabulary(data: bytes, settings: settings_files.Settings) -> Vocabulary:
-    if data.lstrip()[:1] != b"{":
+    if data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] != b"{":
         return SentencePieceFile(data, settings)
     from m3it_jax.tokenizer.json_file import JsonFile  # most runs need no second engine
 
@@ -144,7 +145,7 @@ def find_qformer(tokenizer_path: Path) -> Path:
 def files(path: Path) -> dict[str, Path]:
     """Returns what has to be copied for a tokenizer to be the same elsewhere: name in a run folder -> file."""
     with path.open("rb") as file:
-        is_json = file.read(64).lstrip()[:1] == b"{"
+        is_json = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{"
     copies = {_FILES[0 if is_json else 1]: path} | {file.name: file for file in settings_files.files(path)}
     qformer = find_qformer(path)
     return copies | ({_QFORMER_FILES[0]: qformer} if qformer.is_file() else {})

@@ -1,14 +1,17 @@
 """A Hugging Face config.json -> the family and the variant. What we do not compute is refused by name.
 
 The hub's files leave out values that equal the default of their class, so the defaults stand here beside the values
-that are computed; source: transformers 5.24, models/*/configuration_*.py, and 4.31 where the older one differs.
+that are computed; source: transformers 5.24, models/*/configuration_*.py, and 4.31 where the older one differs. A value
+that transformers never reads (`image_seq_length`, the Q-Former's `encoder_hidden_size`) is not read here either.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from m3it_jax import errors
+from m3it_jax.checkpoint_conversion.configs import clip_config, hf_values, llava_config
 from m3it_jax.checkpoint_conversion.configs.hf_values import Values
 from m3it_jax.models.decoder import DecoderConfig
 from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
@@ -17,17 +20,6 @@ from m3it_jax.models.qformer import QFormerConfig
 from m3it_jax.models.variant import Variant
 from m3it_jax.models.variants import CLIP_MEAN, CLIP_STD
 from m3it_jax.models.vit import ViTConfig
-
-# transformers' name of an activation -> ours. T5's "gated-gelu" means gelu_new.
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
 
 # (model_type, model_type of the text model) -> (family, prompt format).
 FAMILIES = {
@@ -56,18 +48,23 @@ def recognise(
     Raises:
       UserError: the model is of no family, or has a feature that is not computed here; the field is named.
     """
+    if llava_config.is_of_authors(hf_config):
+        hf_config = llava_config.as_transformers(hf_config, where=where)
     values = Values(hf_config, where)
-    kind, text = values.get("model_type", ""), values.part("text_config")
-    names = FAMILIES.get((kind, text.get("model_type", "opt")))
+    kind, text = values.text("model_type", ""), values.part("text_config")
+    language = text.text("model_type", "llama" if kind == "llava" else "opt")
+    names = FAMILIES.get((kind, language))
     if names is None:
         known = ", ".join(f"{outer} with {inner}" for outer, inner in FAMILIES)
-        values.refuse("model_type", f"{kind} with {text.get('model_type', 'opt')}", known)
+        values.refuse("model_type", f"{kind} with {language}" if language else kind, known)
     family, prompt = names
     values.must_be("quantization_config", None)
     is_llava = kind == "llava"
     vit = _clip(values) if is_llava else _eva(values.part("vision_config"))
-    decoder = _language(text)
-    qformer = None if is_llava else _qformer(values, reads_text=kind == "instructblip", picture_dim=vit.embed_dim)
+    decoder = _language(text, language)
+    if is_llava and values.flag("tie_word_embeddings", False):  # configuration_llava.py: either field ties
+        decoder = dataclasses.replace(decoder, has_tied_head=True)
+    qformer = None if is_llava else _qformer(values, reads_text=kind == "instructblip")
     linear = ProjectionConfig(mlp_dim=0, activation="gelu")
     bridge = _bridge(values, decoder.embed_dim) if is_llava else linear
     if preprocessor is not None:
@@ -83,27 +80,32 @@ def recognise_part(
     Raises:
       UserError: the file describes no such part, or one that is not computed here.
     """
-    if part == "decoder" and hf_config.get("model_type") in _LANGUAGE_MODELS:
-        return _language(Values(hf_config, where))
+    values = Values(hf_config, where)
+    kind = values.text("model_type", "")
+    if part == "decoder" and kind in _LANGUAGE_MODELS:
+        return _language(values, kind)
+    if part == "vit" and kind in clip_config.KINDS:
+        return clip_config.tower_alone(values)
     _, variant = recognise(hf_config, where=where)
     found = getattr(variant, part)
     if found is None:
-        raise errors.UserError(
-            f"{where}: model_type={hf_config['model_type']!r} has no {part}; take it from another folder"
-        )
+        raise errors.UserError(f"{where}: model_type={kind!r} has no {part}; take it from another folder")
     return found
 
 
 def _eva(values: Values) -> ViTConfig:
     values.must_be("qkv_bias", True)
+    width, num_heads = values.whole("hidden_size", 1_408), values.whole("num_attention_heads", 16)
+    values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+    image_size = values.whole("image_size", 224, high=hf_values.MOST_PIXELS)
     return ViTConfig(
-        image_size=values.whole("image_size", 224),
-        patch_size=values.whole("patch_size", 14),
-        embed_dim=values.whole("hidden_size", 1_408),
+        image_size=image_size,
+        patch_size=values.whole("patch_size", 14, high=image_size),
+        embed_dim=width,
         mlp_dim=values.whole("intermediate_size", 6_144),
-        num_layers=values.whole("num_hidden_layers", 39),
-        num_heads=values.whole("num_attention_heads", 16),
-        activation=values.choice("hidden_act", ACTIVATIONS, "gelu"),
+        num_layers=values.whole("num_hidden_layers", 39, high=hf_values.MOST_LAYERS),
+        num_heads=num_heads,
+        activation=values.choice("hidden_act", hf_values.ACTIVATIONS, "gelu"),
         layer_norm_epsilon=values.number("layer_norm_eps", 1e-6),
         pixel_mean=CLIP_MEAN,
         pixel_std=CLIP_STD,
@@ -117,56 +119,45 @@ def _eva(values: Values) -> ViTConfig:
 
 def _clip(whole: Values) -> ViTConfig:
     """Returns the tower up to the layer that is read: hidden state 0 is what enters the first block."""
-    values = whole.part("vision_config")
-    values.must_be("model_type", "clip_vision_model")
-    values.must_be("num_channels", 3)
-    blocks = values.whole("num_hidden_layers", 24)  # of LLaVA's default tower, as the sizes below
-    layer = whole.whole("vision_feature_layer", -2, low=-blocks - 1)
-    num_layers = layer if layer >= 0 else blocks + 1 + layer
-    if not 1 <= num_layers <= blocks:
-        whole.refuse("vision_feature_layer", layer, f"a layer after the first of {blocks} blocks")
+    blocks = clip_config.tower(whole)
+    layer = whole.whole("vision_feature_layer", -2, low=-blocks.num_layers - 1)
+    num_layers = layer if layer >= 0 else blocks.num_layers + 1 + layer
+    if not 1 <= num_layers <= blocks.num_layers:
+        whole.refuse("vision_feature_layer", layer, f"a layer after the first of {blocks.num_layers} blocks")
     strategy = whole.choice("vision_feature_select_strategy", {"default": "default", "full": "full"}, "default")
-    vit = ViTConfig(
-        image_size=values.whole("image_size", 336),
-        patch_size=values.whole("patch_size", 14),
-        embed_dim=values.whole("hidden_size", 1_024),
-        mlp_dim=values.whole("intermediate_size", 4_096),
-        num_layers=num_layers,
-        num_heads=values.whole("num_attention_heads", 16),
-        activation=values.choice("hidden_act", ACTIVATIONS, "quick_gelu"),
-        layer_norm_epsilon=values.number("layer_norm_eps", 1e-5),
-        pixel_mean=CLIP_MEAN,
-        pixel_std=CLIP_STD,
-        has_patch_bias=False,
-        has_input_norm=True,
-        has_final_norm=False,
-        keeps_class_token=strategy == "full",
-        image_fit="crop",
-    )
-    whole.must_be("image_seq_length", vit.num_tokens)
-    return vit
+    return dataclasses.replace(blocks, num_layers=num_layers, keeps_class_token=strategy == "full")
 
 
 def _bridge(values: Values, width: int) -> ProjectionConfig:
     values.must_be("multimodal_projector_bias", True)
-    return ProjectionConfig(mlp_dim=width, activation=values.choice("projector_hidden_act", ACTIVATIONS, "gelu"))
+    return ProjectionConfig(
+        mlp_dim=width, activation=values.choice("projector_hidden_act", hf_values.ACTIVATIONS, "gelu")
+    )
 
 
-def _qformer(whole: Values, *, reads_text: bool, picture_dim: int) -> QFormerConfig:
+def _qformer(whole: Values, *, reads_text: bool) -> QFormerConfig:
     values = whole.part("qformer_config")
     values.must_be("use_qformer_text_input", False)
     values.must_be("position_embedding_type", "absolute")
-    values.must_be("encoder_hidden_size", picture_dim)
     dropout_rate = values.number("hidden_dropout_prob", 0.1, low=0.0)
-    values.must_be("attention_probs_dropout_prob", dropout_rate)
+    if values.number("attention_probs_dropout_prob", 0.1, low=0.0) != dropout_rate:
+        values.refuse(
+            "attention_probs_dropout_prob", values.get("attention_probs_dropout_prob", 0.1), str(dropout_rate)
+        )
+    width, num_heads = values.whole("hidden_size", 768), values.whole("num_attention_heads", 12)
+    values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+    num_layers = values.whole("num_hidden_layers", 12, high=hf_values.MOST_LAYERS)
+    # A layer that reads the picture and those up to the next one are repeated: nothing may be left over.
+    every = min(values.whole("cross_attention_frequency", 2), num_layers)
+    values.multiple("num_hidden_layers", num_layers, "cross_attention_frequency", every)
     return QFormerConfig(
         num_queries=whole.whole("num_query_tokens", 32),
-        embed_dim=values.whole("hidden_size", 768),
+        embed_dim=width,
         mlp_dim=values.whole("intermediate_size", 3_072),
-        num_layers=values.whole("num_hidden_layers", 12),
-        num_heads=values.whole("num_attention_heads", 12),
-        cross_attention_every=values.whole("cross_attention_frequency", 2),
-        activation=values.choice("hidden_act", ACTIVATIONS, "gelu"),
+        num_layers=num_layers,
+        num_heads=num_heads,
+        cross_attention_every=every,
+        activation=values.choice("hidden_act", hf_values.ACTIVATIONS, "gelu"),
         layer_norm_epsilon=values.number("layer_norm_eps", 1e-12),
         dropout_rate=dropout_rate,
         text_vocab_size=values.whole("vocab_size", 30_522) if reads_text else 0,
@@ -177,19 +168,27 @@ def _qformer(whole: Values, *, reads_text: bool, picture_dim: int) -> QFormerCon
 def _llama(values: Values) -> DecoderConfig:
     for name in ("attention_bias", "mlp_bias"):
         values.must_be(name, False)
-    values.must_be("rope_scaling", None)
-    rope = values.part("rope_parameters")
-    rope.must_be("rope_type", "default")
+    # modeling_rope_utils.py: what stands under the older name replaces what stands under the newer one.
+    rope = values.part("rope_scaling" if values.get("rope_scaling", {}) else "rope_parameters")
+    for name in ("rope_type", "type"):
+        rope.must_be(name, "default")
     rope.must_be("partial_rotary_factor", 1.0)
+    rope.must_be("full_attention", None)  # settings by kind of layer
     width, num_heads = values.whole("hidden_size", 4_096), values.whole("num_attention_heads", 32)
+    num_kv_heads = values.whole("num_key_value_heads", num_heads)
+    values.multiple("num_attention_heads", num_heads, "num_key_value_heads", num_kv_heads)
+    if values.get("head_dim", None) is None:
+        values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+    head_dim = values.whole("head_dim", width // num_heads)
+    values.multiple("head_dim", head_dim, "two halves", 2)
     return DecoderConfig(
         vocab_size=values.whole("vocab_size", 32_000),
         embed_dim=width,
         mlp_dim=values.whole("intermediate_size", 11_008),
-        num_layers=values.whole("num_hidden_layers", 32),
+        num_layers=values.whole("num_hidden_layers", 32, high=hf_values.MOST_LAYERS),
         num_heads=num_heads,
-        num_kv_heads=values.whole("num_key_value_heads", num_heads),
-        head_dim=values.whole("head_dim", width // num_heads),
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
         max_len=values.whole("max_position_embeddings", 2_048),
         norm="rms",
         norm_epsilon=values.number("rms_norm_eps", 1e-6),
@@ -198,7 +197,7 @@ def _llama(values: Values) -> DecoderConfig:
         position_offset=0,
         has_biases=False,
         mlp="gated",
-        activation=values.choice("hidden_act", ACTIVATIONS, "silu"),
+        activation=values.choice("hidden_act", hf_values.ACTIVATIONS, "silu"),
         has_tied_head=values.flag("tie_word_embeddings", False),
     )
 
@@ -209,11 +208,12 @@ def _opt(values: Values) -> DecoderConfig:
     values.must_be("_remove_final_layer_norm", False)
     width, num_heads = values.whole("hidden_size", 768), values.whole("num_attention_heads", 12)
     values.must_be("word_embed_proj_dim", width, also=None)
+    values.multiple("hidden_size", width, "num_attention_heads", num_heads)
     return DecoderConfig(
         vocab_size=values.whole("vocab_size", 50_272),
         embed_dim=width,
         mlp_dim=values.whole("ffn_dim", 3_072),
-        num_layers=values.whole("num_hidden_layers", 12),
+        num_layers=values.whole("num_hidden_layers", 12, high=hf_values.MOST_LAYERS),
         num_heads=num_heads,
         num_kv_heads=num_heads,
         head_dim=width // num_heads,
@@ -225,26 +225,40 @@ def _opt(values: Values) -> DecoderConfig:
         position_offset=2,
         has_biases=True,
         mlp="plain",
-        activation=values.choice("activation_function", ACTIVATIONS, "relu"),
+        activation=values.choice("activation_function", hf_values.ACTIVATIONS, "relu"),
         has_tied_head=True,
     )
 
 
+# configuration_t5.py, `attribute_map`.
+_T5_OTHER_NAMES = {
+    "hidden_size": "d_model",
+    "num_attention_heads": "num_heads",
+    "num_hidden_layers": "num_layers",
+    "head_dim": "d_kv",
+}
+
+
 def _t5(values: Values) -> EncoderDecoderConfig:
-    gated = {f"gated-{name}": ours for name, ours in ACTIVATIONS.items()} | {"gated-gelu": "gelu_tanh"}
-    num_layers = values.whole("num_layers", 6)
-    # transformers 5 always writes `tie_word_embeddings` true and says here whether the head is the embedding.
+    gated = {f"gated-{name}": ours for name, ours in hf_values.ACTIVATIONS.items()} | {"gated-gelu": "gelu_tanh"}
+    num_layers = values.whole("num_layers", 6, high=hf_values.MOST_LAYERS)
+    for theirs, name in _T5_OTHER_NAMES.items():  # of transformers 5, which would let them win
+        if values.get(theirs, None) is not None:
+            values.must_be(theirs, values.get(name, None))
+    # transformers 5 always writes `tie_word_embeddings` true and says here whether outputs are scaled. What is not
+    # scaled has a head of its own, or one with the numbers of the embedding (planning.py).
     scales = values.flag("scale_decoder_outputs", values.flag("tie_word_embeddings", True))
+    buckets = values.whole("relative_attention_num_buckets", 32, low=4)  # with fewer, logarithms of 0 are taken
     return EncoderDecoderConfig(
         vocab_size=values.whole("vocab_size", 32_128),
         embed_dim=values.whole("d_model", 512),
         mlp_dim=values.whole("d_ff", 2_048),
         num_encoder_layers=num_layers,
-        num_layers=values.whole("num_decoder_layers", num_layers),
+        num_layers=values.whole("num_decoder_layers", num_layers, high=hf_values.MOST_LAYERS),
         num_heads=values.whole("num_heads", 8),
         head_dim=values.whole("d_kv", 64),
-        relative_buckets=values.whole("relative_attention_num_buckets", 32),
-        relative_max_distance=values.whole("relative_attention_max_distance", 128),
+        relative_buckets=buckets,
+        relative_max_distance=values.whole("relative_attention_max_distance", 128, low=buckets // 2 + 1),
         activation=values.choice("feed_forward_proj", gated, "relu"),
         has_tied_head=scales,
         rms_norm_epsilon=values.number("layer_norm_epsilon", 1e-6),
@@ -260,9 +274,9 @@ _LANGUAGE_MODELS: dict[str, Callable[[Values], DecoderConfig | EncoderDecoderCon
 }
 
 
-def _language(values: Values) -> DecoderConfig | EncoderDecoderConfig:
+def _language(values: Values, kind: str) -> DecoderConfig | EncoderDecoderConfig:
     values.must_be("quantization_config", None)
-    return _LANGUAGE_MODELS[values.get("model_type", "opt")](values)
+    return _LANGUAGE_MODELS[kind](values)
 
 
 def _read_pixels(vit: ViTConfig, values: Values) -> ViTConfig:
@@ -280,7 +294,7 @@ def _read_pixels(vit: ViTConfig, values: Values) -> ViTConfig:
         values.must_be("do_center_crop", True)
         values.must_be("crop_size", {"height": edge, "width": edge}, also=edge)
     rescale = values.number("rescale_factor", 1 / 255)
-    if abs(rescale * 255 - 1) > 1e-6:
+    if not math.isclose(rescale * 255, 1, rel_tol=1e-6):
         values.refuse("rescale_factor", rescale, "1/255")
     return dataclasses.replace(
         vit,

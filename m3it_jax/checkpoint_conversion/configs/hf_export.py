@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.checkpoint_conversion.configs import hf_config
+from m3it_jax.checkpoint_conversion.configs import hf_config, hf_values
 from m3it_jax.models.decoder import DecoderConfig
 from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 from m3it_jax.models.qformer import QFormerConfig
@@ -17,7 +17,7 @@ from m3it_jax.models.vit import ViTConfig
 
 Json = dict[str, Any]
 
-_THEIR_ACTIVATIONS = {ours: theirs for theirs, ours in reversed(hf_config.ACTIVATIONS.items())}
+_THEIR_ACTIVATIONS = {ours: theirs for theirs, ours in reversed(hf_values.ACTIVATIONS.items())}
 _CLASSES = {
     "blip-2": "Blip2ForConditionalGeneration",
     "instructblip": "InstructBlipForConditionalGeneration",

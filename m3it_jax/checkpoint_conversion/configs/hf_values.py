@@ -1,9 +1,26 @@
 """Reading a foreign configuration: a value of the wrong kind, or one that is not computed, is refused by its name."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from m3it_jax import errors
+
+MOST_LAYERS = 1_000  # CHOICE: of one part; a larger number is a damaged file, and would take minutes to look through
+MOST_PIXELS = 4_096  # CHOICE: edge of a picture
+_MOST = (1 << 31) - 1  # CHOICE: sizes that no file of weights has; what they would ask for is told by the tensors
+_MOST_OF_NUMBERS = 1e30  # CHOICE: beyond, float32 has no room for squares and sums
+
+# transformers' name of an activation -> ours. T5's "gated-gelu" means gelu_new.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
 
 
 class Values:
@@ -27,7 +44,8 @@ class Values:
 
     def refuse(self, name: str, value: Any, allowed: str) -> NoReturn:
         """Raises what is said of a value that cannot be used."""
-        shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
+        text = ascii(value) if not repr(value).isprintable() else repr(value)
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
         raise errors.UserError(
             f"{self._where}: {name}={shown}: only {allowed} can be converted; take another checkpoint"
         )
@@ -38,19 +56,31 @@ class Values:
         if found is not None and found != value and found != also:
             self.refuse(name, found, repr(value))
 
-    def whole(self, name: str, default: int, *, low: int = 1) -> int:
-        """Returns a whole number of at least `low`."""
+    def text(self, name: str, default: str) -> str:
+        """Returns a text."""
         value = self.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            self.refuse(name, value, f"a whole number of at least {low}")
+        if not isinstance(value, str):
+            self.refuse(name, value, "a text")
         return value
+
+    def whole(self, name: str, default: int, *, low: int = 1, high: int = _MOST) -> int:
+        """Returns a whole number from `low` to `high`."""
+        value = self.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self.refuse(name, value, f"a whole number from {low} to {high}")
+        return value
+
+    def multiple(self, name: str, value: int, of: str, by: int) -> None:
+        """Checks that a size is a multiple of another, which is called `of`."""
+        if value % by:
+            self.refuse(name, value, f"a multiple of {of}={by}")
 
     def number(self, name: str, default: float, *, low: float | None = None) -> float:
         """Returns a number above 0, or of at least `low`."""
         value = self.get(name, default)
-        fits = not isinstance(value, bool) and isinstance(value, int | float)
+        fits = not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= _MOST_OF_NUMBERS
         if not fits or not (value > 0 if low is None else value >= low):
-            self.refuse(name, value, "a number above 0" if low is None else f"a number of at least {low}")
+            self.refuse(name, value, "a finite number above 0" if low is None else f"a finite number of at least {low}")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -70,6 +100,7 @@ class Values:
     def triple(self, name: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
         """Returns three numbers, of red, green and blue."""
         value = self.get(name, default)
-        if len(value) != 3 or not all(isinstance(one, int | float) for one in value):
+        fits = isinstance(value, list | tuple) and len(value) == 3
+        if not fits or not all(isinstance(one, int | float) and math.isfinite(one) for one in value):
             self.refuse(name, value, "three numbers")
         return (float(value[0]), float(value[1]), float(value[2]))

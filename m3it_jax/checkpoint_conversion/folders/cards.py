@@ -29,6 +29,7 @@ def of_import(found: Plan) -> str:
         "Face layout back.",
         "",
         *_carried({key: row.reason for key, row in found.unused.items()}),
+        *(line for note in found.notes for line in (f"Note: {note}.", "")),
         _LICENCE,
     ]
     return "\n".join(lines) + "\n"

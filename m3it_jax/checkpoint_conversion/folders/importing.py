@@ -11,6 +11,7 @@ Everything is made under another name beside OUT and renamed at the end; what an
 """
 
 import collections
+import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from m3it_jax import checkpointing, errors, safetensors_files
 from m3it_jax.checkpoint_conversion.files import new_folder, sources, transfer
 from m3it_jax.checkpoint_conversion.files.sources import Made, Source
 from m3it_jax.checkpoint_conversion.files.transfer import Move
-from m3it_jax.checkpoint_conversion.folders import cards, planning, side_files
+from m3it_jax.checkpoint_conversion.folders import cards, planning, remarks, side_files
 from m3it_jax.checkpoint_conversion.folders.planning import Plan
 from m3it_jax.checkpoint_conversion.names import mapping
 from m3it_jax.models import abstract, variants
@@ -38,9 +39,7 @@ def describe(source: Path, *, dtype: np.dtype | None = None) -> Plan:
       UserError: as `planning.plan`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        found = planning.plan(source, dtype=dtype, scratch=Path(scratch), is_dry=True)
-        side_files.check_tokenizers(found.tokenizer, found.variant)
-        return found
+        return _remarked(planning.plan(source, dtype=dtype, scratch=Path(scratch), is_dry=True))
 
 
 def convert(
@@ -66,8 +65,7 @@ def convert(
         work = folder.parent
         scratch = work / "scratch"
         scratch.mkdir()
-        found = planning.plan(source, dtype=dtype, scratch=scratch)
-        side_files.check_tokenizers(found.tokenizer, found.variant)
+        found = _remarked(planning.plan(source, dtype=dtype, scratch=scratch))
         total = _num_bytes(found)
         new_folder.check_room(work, total)
         moves = [*_create_params(found, folder / "params"), *_create_carried(found, folder)]
@@ -78,6 +76,13 @@ def convert(
         _write_config(found, folder)
         (folder / "README.md").write_text(cards.of_import(found), "utf-8")
     return found
+
+
+def _remarked(found: Plan) -> Plan:
+    """Returns the plan with what is to be told beside it, after a look at the tokenizers."""
+    side_files.check_tokenizers(found.tokenizer, found.variant)
+    notes = remarks.of_folder(found.folder or found.tokenizer, found.tokenizer, found.variant, stop_ids=found.stop_ids)
+    return dataclasses.replace(found, notes=(*found.notes, *notes))
 
 
 def _num_bytes(found: Plan) -> int:
@@ -165,6 +170,7 @@ def _write_config(found: Plan, folder: Path) -> None:
             "origins": found.origins,
             "carried": {key: found.unused[key].reason for key in _carried(found)},
             "copies": copies,
+            "stop_ids": list(found.stop_ids),
         },
     }
     new_folder.write_json(folder / checkpointing.CONFIG_FILE, config)
@@ -185,4 +191,5 @@ def told(found: Plan) -> dict[str, Any]:
         "parts": parts,
         "bytes": _num_bytes(found),
         "unused": {key: row.reason for key, row in found.unused.items()},
+        "notes": list(found.notes),
     }

@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from m3it_jax import errors, safetensors_files
-from m3it_jax.checkpoint_conversion.configs import hf_config, hf_export
+from m3it_jax.checkpoint_conversion.configs import clip_config, generation_values, hf_config, hf_export
+from m3it_jax.checkpoint_conversion.configs.generation_values import Generation
 from m3it_jax.checkpoint_conversion.files import derived, hf_folder, reading
 from m3it_jax.checkpoint_conversion.files.sources import Source
 from m3it_jax.checkpoint_conversion.folders import parts
@@ -15,12 +17,14 @@ from m3it_jax.checkpoint_conversion.folders.parts import Origin
 from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.checkpoint_conversion.names.mapping import Entry, Unused
 from m3it_jax.models import abstract, variants
+from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 from m3it_jax.models.variants import Variant
 
-_PREPROCESSOR = "preprocessor_config.json"
+_PREPROCESSOR, _GENERATION = "preprocessor_config.json", "generation_config.json"
 # What a part may differ in from its variant and still compute the same: room for positions, tables not yet grown,
 # dropout; sizes are told by the tensors.
 _FREE_FIELDS = {"max_len", "vocab_size", "text_vocab_size", "text_max_len", "dropout_rate", "start_id"}
+_READ_OF_TOWER = {"num_layers", "keeps_class_token"}
 _STORED = ("F32", "F16", "BF16")  # types of weights; others would have to be converted
 
 
@@ -41,6 +45,8 @@ class Plan:
       folder: The Hugging Face folder whose JSON files belong to the model; None if it was put together from parts.
       tokenizer: Folder of the tokenizer.
       origins: {part or `all`: where it comes from}, in words.
+      stop_ids: Ids of which each ends an answer; () leaves it to the tokenizer.
+      notes: What to tell beside that, a line each.
     """
 
     family: str
@@ -55,6 +61,8 @@ class Plan:
     folder: Path | None
     tokenizer: Path
     origins: dict[str, str]
+    stop_ids: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def variant_name(self) -> str:
@@ -85,17 +93,19 @@ def plan(source: Path, *, dtype: np.dtype | None, scratch: Path, is_dry: bool = 
     if not source.is_dir():
         raise errors.UserError(f"{source}: no such folder; give a Hugging Face folder, or a JSON file of parts")
     config, pixels = source / hf_folder.CONFIG_FILE, source / _PREPROCESSOR
+    values = hf_folder.read_json(config)
     family, variant = hf_config.recognise(
-        hf_folder.read_json(config),
-        where=str(config),
-        preprocessor=hf_folder.read_json(pixels) if pixels.is_file() else None,
+        values, where=str(config), preprocessor=hf_folder.read_json(pixels) if pixels.is_file() else None
     )
+    generation = _generation(source, variant)
+    variant = _starting(variant, generation)
     entries, known = families.entries(variant), families.unused(variant)
     found = reading.tensors(source, families.aliases(variant), scratch=scratch, is_dry=is_dry)
-    found = _with_one_of_two(found, entries, known)
+    found = with_one_of_two(found, entries, known)
+    # The files before the model: sizes that no file has are not asked for.
+    unused = mapping.check_cover(entries, _shapes(found), unused=known, where=str(source))
     shapes = {path: tuple(leaf.shape) for path, leaf in abstract.parameters(variant).items()}
     mapping.check_map(entries, shapes)
-    unused = mapping.check_cover(entries, _shapes(found), unused=known, where=str(source))
     return Plan(
         family=family,
         variant=variant,
@@ -109,11 +119,16 @@ def plan(source: Path, *, dtype: np.dtype | None, scratch: Path, is_dry: bool = 
         folder=source,
         tokenizer=source,
         origins={"all": source.name},
+        stop_ids=generation.stop_ids,
+        notes=generation.notes,
     )
 
 
 def _of_parts(chosen: parts.Parts, *, where: Path, dtype: np.dtype | None, scratch: Path, is_dry: bool) -> Plan:
-    variant = variants.named(chosen.variant)
+    variant = _with_words(variants.named(chosen.variant), chosen.origins)
+    language = chosen.origins.get("decoder", Origin(None)).folder
+    generation = _generation(language, variant)
+    variant = _starting(variant, generation)
     entries = families.entries(variant)
     shapes = {path: tuple(leaf.shape) for path, leaf in abstract.parameters(variant).items()}
     mapping.check_map(entries, shapes)
@@ -125,12 +140,15 @@ def _of_parts(chosen: parts.Parts, *, where: Path, dtype: np.dtype | None, scrat
     used: list[Entry] = []
     tensors: dict[str, Source] = {}
     unused: dict[str, Unused] = {}
+    places: dict[str, dict[str, Source]] = {}
     for part, origin in chosen.origins.items():
-        if origin.folder is None:
-            continue
-        _check_part(part, origin.folder, variant)
+        if origin.folder is not None:
+            _check_part(part, origin.folder, variant)
+            places[part] = _of_origin(origin, part, variant=variant, scratch=scratch, is_dry=is_dry)
+    _lend_norm(places)
+    for part, everything in places.items():
+        origin = chosen.origins[part]
         mine = [entry for entry in entries if part_of(entry.paths[0]) == part]
-        everything = _of_origin(origin, part, variant=variant, scratch=scratch, is_dry=is_dry)
         found, others = _of_part(everything, mine, variant)
         known = families.unused(variant)
         unused |= mapping.check_cover(mine, _shapes(found), unused=known, where=str(origin.folder), others=others)
@@ -151,7 +169,67 @@ def _of_parts(chosen: parts.Parts, *, where: Path, dtype: np.dtype | None, scrat
         folder=None,
         tokenizer=chosen.tokenizer,
         origins={part: _words(origin) for part, origin in chosen.origins.items()},
+        stop_ids=generation.stop_ids,
+        notes=generation.notes,
     )
+
+
+def _with_words(variant: Variant, origins: Mapping[str, Origin]) -> Variant:
+    """Returns the variant with as many words as the folders say that its texts are read with.
+
+    Vocabularies grow by padding (LLaVA's by 64) and by added tokens (InstructBLIP's by one), so the same model is
+    published with several; one file of weights says nothing of it.
+    """
+    decoder, qformer = _told(origins, "decoder"), _told(origins, "qformer")
+    if decoder is not None:
+        words = dataclasses.replace(variant.decoder, vocab_size=decoder.vocab_size)
+        variant = dataclasses.replace(variant, decoder=words)
+    if qformer is not None and variant.qformer is not None and variant.qformer.text_vocab_size:
+        sizes = {"text_vocab_size": qformer.text_vocab_size, "text_max_len": qformer.text_max_len}
+        variant = dataclasses.replace(variant, qformer=dataclasses.replace(variant.qformer, **sizes))
+    return variant
+
+
+def _told(origins: Mapping[str, Origin], part: str) -> Any:
+    """Returns the configuration of a part that its folder has; None where it has none."""
+    folder = origins.get(part, Origin(None)).folder
+    config = folder / hf_folder.CONFIG_FILE if folder is not None else None
+    if config is None or not config.is_file():
+        return None
+    return hf_config.recognise_part(part, hf_folder.read_json(config), where=str(config))
+
+
+def _lend_norm(places: Mapping[str, dict[str, Source]]) -> None:
+    """Gives a tower that is published without it the norm behind its last block, which BLIP-2's files have.
+
+    EVA-CLIP has a norm of its own there. BLIP-2 puts another in its place, teaches it (`ln_vision`) and stores it with
+    the Q-Former; MiniGPT-4 reads both files, the Q-Former's last (minigpt4/models/mini_gpt4.py).
+    """
+    tower, reader = places.get("vit", {}), places.get("qformer", {})
+    for name in ("weight", "bias"):
+        key = f"{families.EVA_NORM}.{name}"
+        if key not in tower and key in reader:
+            tower[key] = reader[key]
+
+
+def _generation(folder: Path | None, variant: Variant) -> Generation:
+    """Returns what the folder of a language model says of generating; nothing of a file of weights alone."""
+    if folder is None or not folder.is_dir():
+        return Generation()
+    file, config = folder / _GENERATION, folder / hf_folder.CONFIG_FILE
+    return generation_values.read(
+        hf_folder.read_json(file) if file.is_file() else None,
+        hf_folder.read_json(config) if config.is_file() else {},
+        vocab_size=variant.decoder.vocab_size,
+        where=str(folder),
+    )
+
+
+def _starting(variant: Variant, generation: Generation) -> Variant:
+    """Returns the variant with the id that an encoder-decoder model begins to write with."""
+    if generation.start_id is None or not isinstance(variant.decoder, EncoderDecoderConfig):
+        return variant
+    return dataclasses.replace(variant, decoder=dataclasses.replace(variant.decoder, start_id=generation.start_id))
 
 
 def _check_part(part: str, folder: Path, variant: Variant) -> None:
@@ -163,9 +241,12 @@ def _check_part(part: str, folder: Path, variant: Variant) -> None:
     config = folder / hf_folder.CONFIG_FILE
     if not config.is_file():
         return
-    theirs = dataclasses.asdict(hf_config.recognise_part(part, hf_folder.read_json(config), where=str(config)))
+    values = hf_folder.read_json(config)
+    theirs = dataclasses.asdict(hf_config.recognise_part(part, values, where=str(config)))
+    # Which blocks of a tower alone are read is the variant's; that it has as many is told by the tensors.
+    free = _FREE_FIELDS | (_READ_OF_TOWER if values.get("model_type") in clip_config.KINDS else set())
     for name, ours in dataclasses.asdict(getattr(variant, part)).items():
-        if name not in _FREE_FIELDS and theirs.get(name, ours) != ours:
+        if name not in free and theirs.get(name, ours) != ours:
             raise errors.UserError(
                 f"{config}: {part}.{name} is {theirs[name]!r} there, the variant has {ours!r}; take another folder, or "
                 f"a variant of your own: a folder with a {variants.MODEL_FILE}"
@@ -189,7 +270,7 @@ def _of_part(
     """Returns (the tensors of one part, the keys of others, which are not asked for): the first word of a key tells."""
     words = {entry.key.split(".")[0] for entry in entries}
     mine = {key: one for key, one in found.items() if key.split(".")[0] in words}
-    return _with_one_of_two(mine, entries, families.unused(variant)), [key for key in found if key not in mine]
+    return with_one_of_two(mine, entries, families.unused(variant)), [key for key in found if key not in mine]
 
 
 def _words(origin: Origin) -> str:
@@ -202,12 +283,18 @@ def _shapes(found: Mapping[str, Source]) -> dict[str, tuple[int, ...]]:
     return {key: source.shape for key, source in found.items()}
 
 
-def _with_one_of_two(
+def with_one_of_two(
     found: Mapping[str, Source], entries: Sequence[Entry], known: Sequence[Unused]
 ) -> dict[str, Source]:
-    """Returns tensors, with the copy of a tied weight under the weight's own name where the file has the copy alone."""
+    """Returns tensors, with the copy of a tied weight under the weight's own name where the file has the copy alone.
+
+    A T5 whose outputs are not scaled and which has no head of its own computes with its embedding (transformers 5 ties
+    the head of every T5, modeling_t5.py), so the head is given the same numbers.
+    """
     wanted = {entry.key for entry in entries}
     made = dict(found)
+    if families.T5_HEAD in wanted and families.T5_HEAD not in made and families.T5_EMBEDDING in made:
+        made[families.T5_HEAD] = made[families.T5_EMBEDDING]
     for key in found:
         row = None if key in wanted else mapping.unused_row(key, known)
         original = mapping.original_of(key, row) if row is not None else ""

@@ -11,6 +11,8 @@ from m3it_jax.models.variant import Variant
 
 Aliases = list[tuple[str, str]]  # ordered (regular expression over the whole key, replacement); the first match counts
 
+EVA_NORM = "vision_model.post_layernorm"  # behind the last block of BLIP-2's tower
+T5_EMBEDDING, T5_HEAD = "language_model.shared.weight", "language_model.lm_head.weight"
 _SPARE_LAYERS = 8  # layers beyond those computed that are known as such: CLIP and EVA-CLIP have one
 
 
@@ -80,6 +82,13 @@ def _tower(prefix: str) -> Aliases:
     ]
 
 
+# A folder of openai/clip-*, with its text tower (CLIPModel) or without (CLIPVisionModel).
+_CLIP_ALONE: Aliases = [
+    (r"(?:model\.)?vision_model\.(.+)", r"vision_tower.vision_model.\1"),
+    (r"((?:embeddings|encoder|pre_layrnorm|post_layernorm)\..+)", r"vision_tower.vision_model.\1"),
+]
+
+
 # Language models alone. LLaVA's authors and transformers 5 use the same names inside whole models.
 _LLAMA_ALONE: Aliases = [
     (r"model\.((?:layers|embed_tokens|norm)\..+)", r"language_model.model.\1"),
@@ -117,7 +126,7 @@ def aliases(variant: Variant, part: str | None = None) -> Aliases:
     """
     rules: Aliases = []
     if part == "vit":
-        rules += [*_tower(""), (r"norm\.(.+)", r"vision_model.post_layernorm.\1")]
+        rules += _CLIP_ALONE if is_llava(variant) else _tower("")
     if part == "decoder":
         rules += _LLAMA_ORIGINAL
     if variant.qformer is not None:
@@ -159,6 +168,7 @@ def unused(variant: Variant) -> list[Unused]:
                 rf"vision_model\.encoder\.layers\.(?:{beyond})\..+", "EVA-CLIP's last block, which BLIP-2 leaves out"
             ),
             Unused(r"(?:visual_encoder\.)?(?:fc_norm|head|mask_token|lm_head)(?:\..+)?", "EVA-CLIP's own head"),
+            Unused(r"(?:visual_encoder\.)?norm\..+", "EVA-CLIP's own norm, in whose place BLIP-2 puts another"),
             Unused(r"Qformer\.cls\..+", "BERT's head for words, taught in BLIP-2's first stage"),
             Unused(
                 r"(?:vision_proj|text_proj|itm_head|vision_projection|text_projection)\..+",
@@ -178,7 +188,7 @@ def _unused_language(variant: Variant) -> list[Unused]:
     root = r"language_model\."
     tied = "tied to the token embedding"
     if isinstance(variant.decoder, EncoderDecoderConfig):
-        shared = "language_model.shared.weight"
+        shared = T5_EMBEDDING
         rows = [
             Unused(rf"{root}(?:encoder|decoder)\.embed_tokens\.weight", tied, copy_of=shared),
             Unused(

@@ -41,8 +41,12 @@ CLIP = {
     "model_type": "clip_vision_model",
     "hidden_size": 1_024,
     "image_size": 336,
-    "patch_size": 14,
+    "intermediate_size": 4_096,
+    "num_attention_heads": 16,
     "num_hidden_layers": 24,
+    "patch_size": 14,
+    "projection_dim": 768,
+    "vocab_size": 32_000,
 }
 LLAVA = {"vision_feature_layer": -2, "vision_feature_select_strategy": "default", "image_token_index": 32_000}
 LLAVA_TEXT = {"model_type": "llama", "max_position_embeddings": 4_096, "rms_norm_eps": 1e-5, "vocab_size": 32_064}
@@ -103,7 +107,11 @@ REFUSED = [
     ("blip2_opt", "vision_config.num_hidden_layers", 0),
     ("blip2_opt", "qformer_config.use_qformer_text_input", True),
     ("blip2_opt", "qformer_config.position_embedding_type", "relative_key"),
-    ("blip2_opt", "qformer_config.encoder_hidden_size", 23),
+    ("blip2_opt", "qformer_config.cross_attention_frequency", 3),
+    ("blip2_opt", "vision_config.patch_size", 29),
+    ("blip2_opt", "vision_config.num_attention_heads", 5),
+    ("blip2_opt", "vision_config.num_hidden_layers", 10**9),
+    ("blip2_opt", "text_config.num_attention_heads", 5),
     ("blip2_opt", "qformer_config.attention_probs_dropout_prob", 0.2),
     ("blip2_opt", "qformer_config", 3),
     ("blip2_opt", "num_query_tokens", True),
@@ -115,6 +123,13 @@ REFUSED = [
     ("blip2_opt", "text_config.word_embed_proj_dim", 14),
     ("blip2_opt", "text_config.activation_function", "gelu_fast"),
     ("ying_vlm", "text_config.rope_scaling", {"type": "linear", "factor": 2.0}),
+    ("ying_vlm", "text_config.rope_scaling", {"rope_type": "dynamic", "factor": 2.0}),
+    ("ying_vlm", "text_config.num_key_value_heads", 3),
+    ("ying_vlm", "text_config.head_dim", 7),
+    ("ying_vlm", "text_config.rms_norm_eps", float("inf")),
+    ("ying_vlm", "text_config.rms_norm_eps", 10**400),
+    ("ying_vlm", "model_type", ["blip-2"]),
+    ("ying_vlm", "text_config.model_type", {"a": "b"}),
     ("ying_vlm", "text_config.rope_parameters", {"rope_type": "yarn", "rope_theta": 1e4}),
     ("ying_vlm", "text_config.rope_parameters", {"partial_rotary_factor": 0.5}),
     ("ying_vlm", "text_config.attention_bias", True),
@@ -124,11 +139,14 @@ REFUSED = [
     ("ying_vlm", "text_config.rope_theta", "1e4"),
     ("blip2_t5", "text_config.feed_forward_proj", "relu"),
     ("blip2_t5", "text_config.tie_word_embeddings", "no"),
+    ("blip2_t5", "text_config.relative_attention_num_buckets", 3),
+    ("blip2_t5", "text_config.relative_attention_max_distance", 5),
+    ("blip2_t5", "text_config.hidden_size", 29),
     ("llava", "vision_feature_layer", [-2, -5]),
     ("llava", "vision_feature_layer", -4),
     ("llava", "vision_feature_layer", 4),
     ("llava", "vision_feature_select_strategy", "cls_patch"),
-    ("llava", "image_seq_length", 17),
+    ("llava", "tie_word_embeddings", "yes"),
     ("llava", "multimodal_projector_bias", False),
     ("llava", "projector_hidden_act", "mish"),
     ("llava", "vision_config.model_type", "siglip_vision_model"),
@@ -179,6 +197,51 @@ def test_mean_and_deviation_come_from_the_processor():
     preprocessor = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.1, 0.6], "size": edge}
     vit = hf_config.recognise(config, where="here", preprocessor=preprocessor)[1].vit
     assert vit.pixel_mean == (0.5, 0.4, 0.3) and vit.pixel_std == (0.2, 0.1, 0.6)
+
+
+def test_a_value_that_transformers_never_reads_says_nothing():
+    llava, blip = _stored("llava"), _stored("blip2_opt")
+    for values, part, name, value in (
+        (llava, None, "image_seq_length", 17),
+        (blip, "qformer_config", "encoder_hidden_size", 1_408),
+        (blip, "text_config", "tie_word_embeddings", None),
+        (llava, "text_config", "rope_scaling", {"type": "default"}),
+        (llava, "text_config", "rope_scaling", {}),
+    ):
+        wanted = hf_config.recognise(values, where="here")
+        changed = copy.deepcopy(values)
+        (changed[part] if part else changed)[name] = value
+        assert hf_config.recognise(changed, where="here") == wanted, name
+
+
+def test_what_a_tower_leaves_out_is_clips_default_and_no_tower_at_all_is_llavas():
+    config = _stored("llava")
+    config["vision_config"] = {"image_size": 64}
+    partial = hf_config.recognise(config, where="here")[1].vit
+    assert (partial.embed_dim, partial.patch_size, partial.num_heads, partial.num_layers) == (768, 32, 12, 11)
+    del config["vision_config"]
+    assert hf_config.recognise(config, where="here")[1].vit == VARIANTS["llava_1.5_7b"].vit
+    del config["text_config"]["model_type"]  # a LLaMA here, an OPT in the other families
+    assert hf_config.recognise(config, where="here")[1].decoder.positions == "rotary"
+
+
+def test_either_field_ties_the_head_of_a_llava():
+    for whole, text, tied in ((True, False, True), (False, True, True), (False, False, False), (None, None, False)):
+        config = _stored("llava")
+        config["tie_word_embeddings"], config["text_config"]["tie_word_embeddings"] = whole, text
+        assert hf_config.recognise(config, where="here")[1].decoder.has_tied_head is tied
+    config = _stored("ying_vlm") | {"tie_word_embeddings": True}  # a BLIP-2 asks its language model alone
+    assert not hf_config.recognise(config, where="here")[1].decoder.has_tied_head
+
+
+def test_an_older_name_of_rotary_settings_replaces_the_newer_one():
+    config = _stored("ying_vlm")
+    config["text_config"] |= {"rope_theta": 3.0, "rope_parameters": {"rope_theta": 5.0}}
+    assert hf_config.recognise(config, where="here")[1].decoder.rope_base == 5.0
+    config["text_config"]["rope_scaling"] = {"type": "default"}
+    assert hf_config.recognise(config, where="here")[1].decoder.rope_base == 3.0
+    config["text_config"]["rope_scaling"]["rope_theta"] = 7.0
+    assert hf_config.recognise(config, where="here")[1].decoder.rope_base == 7.0
 
 
 def test_the_layer_that_llava_reads_counts_from_either_end():

@@ -139,7 +139,7 @@ def read_json(path: Path) -> dict[str, Any]:
       UserError: the file is missing or holds no JSON object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise errors.UserError(f"{path}: cannot be read ({error.strerror}); give a Hugging Face folder") from error
     except ValueError as error:

@@ -65,7 +65,8 @@ def _embedded(tensors: Tensors, config: Mapping[str, Any], pixels: np.ndarray) -
     """Returns [P, D]: the class token, then the patches row by row, without positions."""
     size = config["patch_size"]
     rows, columns = pixels.shape[1] // size, pixels.shape[2] // size
-    patches = pixels.astype(np.float64).reshape(3, rows, size, columns, size).transpose(1, 3, 0, 2, 4)
+    whole = pixels[:, : rows * size, : columns * size].astype(np.float64)  # a convolution reads no part of a patch
+    patches = whole.reshape(3, rows, size, columns, size).transpose(1, 3, 0, 2, 4)
     kernel = tensors("embeddings.patch_embedding.weight")
     x = patches.reshape(rows * columns, -1) @ kernel.reshape(len(kernel), -1).T
     bias = tensors.optional("embeddings.patch_embedding.bias")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from m3it_jax import errors, safetensors_files
-from m3it_jax.checkpoint_conversion.configs import clip_config, generation_values, hf_config, hf_export
+from m3it_jax.checkpoint_conversion.configs import clip_config, generation_values, hf_config, hf_export, llava_config
 from m3it_jax.checkpoint_conversion.configs.generation_values import Generation
 from m3it_jax.checkpoint_conversion.files import derived, hf_folder, reading
 from m3it_jax.checkpoint_conversion.files.sources import Source
@@ -102,6 +102,11 @@ def plan(source: Path, *, dtype: np.dtype | None, scratch: Path, is_dry: bool = 
     entries, known = families.entries(variant), families.unused(variant)
     found = reading.tensors(source, families.aliases(variant), scratch=scratch, is_dry=is_dry)
     found = with_one_of_two(found, entries, known)
+    if llava_config.is_of_authors(values) and not any(key.startswith("vision_tower.") for key in found):
+        raise errors.UserError(
+            f"{source}: has no vision tower; it is {values.get('mm_vision_tower')}, which its authors publish apart: import "
+            "from parts, as configs/weights/llava_1.5_7b.json does"
+        )
     # The files before the model: sizes that no file has are not asked for.
     unused = mapping.check_cover(entries, _shapes(found), unused=known, where=str(source))
     shapes = {path: tuple(leaf.shape) for path, leaf in abstract.parameters(variant).items()}

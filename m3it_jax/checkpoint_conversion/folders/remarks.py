@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from m3it_jax.checkpoint_conversion.configs import chat_templates, llava_config
+from m3it_jax.checkpoint_conversion.configs import llava_config
 from m3it_jax.checkpoint_conversion.files import hf_folder
-from m3it_jax.checkpoint_conversion.folders import side_files
+from m3it_jax.checkpoint_conversion.folders import chat_templates, side_files
 from m3it_jax.models.variant import Variant
 from m3it_jax.tokenizer import Tokenizer
 

@@ -37,14 +37,14 @@ def parts(family):
     return model, params, rows, embeds, stored, notes
 
 
-def write(family, prompt_ids=None, **sampling):
+def write(family, prompt_ids=None, *, more_stop_ids=(), **sampling):
     """Returns int32 [B, 64], the new tokens of every row, then -1."""
     model, params, rows, embeds, stored, notes = parts(family)
     num_rows, vocab_size = len(stored["token_ids"]), model.decoder.config.vocab_size
     settings = batching.settings(
         [SamplingConfig(max_new_tokens=NEW_TOKENS, **sampling)] * num_rows,
         num_rows=num_rows,
-        stop_ids=(notes["eos_id"],),
+        stop_ids=(notes["eos_id"], *more_stop_ids),
         num_ids=vocab_size,
         stops=StopTexts([], vocab_size).settings([()] * num_rows),
     )
@@ -66,6 +66,16 @@ def test_greedy(family):
     stored = parts(family)[4]
     assert len({(row >= 0).sum() for row in stored["greedy"]}) > 1 or (stored["greedy"] >= 0).all()
     np.testing.assert_array_equal(write(family), stored["greedy"])
+
+
+@pytest.mark.parametrize("family", ["ying_vlm", "blip2_t5"])
+def test_each_of_several_end_ids_ends_an_answer(family):
+    wanted = parts(family)[4]["greedy"].copy()
+    more = [int(wanted[0, 5]), int(wanted[1, 3])]
+    for row in wanted:
+        ends = np.flatnonzero(np.isin(row, more))
+        row[ends[0] + 1 if len(ends) else len(row) :] = -1
+    np.testing.assert_array_equal(write(family, more_stop_ids=more), wanted)
 
 
 @pytest.mark.parametrize("family", SOME_SLOW)

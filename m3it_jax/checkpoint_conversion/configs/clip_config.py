@@ -48,7 +48,7 @@ def _tower(values: Values) -> ViTConfig:
     values.must_be("model_type", "clip_vision_model")
     values.must_be("num_channels", 3)
     width, num_heads = values.whole("hidden_size", 768), values.whole("num_attention_heads", 12)
-    values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+    values.multiple("hidden_size", width, of="num_attention_heads", by=num_heads)
     image_size = values.whole("image_size", 224, high=hf_values.MOST_PIXELS)
     return ViTConfig(
         image_size=image_size,

@@ -96,7 +96,7 @@ def recognise_part(
 def _eva(values: Values) -> ViTConfig:
     values.must_be("qkv_bias", True)
     width, num_heads = values.whole("hidden_size", 1_408), values.whole("num_attention_heads", 16)
-    values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+    values.multiple("hidden_size", width, of="num_attention_heads", by=num_heads)
     image_size = values.whole("image_size", 224, high=hf_values.MOST_PIXELS)
     return ViTConfig(
         image_size=image_size,
@@ -145,11 +145,11 @@ def _qformer(whole: Values, *, reads_text: bool) -> QFormerConfig:
             "attention_probs_dropout_prob", values.get("attention_probs_dropout_prob", 0.1), str(dropout_rate)
         )
     width, num_heads = values.whole("hidden_size", 768), values.whole("num_attention_heads", 12)
-    values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+    values.multiple("hidden_size", width, of="num_attention_heads", by=num_heads)
     num_layers = values.whole("num_hidden_layers", 12, high=hf_values.MOST_LAYERS)
     # A layer that reads the picture and those up to the next one are repeated: nothing may be left over.
     every = min(values.whole("cross_attention_frequency", 2), num_layers)
-    values.multiple("num_hidden_layers", num_layers, "cross_attention_frequency", every)
+    values.multiple("num_hidden_layers", num_layers, of="cross_attention_frequency", by=every)
     return QFormerConfig(
         num_queries=whole.whole("num_query_tokens", 32),
         embed_dim=width,
@@ -176,11 +176,11 @@ def _llama(values: Values) -> DecoderConfig:
     rope.must_be("full_attention", None)  # settings by kind of layer
     width, num_heads = values.whole("hidden_size", 4_096), values.whole("num_attention_heads", 32)
     num_kv_heads = values.whole("num_key_value_heads", num_heads)
-    values.multiple("num_attention_heads", num_heads, "num_key_value_heads", num_kv_heads)
+    values.multiple("num_attention_heads", num_heads, of="num_key_value_heads", by=num_kv_heads)
     if values.get("head_dim", None) is None:
-        values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+        values.multiple("hidden_size", width, of="num_attention_heads", by=num_heads)
     head_dim = values.whole("head_dim", width // num_heads)
-    values.multiple("head_dim", head_dim, "two halves", 2)
+    values.multiple("head_dim", head_dim, of="two halves", by=2)
     return DecoderConfig(
         vocab_size=values.whole("vocab_size", 32_000),
         embed_dim=width,
@@ -208,7 +208,7 @@ def _opt(values: Values) -> DecoderConfig:
     values.must_be("_remove_final_layer_norm", False)
     width, num_heads = values.whole("hidden_size", 768), values.whole("num_attention_heads", 12)
     values.must_be("word_embed_proj_dim", width, also=None)
-    values.multiple("hidden_size", width, "num_attention_heads", num_heads)
+    values.multiple("hidden_size", width, of="num_attention_heads", by=num_heads)
     return DecoderConfig(
         vocab_size=values.whole("vocab_size", 50_272),
         embed_dim=width,

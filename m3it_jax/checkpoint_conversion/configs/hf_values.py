@@ -70,7 +70,7 @@ class Values:
             self.refuse(name, value, f"a whole number from {low} to {high}")
         return value
 
-    def multiple(self, name: str, value: int, of: str, by: int) -> None:
+    def multiple(self, name: str, value: int, *, of: str, by: int) -> None:
         """Checks that a size is a multiple of another, which is called `of`."""
         if value % by:
             self.refuse(name, value, f"a multiple of {of}={by}")

@@ -18,7 +18,7 @@ _BRACES = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{(.*?)\}\}", re.DOTALL)
 # A quoted text of an expression; one in brackets is a name, as in message['role'].
 _QUOTED = re.compile(r"""(?<!\[)(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")(?!\])""")
 _WORD = re.compile(r"\w+")
-_MARKS = {"s", "image", "im", "bos_token", "eos_token", "pad", "Img"}  # spellings of special tokens
+_MARKS = re.compile(r"</?(?:s|pad|unk|image|Img)>")  # spellings of special tokens, which are no words
 
 
 def note(folder: Path, prompt: str) -> str:
@@ -77,7 +77,6 @@ def _printed(template: str) -> str:
 def _words_alike(template: str, wording: prompts.PromptFormat) -> bool:
     """Returns whether a template prints the words of the prompt in their order and no others."""
     asked = f"{wording.system} {wording.turn} {wording.between}".replace("{question}", " ").replace("{pictures}", " ")
-    wanted = _WORD.findall(asked)
-    printed = [word for word in _WORD.findall(_printed(template)) if word not in _MARKS]
+    wanted, printed = _WORD.findall(asked), _WORD.findall(_MARKS.sub(" ", _printed(template)))
     place = iter(printed)
     return all(word in place for word in wanted) and set(printed) <= set(wanted)

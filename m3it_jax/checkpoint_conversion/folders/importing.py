@@ -10,6 +10,7 @@
 Everything is made under another name beside OUT and renamed at the end; what an interrupt leaves is removed.
 """
 
+import codecs
 import collections
 import dataclasses
 import math
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from m3it_jax import checkpointing, errors, safetensors_files
-from m3it_jax.checkpoint_conversion.files import new_folder, sources, transfer
+from m3it_jax.checkpoint_conversion.files import hf_folder, new_folder, sources, transfer
 from m3it_jax.checkpoint_conversion.files.sources import Made, Source
 from m3it_jax.checkpoint_conversion.files.transfer import Move
 from m3it_jax.checkpoint_conversion.folders import cards, planning, remarks, side_files
@@ -72,6 +73,7 @@ def convert(
         transfer.run(moves, finished=transfer.counter(total, finished))
         _check_copies(found)
         side_files.copy(found.folder, found.tokenizer, folder)
+        _without_marks(folder)
         variants.write(found.variant, folder)
         _write_config(found, folder)
         (folder / "README.md").write_text(cards.of_import(found), "utf-8")
@@ -80,6 +82,9 @@ def convert(
 
 def _remarked(found: Plan) -> Plan:
     """Returns the plan with what is to be told beside it, after a look at the tokenizers."""
+    for place in dict.fromkeys(filter(None, (found.folder, found.tokenizer))):
+        for path in side_files.kept_files(place):
+            hf_folder.check_fetched(place / path)
     side_files.check_tokenizers(found.tokenizer, found.variant)
     notes = remarks.of_folder(found.folder or found.tokenizer, found.tokenizer, found.variant, stop_ids=found.stop_ids)
     return dataclasses.replace(found, notes=(*found.notes, *notes))
@@ -158,6 +163,15 @@ def _same(first: Source, second: Source) -> bool:
             if not np.array_equal(ours.view(np.uint8), theirs.view(np.uint8)):
                 return False
     return True
+
+
+def _without_marks(folder: Path) -> None:
+    """Takes byte order marks off JSON files: transformers reads none that has one, so an export could not be opened."""
+    for path in folder.rglob("*.json"):
+        with open(path, "rb") as file:
+            is_marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+        if is_marked:
+            path.write_bytes(path.read_bytes().removeprefix(codecs.BOM_UTF8))
 
 
 def _write_config(found: Plan, folder: Path) -> None:

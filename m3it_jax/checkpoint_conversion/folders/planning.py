@@ -104,7 +104,7 @@ def plan(source: Path, *, dtype: np.dtype | None, scratch: Path, is_dry: bool = 
     found = with_one_of_two(found, entries, known)
     if llava_config.is_of_authors(values) and not any(key.startswith("vision_tower.") for key in found):
         raise errors.UserError(
-            f"{source}: has no vision tower; it is {values.get('mm_vision_tower')}, which its authors publish apart: import "
+            f"{source}: has no vision tower; it is {values.get('mm_vision_tower')}, which is published apart: import "
             "from parts, as configs/weights/llava_1.5_7b.json does"
         )
     # The files before the model: sizes that no file has are not asked for.

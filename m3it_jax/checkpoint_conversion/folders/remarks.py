@@ -40,13 +40,13 @@ def of_folder(folder: Path, tokenizer: Path, variant: Variant, *, stop_ids: tupl
 def _of_tokenizer(folder: Path, stop_ids: tuple[int, ...]) -> Iterator[str]:
     path = side_files.find_tokenizer(folder, "tokenizer.json") or side_files.find_tokenizer(folder, "tokenizer.model")
     if path is None:
-        pair = [name for name in _BYTE_PAIRS if (folder / name).is_file()]
+        is_pair = all((folder / name).is_file() for name in _BYTE_PAIRS)
         make = (
             "make a tokenizer.json of them: transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-            if len(pair) == len(_BYTE_PAIRS)
+            if is_pair
             else "fetch tokenizer.json or tokenizer.model"
         )
-        has = f"{' and '.join(pair)} are not read as a tokenizer" if pair else "there is no tokenizer"
+        has = f"{' and '.join(_BYTE_PAIRS)} are not read as a tokenizer" if is_pair else "there is no tokenizer"
         yield f"{folder.name}: {has}, so the model gives logits for ids and no answers; {make}"
         return
     end = Tokenizer.load(path).eos_id

@@ -18,7 +18,7 @@ from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.models import abstract, variants
 from m3it_jax.models.projection import ProjectionConfig
 
-RECIPES = sorted((pathlib.Path(__file__).parents[3] / "configs" / "weights").glob("*.json"))
+RECIPES = sorted((pathlib.Path(__file__).parents[2] / "configs" / "weights").glob("*.json"))
 IDS = hf_export.TokenIds(bos=1, eos=2, pad=0, image=None)
 
 # Canonical names -> those of the authors' files; LAVIS' as convert_blip_2_original_to_pytorch.py reads them.
@@ -104,7 +104,7 @@ class Place:
 
 
 def eva_file(place):
-    """eva_vit_g.pth: timm's names, a bias of queries and values apart, a norm and head of EVA-CLIP's own, one block more."""
+    """eva_vit_g.pth: timm's names, biases of queries and values apart, EVA-CLIP's own norm and head, one block more."""
     found = named({key: array for key, array in place.tensors.items() if "post_layernorm" not in key}, EVA)
     for key in [key for key in found if key.endswith("attn.qkv.bias")]:
         query, _, value = np.split(found.pop(key), 3)

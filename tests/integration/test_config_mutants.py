@@ -24,11 +24,11 @@ from m3it_jax.checkpoint_conversion.folders import planning
 from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.models import vlm
 
-STORED = pathlib.Path(__file__).parents[2] / "golden" / "config_mutants.json.gz"
+STORED = pathlib.Path(__file__).parents[1] / "golden" / "config_mutants.json.gz"
 COMPARED = 3  # variants of a family whose scores are computed in every run; the long one computes all
 TOLERANCE = 2e-3  # beside scores of size 1 to 4 in float32
 LONG = bool(os.environ.get("M3IT_LONG"))
-SCRIPT = pathlib.Path(__file__).parents[2] / "reference" / "score_mutants.py"
+SCRIPT = pathlib.Path(__file__).parents[1] / "reference" / "score_mutants.py"
 
 
 def base(family):

@@ -165,7 +165,8 @@ def same(first, other):
 
 def numbers(key, shape):
     """Returns the weights of a tensor of the hub's layout: they follow from its name, and nobody has to store them."""
-    rng = np.random.default_rng(zlib.crc32(key.encode()))
+    name = key.replace("vision_tower.vision_model.", "vision_tower.")  # transformers 4 and the hub, transformers 5
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
     drawn = rng.standard_normal(shape).astype(np.float32) * np.float32(0.2)
     return drawn + np.float32("norm" in key and key.endswith("weight"))
 

@@ -33,7 +33,7 @@ def note(folder: Path, prompt: str) -> str:
     """
     for name, text in _found(folder):
         if not _words_alike(text, prompts.FORMATS[prompt]):
-            asked = prompts.FORMATS[prompt].segments("...", "", num_pictures=0)[0]
+            asked = prompts.FORMATS[prompt].prompt("...", "")
             shown = asked if len(asked) <= 60 else f"...{asked[-57:]}"
             return (
                 f"{name}: its chat template words questions in another way than {prompt!r}, the family's own wording, "

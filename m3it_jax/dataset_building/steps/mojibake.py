@@ -27,6 +27,8 @@ _SINGLE = (
 # Those of East Asia, of one byte or two a letter.
 _DOUBLE = ("cp932", "gb18030", "big5", "cp949", "euc-jp")
 
+# CHOICE: share of the letters beyond ASCII that have to fit; in Cyrillic and Greek a few always do in some encoding.
+_LEAST_COVERED = 0.25
 _MOST_ROUNDS = 1  # a text that was misread twice is misread still when it was taken back once
 # CHOICE: characters of a text that are looked at; a damaged one shows it long before, and each costs a microsecond.
 _MOST_CHARACTERS = 1 << 13
@@ -103,6 +105,9 @@ def _fitting(text: str) -> Iterator[int]:
 def _taken_back(text: str, table: dict[int, str], rounds: int) -> bool:
     """Returns whether a text says more when the bytes it had in an encoding are read as UTF-8."""
     found = list(_SEQUENCE.finditer(text.translate(table)))
+    covered, foreign = sum(len(each[0]) for each in found), sum(letter > "\x7f" for letter in text)
+    if covered < _LEAST_COVERED * foreign:
+        return False
     # A word that stands there twice is no more evidence than once.
     points = {text[each.start() : each.end()]: letters.oddness(text, *each.span()) for each in found}
     odd = sum(points.values()) + _in_turn(text, found)
@@ -111,7 +116,7 @@ def _taken_back(text: str, table: dict[int, str], rounds: int) -> bool:
     fixed, places = _with(text, found)
     scripts = letters.counts(fixed)
     unwritten = sum(not letters.is_written(fixed, place, scripts) for place in places)
-    is_whole = sum(len(each[0]) for each in found) == sum(letter > "\x7f" for letter in text)
+    is_whole = covered == foreign
     if not unwritten:
         # A single letter of Asia has three bytes, which may be those of a word of three letters.
         is_doubtful = not is_whole or (len(found[0][0]) > 2 and len(scripts) == len(found) == scripts.total())

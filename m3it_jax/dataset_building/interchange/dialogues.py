@@ -99,6 +99,13 @@ def fields_of(row: Mapping[str, Any]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none"
 
 
+def named_places(text: str, number: int, changes: dict[str, None]) -> tuple[str, int]:
+    """Returns a text without marks, and how many there were; `number` pictures were shown before. Notes changes."""
+    parts = _marked(text)
+    marks = sum(isinstance(part, _Picture) for part in parts)
+    return _text(parts, tuple(range(number, number + marks)), changes), marks
+
+
 # -- the forms
 
 

@@ -34,6 +34,7 @@ _LISTS = frozenset(
     " options annotations".split()
 )
 _LIST_OF_OBJECTS = re.compile(rb'"([^"\\]{1,80})"\s*:\s*\[\s*\{')
+_OBJECT_OF_OBJECTS = re.compile(rb'\s*\{\s*"[^"\\]{1,200}"\s*:\s*\{')
 
 
 def check(path: pathlib.Path) -> bytes:
@@ -63,7 +64,7 @@ def check_text(path: pathlib.Path) -> bytes:
     return head
 
 
-def wraps(value: Any) -> str:
+def _wraps(value: Any) -> str:
     """Returns the name under which a single object holds a list of rows, empty if it is a row itself."""
     if not isinstance(value, dict):
         return ""
@@ -82,8 +83,10 @@ def check_one_object(path: pathlib.Path, row: tuple[str, Any] | Rejected) -> Non
     if isinstance(row, Rejected):
         if row.reason == "line-too-long" and _LIST_OF_OBJECTS.search(check(path)):
             raise one_object(path)
-    elif wraps(row[1]):
-        raise _wrapped(path, wraps(row[1]))
+    elif name := _wraps(row[1]):
+        raise _wrapped(path, name)
+    elif isinstance(row[1], dict) and row[1] and all(isinstance(each, dict) for each in row[1].values()):
+        raise _by_name(path)
 
 
 def one_object(path: pathlib.Path) -> errors.UserError:
@@ -91,11 +94,18 @@ def one_object(path: pathlib.Path) -> errors.UserError:
     for found in _LIST_OF_OBJECTS.finditer(check(path)):
         if found[1].decode("utf-8", "replace") not in _LISTS:
             return _wrapped(path, found[1].decode("utf-8", "replace"))
-    return errors.UserError(f"{path}: is one JSON object over many lines; give one object a line: jq -c . FILE")
+    if _OBJECT_OF_OBJECTS.match(check(path)):
+        return _by_name(path)
+    return errors.UserError(f"{path}: is one JSON object over many lines; give one object a line: jq -c . {path.name}")
+
+
+def _by_name(path: pathlib.Path) -> errors.UserError:
+    mend = f"jq -c '.[]' {path.name} > rows.jsonl"
+    return errors.UserError(f"{path}: is one JSON object with a row under each name; give the rows alone: {mend}")
 
 
 def _wrapped(path: pathlib.Path, name: str) -> errors.UserError:
-    mend = f"jq -c {json.dumps(f'.[{json.dumps(name)}][]')} {path.name} > rows.jsonl"
+    mend = f"jq -c '.[{json.dumps(name)}][]' {path.name} > rows.jsonl"
     return errors.UserError(
         f"{path}: is one JSON object, with its rows in a list under {name!r}; give that list alone: {mend}"
     )

@@ -131,6 +131,9 @@ def _table(file: request.File, *, folder: pathlib.Path) -> Iterator[Draft | Reje
             yield Rejected(place, "missing-field", f"has {len(cells)} columns, must have {max(columns) + 1}")
             continue
         caption, name = (cells[column].strip() for column in columns)
+        if not name:
+            yield Rejected(place, "text-only", "the picture's column is empty")
+            continue
         image = _Downloaded(folder, tuple(_names(name, row_number - 1)))
         url = name if "://" in name else ""
         group = name[:200].replace("+", "_")

@@ -74,8 +74,7 @@ def _lines(path: pathlib.Path, lifted: Collection[str], *, name: str) -> Iterato
         else:
             yield row
     if waiting:
-        if isinstance(waiting[0], Rejected) or file_forms.wraps(waiting[0][1]):
-            file_forms.check_one_object(path, waiting[0])
+        file_forms.check_one_object(path, waiting[0])
         yield waiting.pop()
 
 

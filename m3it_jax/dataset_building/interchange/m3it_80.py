@@ -149,7 +149,11 @@ def _line_starts(path: pathlib.Path) -> list[int]:
 
 
 def _draft(place: str, row: Any, pictures: Any, *, part: Translation) -> Draft:
-    images = tuple(request.picture(value) for value in m3it_rules.picture_field(pictures, IMAGE_KEYS))
+    try:
+        values = m3it_rules.picture_field(pictures, IMAGE_KEYS)
+    except RowError as error:  # that file is there for its pictures alone
+        raise RowError("no-image", f"{part.pictures.name} {error}") from error
+    images = tuple(request.picture(value) for value in values)
     if not isinstance(row, Mapping):
         raise RowError("wrong-type", f"the row is {type(row).__name__}, must be an object")
     instruction = m3it_rules.first(row, ("instruction",))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from m3it_jax import prompts, rng
+from m3it_jax.dataset_building.interchange import image_endings
 from m3it_jax.dataset_building.publishers import adapters, raw
 from m3it_jax.dataset_building.specification import RowError
 
@@ -333,7 +334,7 @@ def picture_field(row: Any, keys: Sequence[str]) -> list[Any]:
     """Returns the texts of the row's pictures: a lone one becomes a list.
 
     Raises:
-      RowError: `no-image` or `wrong-type`.
+      RowError: `text-only`, `wrong-type`, or `no-image`: a picture stands under another name.
     """
     if not isinstance(row, Mapping):
         raw.field(row, keys[0])
@@ -341,4 +342,7 @@ def picture_field(row: Any, keys: Sequence[str]) -> list[Any]:
         value = row.get(key)
         if value:
             return value if isinstance(value, list) else [value]
-    raise RowError("no-image", f"has no picture under any of {', '.join(keys)}")
+    if hidden := image_endings.hidden(row, keys):
+        told = f"field {hidden[0]!r} holds {hidden[1]!r}"
+        raise RowError("no-image", f"has no picture under any of {', '.join(keys)}; {told}")
+    raise RowError("text-only", f"has no picture under any of {', '.join(keys)}")

@@ -7,13 +7,13 @@ were made of. Regions are coordinates in the text and stay so.
 
 import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m3it_jax import errors
 from m3it_jax.dataset_building.interchange import picture_values, request
 from m3it_jax.dataset_building.publishers import raw
-from m3it_jax.dataset_building.specification import Assets, Draft, Rows, SourceSpec
+from m3it_jax.dataset_building.specification import Assets, Draft, RowError, Rows, SourceSpec
 
 _KEPT = ("unique_id", "image_source", "region")
 _OPTIONS = "[Options]:"  # instruction_templates.py: options_token
@@ -44,6 +44,8 @@ def drafts(assets: Assets, split: str, seed: int, *, files: tuple[request.File, 
 
 
 def _drafts(place: str, row: Any, *, folder: pathlib.Path, split: str) -> Iterator[Draft]:
+    if isinstance(row, Mapping) and row.get("image_path") in (None, "") and "prompt" in row:
+        raise RowError("text-only", "field 'image_path' is empty")
     name, prompt = raw.field(row, "image_path"), raw.field(row, "prompt")
     target = str(raw.field(row, "target", (str, int, float)))
     # What stands from the options on is what the instruction is about.

@@ -172,7 +172,7 @@ def _drafts(
         found = [picture_values.of(each, folder) for each in pictures]
         group = "+".join(dict.fromkeys(name for _, name in found))
         images = tuple(image for image, _ in found)
-        draft = _answered(row) or _captioned(row)
+        draft = _placed(_answered(row) or _captioned(row), len(found))
         yield dataclasses.replace(draft, skill=source, images=images, group=group, origin=place, origin_split=split)
 
 
@@ -211,6 +211,25 @@ def _answered(row: Mapping[str, Any]) -> Draft | None:
     if not instruction:
         instruction, inputs = inputs, ""
     return Draft("", inputs, outputs, (), "", references=tuple(references), instruction=instruction)
+
+
+def _placed(draft: Draft, pictures: int) -> Draft:
+    """Returns a draft without marks of its pictures in the question.
+
+    Raises:
+      RowError: `placeholder-count`.
+    """
+    changes: dict[str, None] = {}
+    instruction, first = dialogues.named_places(draft.instruction, 0, changes)
+    inputs, second = dialogues.named_places(draft.inputs, first, changes)
+    if not first + second:
+        return draft
+    if first + second != pictures:
+        raise RowError("placeholder-count", f"{first + second} times {dialogues.PLACEHOLDER} for {pictures} pictures")
+    if not instruction:
+        instruction, inputs = inputs, ""
+    extra = {"changes": list(changes)} if changes else {}
+    return dataclasses.replace(draft, instruction=instruction, inputs=inputs, extra=extra)
 
 
 def _captioned(row: Mapping[str, Any]) -> Draft:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from m3it_jax import schema
-from m3it_jax.dataset_building.interchange import captions, json_rows, own, request, tars
+from m3it_jax.dataset_building.interchange import captions, image_endings, json_rows, own, request, tars
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
@@ -77,9 +77,12 @@ def _pair(tar: IO[bytes], pair: tars.Pair, *, place: str, split: str) -> Draft:
     pictures = pair.pictures()
     endings = ", ".join(sorted(each.ending() for each in pair.members))
     if not pictures:
-        raise RowError("no-image", f"has {endings} and no picture of a form that is read")
+        others = [each.name for each in pair.members if each.ending() in image_endings.OTHERS]
+        if others:
+            raise RowError("picture-format", f"{others[0]} is of a form that is not read; make it JPEG or PNG")
+        raise RowError("text-only", f"has {endings} and no picture")
     if len(pictures) > 1:
-        raise RowError("extra-picture" if pair.key[1] == "" else "several-pictures", f"has {endings} for one caption")
+        raise RowError("several-pictures", f"has {endings} for one caption")
     if pictures[0].size > raw.MAX_PICTURE_BYTES:
         raise RowError("picture-too-large", f"has more than {raw.MAX_PICTURE_BYTES} bytes")
     about = _about(tar, pair)

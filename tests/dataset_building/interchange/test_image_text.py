@@ -53,7 +53,7 @@ def test_tars_of_img2dataset_give_captions_with_the_coco_instructions(imported, 
     )  # a name in a tar is a label, nothing is unpacked
     assert first.instruction in instructions.pool("captioning/coco") and first.task == "captioning"
     assert sorted(row.reason for row in rejected) == sorted(
-        ["caption-missing", "no-image", "picture-format", "not-a-file", "not-utf8"]
+        ["caption-missing", "text-only", "picture-format", "not-a-file", "not-utf8"]
     )
     assert not list(tmp_path.parent.glob("000000005*"))
 

@@ -1,3 +1,4 @@
+import gzip
 import json
 import random
 import string
@@ -148,3 +149,64 @@ def test_an_element_above_the_bound_is_refused(tmp_path, monkeypatch):
     file.write_text(json.dumps([{"a": "x" * 50_000}]))
     with pytest.raises(errors.UserError, match="longer than 1000"):
         list(json_rows.rows(file))
+
+
+def test_arrays_that_follow_each_other_are_one(tmp_path):
+    file = tmp_path / "rows.json"
+    file.write_text('\ufeff[{"a": 1}, {"a": 2}]\n[]\n[{"a": 3}]\n')
+    assert told(file) == [("rows.json[0]", {"a": 1}), ("rows.json[1]", {"a": 2}), ("rows.json[2]", {"a": 3})]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[{"a": 1}]\n{"a": 2}', r"has '{' in place of '\[', .* at line 2, column 1 \(byte 11\)"),
+        (
+            '[{"é": 1},\n {"a" 2}]',
+            r"rows.json\[1\] is no JSON \(Expecting ':' delimiter\) at line 2, column 7 \(byte 18\)",
+        ),
+        (
+            '{"version": 1, "data": [{"a": 1}]}',
+            r"its rows in a list under 'data'; give that list alone: jq -c '.\[\"data\"\]",
+        ),
+        ('{\n  "info": {},\n  "data": [\n    {"a": 1}\n]}', "its rows in a list under 'data'"),
+        ('{"1": {"a": 1}, "2": {"a": 2}}', r"a row under each name; give the rows alone: jq -c '.\[\]' rows.json"),
+        ('{\n  "1": {"a": 1}\n}', "a row under each name"),
+        ('{\n  "a": 1\n}', "one JSON object over many lines"),
+    ],
+)
+def test_another_form_is_named_with_its_place(tmp_path, content, words):
+    (tmp_path / "rows.json").write_text(content)
+    with pytest.raises(errors.UserError, match=words):
+        told(tmp_path / "rows.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[{"a": 1}]'.encode("utf-16"), "is UTF-16 text; save it as UTF-8: iconv"),
+        ('[{"a": 1}]'.encode("utf-16-be"), "is UTF-16 text"),
+        (gzip.compress(b"[]"), "is packed with gzip; unpack it: gunzip"),
+        (b"PAR1....", "is a Parquet file; use format parquet"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b'[{"a": "\xff"}]', "is no UTF-8 from byte 8 on"),
+    ],
+)
+def test_what_is_no_json_is_named_for_what_it_is(tmp_path, content, words):
+    (tmp_path / "rows.json").write_bytes(content)
+    with pytest.raises(errors.UserError, match=words):
+        told(tmp_path / "rows.json")
+
+
+def test_one_row_is_no_wrapping_and_a_cut_first_line_is_one_row(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"conversations": [{"from": "human"}], "image": "0.jpg"}\n')
+    assert told(file) == [("rows.jsonl:1", {"conversations": [{"from": "human"}], "image": "0.jpg"})]
+    file.write_text('{"a": [1, \n{"a": 2}\n{"image": "' + LONG + '", "a" 3}\n')
+    assert told(file, lifted=("image",)) == [
+        ("rows.jsonl:1", "not-json"),
+        ("rows.jsonl:2", {"a": 2}),
+        ("rows.jsonl:3", "not-json"),
+    ]
+    *_, last = json_rows.rows(file, lifted=("image",))
+    assert last.text == f"column {len(LONG) + 19}: Expecting ':' delimiter, there stands '3}}'"

@@ -61,6 +61,7 @@ FORMS = {
         {"user": "What?", "assistant": "A ball.", "source": "x"}]},
     "bytes": lambda data: {"image": data, "question": "What?", "answer": "A ball."},
     "a list of bytes": lambda data: {"images": [data], "question": "What?", "answer": "A ball."},
+    "a mark": lambda data: {"image": struct(data), "question": "<image>\nWhat?", "answer": "A ball."},
     "several answers": lambda data: {
         "image": struct(data), "question": "What?", "answers": ["A box.", "A ball.", "A ball."]},
     "VQA v2": lambda data: {"image": struct(data), "question": "What?", "multiple_choice_answer": "A ball.",

@@ -156,12 +156,12 @@ def _alone(inside: pathlib.PurePath, names: list[str], stems: set[str]) -> Rejec
 def _caption(root: pathlib.Path, name: str) -> str | RowError:
     try:
         path = picture_values.Named(root, os.path.normpath(name)).place()
-        if path is None or not path.is_file():
+        if path is None or not os.path.isfile(path):
             return RowError("caption-missing", f"there is no {os.path.basename(name)} beside it")
-        if path.stat().st_size > captions.MAX_TEXT_BYTES:
+        with open(path, "rb") as file:
+            data = file.read(captions.MAX_TEXT_BYTES + 1)
+        if len(data) > captions.MAX_TEXT_BYTES:
             return RowError("line-too-long", f"its caption has more than {captions.MAX_TEXT_BYTES} bytes")
-        return path.read_text("utf-8-sig").strip()
-    except RowError as error:
-        return error
+        return data.decode("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         return RowError("not-utf8", f"its caption cannot be read ({error})")

@@ -23,11 +23,11 @@ from m3it_jax.dataset_building.interchange import (
     folder_pairs,
     image_endings,
     json_rows,
+    picture_values,
     request,
     tab_separated,
     tar_pairs,
 )
-from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import Assets, Draft, FramePick, Rejected, RowError, SourceSpec
 
 POOL = captions.POOL
@@ -106,9 +106,17 @@ class _Downloaded:
           RowError: there is none under any of the names, or it cannot be read.
         """
         for name in self.names:
-            if raw.find((self.folder,), name) is not None:
-                return raw.PictureFile((self.folder,), name).read(pick)
+            try:
+                return picture_values.Named(self.folder, name).read(pick)
+            except RowError as error:
+                if error.reason != "picture-missing":
+                    raise
         raise RowError("picture-missing", f"there is none of {', '.join(self.names)[:300]}")
+
+    def place(self) -> str | None:
+        """Returns where the picture lies, or None if it is not there."""
+        places = (picture_values.Named(self.folder, name).place() for name in self.names)
+        return next((place for place in places if place is not None), None)
 
 
 def _table(file: request.File, *, folder: pathlib.Path) -> Iterator[Draft | Rejected]:

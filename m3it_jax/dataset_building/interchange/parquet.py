@@ -6,7 +6,6 @@ each source of theirs is a source again; of others, all files are one source.
 """
 
 import collections
-import dataclasses
 import functools
 import pathlib
 import re
@@ -88,9 +87,10 @@ def _form(file: request.File, names: Sequence[str]) -> str:
 
 def _picture_columns(names: Sequence[str]) -> list[str]:
     """Returns the columns with pictures: `images`, `image`, or else `image_1`, `image_2` and so on, in order."""
-    found = [name for name in _PICTURE_COLUMNS if name in names]
+    if found := [name for name in _PICTURE_COLUMNS if name in names]:
+        return found
     numbered = {int(match[1]): name for name in names if (match := _NUMBERED.fullmatch(name))}
-    return found or [numbered[number] for number in sorted(numbered)]
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _opened(file: request.File) -> Any:
@@ -172,8 +172,8 @@ def _drafts(
         found = [picture_values.of(each, folder) for each in pictures]
         group = "+".join(dict.fromkeys(name for _, name in found))
         images = tuple(image for image, _ in found)
-        draft = _placed(_answered(row) or _captioned(row), len(found))
-        yield dataclasses.replace(draft, skill=source, images=images, group=group, origin=place, origin_split=split)
+        texts = _placed(_answered(row) or _captioned(row), len(found))
+        yield Draft(skill=source, **texts, images=images, group=group, origin=place, origin_split=split)
 
 
 def _pictures(row: Mapping[str, Any]) -> list[Any]:
@@ -191,15 +191,15 @@ def _value(value: Any) -> Any:
     return {"bytes": value} if isinstance(value, bytes) else value
 
 
-def _answered(row: Mapping[str, Any]) -> Draft | None:
-    """Returns the texts of a row with an answer, None if nothing is asked.
+def _answered(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the texts of a row with an answer as fields of a draft, none if nothing is asked.
 
     Raises:
       RowError: `missing-field` or `wrong-type`.
     """
     instruction, inputs = m3it_rules.first(row, ("instruction",)), m3it_rules.first(row, m3it_rules.INPUT_KEYS)
     if not instruction and not inputs:
-        return None
+        return {}
     if references := _references(row):
         counted = collections.Counter(references)
         outputs = m3it_rules.first(row, ("multiple_choice_answer",)) or max(references, key=lambda each: counted[each])
@@ -210,29 +210,30 @@ def _answered(row: Mapping[str, Any]) -> Draft | None:
         raise RowError("missing-field", f"has no text under any of {wanted}; its fields: {_filled(row)}")
     if not instruction:
         instruction, inputs = inputs, ""
-    return Draft("", inputs, outputs, (), "", references=tuple(references), instruction=instruction)
+    return {"inputs": inputs, "outputs": outputs, "references": tuple(references), "instruction": instruction}
 
 
-def _placed(draft: Draft, pictures: int) -> Draft:
-    """Returns a draft without marks of its pictures in the question.
+def _placed(texts: dict[str, Any], pictures: int) -> dict[str, Any]:
+    """Returns the texts of a draft without marks of its pictures in the question.
 
     Raises:
       RowError: `placeholder-count`.
     """
+    asked = (texts.get("instruction", ""), texts["inputs"])
+    if not any(dialogues.PLACEHOLDER in each for each in asked):
+        return texts
     changes: dict[str, None] = {}
-    instruction, first = dialogues.named_places(draft.instruction, 0, changes)
-    inputs, second = dialogues.named_places(draft.inputs, first, changes)
-    if not first + second:
-        return draft
+    instruction, first = dialogues.named_places(asked[0], 0, changes)
+    inputs, second = dialogues.named_places(asked[1], first, changes)
     if first + second != pictures:
         raise RowError("placeholder-count", f"{first + second} times {dialogues.PLACEHOLDER} for {pictures} pictures")
     if not instruction:
         instruction, inputs = inputs, ""
     extra = {"changes": list(changes)} if changes else {}
-    return dataclasses.replace(draft, instruction=instruction, inputs=inputs, extra=extra)
+    return {**texts, "instruction": instruction, "inputs": inputs, "extra": extra}
 
 
-def _captioned(row: Mapping[str, Any]) -> Draft:
+def _captioned(row: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the texts of a row with a caption, or several of which the first is taken.
 
     Raises:
@@ -244,7 +245,7 @@ def _captioned(row: Mapping[str, Any]) -> Draft:
         raise RowError("wrong-type", f"a caption is {str(value)[:80]!r}, must be text or texts")
     if {"instruction", *m3it_rules.INPUT_KEYS} & set(row) or not texts[0].strip():
         raise RowError("missing-field", f"has neither a question nor a caption; its fields: {_filled(row)}")
-    return Draft("", "", texts[0].strip(), (), "", references=texts if len(texts) > 1 else ())
+    return {"inputs": "", "outputs": texts[0].strip(), "references": texts if len(texts) > 1 else ()}
 
 
 def _references(row: Mapping[str, Any]) -> list[str]:

@@ -7,14 +7,17 @@
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
+import stat
 import unicodedata
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from m3it_jax import schema
 from m3it_jax.dataset_building.interchange import request
 from m3it_jax.dataset_building.publishers import raw
 from m3it_jax.dataset_building.specification import FramePick, PictureSource, RowError
@@ -46,30 +49,79 @@ class Named:
         Raises:
           RowError: `picture-missing`, `path-outside`, `picture-too-large` or `picture-unreadable`.
         """
-        for name in self._spellings():
-            if raw.find((self.folder,), name) is not None:
-                return raw.PictureFile((self.folder,), name).read(pick)
-        raise RowError("picture-missing", f"there is no {self.name} in {self.folder.name}/{self._hint()}")
+        del pick
+        path = self._found()
+        if path is None:
+            raise RowError("picture-missing", f"there is no {self.name} in {self.folder.name}/{self._hint()}")
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > raw.MAX_PICTURE_BYTES:
+                    raise RowError("picture-too-large", f"{self.name} has {size} bytes")
+                return (file.read(),)
+        except OSError as error:
+            raise RowError("picture-unreadable", f"{self.name}: {error.strerror}") from error
 
-    def place(self) -> pathlib.Path | None:
+    def place(self) -> str | None:
         """Returns where the picture lies, or None if it is not there or leads out of the folder."""
+        try:
+            return self._found()
+        except RowError:
+            return None
+
+    def _found(self) -> str | None:
+        """Returns the first spelling of the name that is there.
+
+        Raises:
+          RowError: `path-outside`.
+        """
+        if not self.name or "\0" in self.name or not schema.encodable(self.name):
+            raise RowError("path-outside", f"{self.name!r} is no file name")
+        root = _resolved(self.folder)
         for name in self._spellings():
-            try:
-                if (path := raw.find((self.folder,), name)) is not None:
-                    return path
-            except RowError:
-                return None
+            if (path := _below(root, name)) is not None:
+                return path
         return None
 
     def _spellings(self) -> Iterator[str]:
         """Yields the name, then its other Unicode forms (macOS writes é as two characters), then Windows' slashes."""
+        yield self.name
+        if self.name.isascii() and "\\" not in self.name:
+            return
         forms = [unicodedata.normalize(form, self.name) for form in ("NFC", "NFD")]
-        yield from dict.fromkeys([self.name, *forms, self.name.replace("\\", "/")])
+        yield from dict.fromkeys([*forms, self.name.replace("\\", "/")])
 
     def _hint(self) -> str:
         begin, slash, rest = self.name.partition("/")
         is_twice = slash and begin == self.folder.name and (self.folder / rest).exists()
         return f"; the name begins with {begin}/ itself, so give the folder above as --images" if is_twice else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(folder: pathlib.Path) -> str:
+    """Returns the folder without links: it is the same for all pictures, and takes longer than opening one."""
+    return os.path.realpath(folder)
+
+
+def _below(root: str, name: str) -> str | None:
+    """Returns where a name lies below a folder without links, or None if it is not there.
+
+    Raises:
+      RowError: `path-outside`: the name, or a link on the way, leads out.
+    """
+    path = root
+    for part in name.split("/"):
+        path = f"{path}/{part}"
+        try:
+            is_plain = part != ".." and not stat.S_ISLNK(os.lstat(path).st_mode)
+        except OSError:  # it is not there, or its name is too long
+            return None
+        if not is_plain:
+            real = os.path.realpath(os.path.join(root, name))
+            if not real.startswith(root.rstrip("/") + "/"):
+                raise RowError("path-outside", f"{name[:200]!r} leads out of {os.path.basename(root)}/")
+            return real if os.path.exists(real) else None
+    return path
 
 
 def of(value: Any, folder: pathlib.Path | None) -> tuple[bytes | PictureSource, str]:

@@ -75,9 +75,9 @@ def drafts(
 
 def _pair(tar: IO[bytes], pair: tars.Pair, *, place: str, split: str) -> Draft:
     pictures = pair.pictures()
-    endings = ", ".join(sorted(each.ending() for each in pair.members))
+    endings = ", ".join(sorted(each.ending for each in pair.members))
     if not pictures:
-        others = [each.name for each in pair.members if each.ending() in image_endings.OTHERS]
+        others = [each.name for each in pair.members if each.ending in image_endings.OTHERS]
         if others:
             raise RowError("picture-format", f"{others[0]} is of a form that is not read; make it JPEG or PNG")
         raise RowError("text-only", f"has {endings} and no picture")

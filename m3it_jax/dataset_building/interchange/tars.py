@@ -11,7 +11,7 @@ that stands twice gives two pairs if both are whole. Tars that were joined (`cat
 """
 
 import dataclasses
-import pathlib
+import functools
 import tarfile
 from collections.abc import Iterator
 from typing import IO
@@ -24,26 +24,25 @@ from m3it_jax.dataset_building.specification import Rejected
 MAX_TEXT_BYTES = 1 << 20
 
 TEXTS = (".txt", ".json")
+_READ = frozenset((*image_endings.PICTURES, *image_endings.OTHERS, *TEXTS))
 _BLOCK = tarfile.BLOCKSIZE
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class Member:
-    """A file in the tar.
+    """A file in the tar; nobody changes it.
 
     Attributes:
       name: Its name without folders.
       begin: Where its content begins in the tar, in bytes.
       size: Bytes of its content.
+      ending: The last part of the name: `.jpg`.
     """
 
     name: str
     begin: int
     size: int
-
-    def ending(self) -> str:
-        """Returns the last part of the name: `.jpg`."""
-        return "." + self.name.rpartition(".")[2].lower()
+    ending: str
 
 
 @dataclasses.dataclass
@@ -60,11 +59,11 @@ class Pair:
 
     def pictures(self) -> list[Member]:
         """Returns the pictures, in order."""
-        return [each for each in self.members if each.ending() in image_endings.PICTURES]
+        return [each for each in self.members if each.ending in image_endings.PICTURES]
 
     def text(self, ending: str) -> Member | None:
         """Returns the text with an ending, if there is one."""
-        return next((each for each in self.members if each.ending() == ending), None)
+        return next((each for each in self.members if each.ending == ending), None)
 
     def is_whole(self) -> bool:
         """Returns whether a picture and a text are there."""
@@ -108,10 +107,10 @@ class Reader:
 
     def _added(self, folder: str, member: Member) -> Iterator[Pair | Rejected]:
         """Takes a member and yields what it completes."""
-        told = splits.of(pathlib.PurePosixPath(folder).parts)
+        told = _split_of(folder)
         if not self._given and told and told != {self._file.split}:
             text = f"lies in {folder}/ of a tar that is {self._file.split}; unpack it, or give --split"
-            if member.ending() in image_endings.PICTURES:
+            if member.ending in image_endings.PICTURES:
                 yield Rejected(f"{self._file.name}:{folder}/{member.name}", "other-split", text)
             return
         short, full = (folder, member.name.partition(".")[0]), (folder, member.name.rpartition(".")[0])
@@ -200,7 +199,7 @@ def content(tar: IO[bytes], member: Member) -> bytes:
 
 def limit(member: Member) -> int:
     """Returns how many bytes a member may have."""
-    return MAX_TEXT_BYTES if member.ending() in TEXTS else raw.MAX_PICTURE_BYTES
+    return MAX_TEXT_BYTES if member.ending in TEXTS else raw.MAX_PICTURE_BYTES
 
 
 def _members(tar: IO[bytes]) -> Iterator[tuple[str, Member] | Rejected]:
@@ -223,15 +222,22 @@ def _members(tar: IO[bytes]) -> Iterator[tuple[str, Member] | Rejected]:
 
 
 def _member(info: tarfile.TarInfo) -> tuple[str, Member] | Rejected | None:
-    path = pathlib.PurePosixPath(info.name)
-    if info.isdir() or request.is_of_macos(path.name) or "__MACOSX" in path.parts:
+    folder, _, name = info.name.rstrip("/").rpartition("/")
+    if info.isdir() or request.is_of_macos(name) or "__MACOSX" in folder:
         return None
-    if not info.isfile() or info.issparse() or not path.name.partition(".")[1] or path.name.startswith("."):
+    begin, dot, _ = name.partition(".")
+    if not info.isfile() or info.issparse() or not dot or not begin:
         return Rejected(json_rows.spelled(info.name[:200]), "not-a-file", "is no ordinary file with an ending")
-    member = Member(json_rows.spelled(path.name), info.offset_data, info.size)
-    if member.ending() not in (*image_endings.PICTURES, *image_endings.OTHERS, *TEXTS):
+    ending = "." + name.rpartition(".")[2].lower()
+    if ending not in _READ:
         return None
-    return json_rows.spelled(str(path.parent)), member
+    return json_rows.spelled(folder), Member(json_rows.spelled(name), info.offset_data, info.size, ending)
+
+
+@functools.lru_cache(maxsize=1024)
+def _split_of(folder: str) -> frozenset[str]:
+    """Returns the splits that a folder inside of a tar tells."""
+    return frozenset(splits.of(folder.split("/")))
 
 
 def _next_begin(tar: IO[bytes], offset: int) -> int:

@@ -50,7 +50,7 @@ class Pictures:
         return [self.number, f"{self.total:x}"]
 
 
-def _state(path: pathlib.Path) -> list[int]:
+def _state(path: str | pathlib.Path) -> list[int]:
     """Returns size and time of a file, nothing if it is none."""
     try:
         found = os.stat(path)

@@ -68,3 +68,11 @@ def test_weights_pass(tmp_path):
     for data in (gadgets.archive(body, more=[("archive/data/0", bytes(12))]), gadgets.legacy(body)):
         path.write_bytes(data)
         pickle_scan.check(path)
+
+
+@pytest.mark.parametrize("name", ["_rebuild_tensor_v3", "_rebuild_qtensor"])
+def test_small_types_are_told_as_what_they_are(tmp_path, name):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(gadgets.archive(f"\x80\x02}}X\x01\x00\x00\x00actorch._utils\n{name}\ns.".encode("latin-1")))
+    with pytest.raises(errors.UserError, match="it holds numbers of 8 bits or fewer, which are not read"):
+        pickle_scan.check(path)

@@ -104,7 +104,9 @@ def compare(mutants, verdicts, *, most):
         accepted += 1
         try:
             check_sizes(variant, verdict["sizes"])
-            if verdict["scores"] is None or (variant not in computed and len(computed) >= most):
+            has_rest = variant.vit.image_size % variant.vit.patch_size > 0  # one place is kept for such a tower
+            room = most if has_rest else most - 1
+            if verdict["scores"] is None or (variant not in computed and len(computed) >= room):
                 continue
             if variant not in computed:
                 computed[variant] = scores(variant)
@@ -118,7 +120,7 @@ def compare(mutants, verdicts, *, most):
 def test_what_is_accepted_is_what_transformers_reads(family):
     verdicts = json.loads(gzip.decompress(STORED.read_bytes()))[family]
     accepted, computed = compare(drawn(family, len(verdicts)), verdicts, most=len(verdicts) if LONG else COMPARED)
-    assert len(verdicts) == 200 and accepted >= 60 and computed >= COMPARED
+    assert len(verdicts) == 200 and accepted >= 60 and computed >= COMPARED - 1
 
 
 @pytest.mark.parametrize("family", small_folders.WHOLE)

@@ -6,7 +6,9 @@ Presets:
           hardware:  2 CPU cores, a few minutes
           score:     see docs/evaluation.md
   mini_base  the same on the base edition, which has no emoji and no flags
-  paper   Ying-VLM (arXiv 2306.04387, section 4.1): 300k steps of 256 captions
+  paper   Ying-VLM (arXiv 2306.04387, section 4.1): 300k steps of 256 captions, from the three caption sources of M3IT
+          that are trained on. The paper took LAION-400M: import yours (`m3it import image-text`, named laion) and give
+          --data.mixture='{"laion": 1}'
           command:   m3it train configs/stage1_align.py:paper --run-dir runs/stage1 --data.path=DATA
                      --init_from.vit=RUN --init_from.qformer=RUN --init_from.decoder=RUN
           hardware:  an accelerator slice with 100 GB or more; the authors report about 10 days on 8 A100 80GB
@@ -30,6 +32,10 @@ MUON = OptimizerConfig(name="muon", learning_rate=2e-3, matrix_learning_rate=0.0
 PRESETS = ("mini", "mini_base", "paper")
 
 TRAINABLE = ((r"(qformer|projection)/.*", True), (r"(vit|decoder)/.*", False))
+
+
+# Training rows of arXiv 2306.04387, Table 7: sources are met by their size.
+CAPTIONS = {"coco": 566_747.0, "textcap": 97_765.0, "image-paragraph-captioning": 14_575.0}
 
 
 def get_config(preset: str = "mini") -> Experiment:
@@ -75,7 +81,9 @@ def _paper() -> Experiment:
     return Experiment(
         num_steps=300_000,
         model=ModelConfig(variant="ying_vlm_13b", compute_dtype="bfloat16", frozen_dtype="bfloat16", remat=True),
-        data=DataConfig(global_batch_size=256, max_images=256, max_text_len=512, max_response_len=128),
+        data=DataConfig(
+            global_batch_size=256, max_images=256, max_text_len=512, max_response_len=128, mixture=dict(CAPTIONS)
+        ),
         optimizer=OptimizerConfig(learning_rate=5e-5, warmup_steps=2_000, weight_decay=0.05),
         trainable=TRAINABLE,
         mesh=MeshConfig(data=1, fsdp=-1),

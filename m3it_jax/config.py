@@ -6,7 +6,7 @@ every check that needs no data, names the field by its path, and runs before any
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from m3it_jax import errors, licences
 
 @dataclasses.dataclass
 class ModelConfig:
-    """Which model is trained. `variant` is a row of `models/variants.py`, or a folder that has a model.json."""
+    """Which model is trained.
+
+    `variant` is a row of `models/variants.py`, a folder that has a model.json, or `inherit`: that of `init_from.all`.
+    """
 
     variant: str = "mini"
     compute_dtype: str = "float32"  # of activations; norms, softmax and loss stay in float32
@@ -40,8 +43,10 @@ class DataConfig:
 
     path: str = "data/m3it-mini"  # a data folder as written by `m3it mini`, `m3it build` or `m3it import`
     split: str = "train"
-    tokenizer: str = ""  # a SentencePiece model; empty takes the data folder's own
+    tokenizer: str = ""  # a SentencePiece model; empty takes that of the loaded decoder, else the data folder's own
     mixture: dict[str, float] = dataclasses.field(default_factory=dict)  # source -> weight; empty: all, by size
+    train_on_held_out: bool = False  # take sources too that the paper keeps for zero-shot tests (`HELD_OUT`)
+    validation_share: float = 0.0  # of the pictures of a source without a validation split: kept for validation
     allow: str = ""  # what the licences must allow: words of `licences.TERMS` joined by commas; empty takes all
     global_batch_size: int = 64  # most rows of a step, over all hosts
     max_images: int = 64  # most pictures of a step: a step of n-picture rows has min(batch, max_images // n) rows
@@ -102,6 +107,14 @@ class ValidationConfig:
 
 
 @dataclasses.dataclass
+class SamplesConfig:
+    """Answers to validation records while training, in samples/<step>.html: what the numbers mean, early."""
+
+    every: int = 0  # steps; 0 never
+    num_records: int = 8
+
+
+@dataclasses.dataclass
 class LogConfig:
     """When metrics are written."""
 
@@ -130,6 +143,7 @@ class Experiment:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
+    samples: SamplesConfig = dataclasses.field(default_factory=SamplesConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
 
 
@@ -159,10 +173,29 @@ TRAINED_VARIANTS = (
 )
 ANSWERING_VARIANTS = ("blip2_flan_t5_xl", "blip2_flan_t5_xxl", "instructblip_flan_t5_xl", "instructblip_flan_t5_xxl")
 
+INHERIT = "inherit"  # as `model.variant`: that of `init_from.all`
+
+# The paper keeps these 13 for zero-shot tests (arXiv 2306.04387, Figure 1 and Table 7).
+HELD_OUT = (
+    "viquae",
+    "winoground",
+    "fm-iqa",
+    "coco-cn",
+    "flickr8k-cn",
+    "chinese-food",
+    "mmchat",
+    "ss",
+    "ivqa",
+    "msvd-qa",
+    "activitynet-qa",
+    "msrvtt-qa",
+    "msrvtt",
+)
+
 _VARIANT = (
-    (lambda value: value in TRAINED_VARIANTS or (bool(value) and (Path(value) / "model.json").is_file())),
-    f"one of {', '.join(TRAINED_VARIANTS)}, or a folder with a model.json; {', '.join(ANSWERING_VARIANTS)} have an "
-    "encoder-decoder language model, which answers and is not trained here",
+    (lambda value: value in (*TRAINED_VARIANTS, INHERIT) or (bool(value) and (Path(value) / "model.json").is_file())),
+    f"one of {', '.join(TRAINED_VARIANTS)}, {INHERIT} (the model of init_from.all), or a folder with a model.json; "
+    f"{', '.join(ANSWERING_VARIANTS)} have an encoder-decoder language model, which answers and is not trained here",
 )
 
 # Field path -> (test, what is allowed). Names that other modules define (variants, rules, objectives) are listed here
@@ -180,6 +213,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.max_images": _POSITIVE,
     "data.max_text_len": _POSITIVE,
     "data.max_response_len": _POSITIVE,
+    "data.validation_share": _MOMENT,
     "data.picture_as": _one_of("embeddings", "captions"),
     "data.supervised_answers": _one_of("all", "last"),
     "data.augment.shift": _SHARE,
@@ -207,6 +241,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint.keep": _POSITIVE,
     "validation.every": _NOT_NEGATIVE,
     "validation.num_steps": _POSITIVE,
+    "samples.every": _NOT_NEGATIVE,
+    "samples.num_records": _POSITIVE,
     "log.every": _POSITIVE,
 }
 
@@ -233,6 +269,7 @@ def validate(config: Experiment) -> None:
     for source, weight in config.data.mixture.items():
         if not (isinstance(weight, int | float) and weight > 0):
             raise errors.ConfigError(f"data.mixture[{source!r}]={weight!r}: must be a weight above 0; drop the source")
+    check_held_out(config, config.data.mixture)
     for word in filter(None, config.data.allow.split(",")):
         if word not in licences.TERMS:
             raise errors.ConfigError(
@@ -241,6 +278,10 @@ def validate(config: Experiment) -> None:
     for part in config.init_from:
         if part not in PARTS:
             raise errors.ConfigError(f"init_from[{part!r}]: must be one of {', '.join(PARTS)}")
+    if config.model.variant == INHERIT and "all" not in config.init_from:
+        raise errors.ConfigError(
+            f"model.variant={INHERIT}: takes the model of init_from.all; give --init_from.all=RUN, or name a variant"
+        )
     if "all" in config.init_from and len(config.init_from) > 1:
         raise errors.ConfigError("init_from: 'all' takes every part, so no other part may stand beside it")
     if not config.trainable:
@@ -263,6 +304,20 @@ def validate(config: Experiment) -> None:
         )
     if [config.mesh.data, config.mesh.fsdp, config.mesh.tensor].count(-1) > 1:
         raise errors.ConfigError("mesh: at most one of data, fsdp and tensor may be -1")
+
+
+def check_held_out(config: Experiment, sources: Iterable[str]) -> None:
+    """Refuses sources of the paper's zero-shot tests among those that are trained on, unless the configuration says so.
+
+    Raises:
+      ConfigError: there are some; the message names them and the field.
+    """
+    found = [name for name in HELD_OUT if name in sources]
+    if found and not config.data.train_on_held_out:
+        raise errors.ConfigError(
+            f"data.mixture: {', '.join(found)} {'is' if len(found) == 1 else 'are'} held out by the paper for "
+            "zero-shot tests; leave them out of data.mixture, or give --data.train_on_held_out=true"
+        )
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:

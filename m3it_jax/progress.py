@@ -1,8 +1,9 @@
-"""Progress of long work on stderr: a bar on a terminal, plain lines with rate and time left elsewhere."""
+"""Progress of long work on stderr: a line that lives on a terminal, plain lines with rate and time left elsewhere."""
 
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TextIO, TypeVar
 
 import tqdm
@@ -10,6 +11,68 @@ import tqdm
 T = TypeVar("T")
 
 _LINE_EVERY = 5.0  # least seconds between plain lines: a log stays readable, and nobody waits long for a sign of life
+_BEAT = 1.0  # seconds between two looks at a line on a terminal
+_LONG = 3.0  # seconds of waiting from which on the end of it is told elsewhere
+
+# Before, a rate says nothing: the first units are few and come with the start-up of what works on them.
+_LEAST_SECONDS, _LEAST_SHARE = 3.0, 0.01
+
+
+class Beat:
+    """Calls a function each second from a thread while the context lasts, so that a terminal never stands still."""
+
+    def __init__(self, show: Callable[[], None]):
+        """Takes what is called; it must be quick."""
+        self._show = show
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._ended.wait(_BEAT):
+            self._show()
+
+    def __enter__(self) -> "Beat":
+        """Begins."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends; the function is not called any more."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+
+class Waiting:
+    """Says what is waited for: with the seconds so far on a terminal; elsewhere, how long it took if that was long."""
+
+    def __init__(self, label: str, stream: TextIO | None = None):
+        """Takes what is waited for, such as `compiling the training step`, and where to say it (stderr)."""
+        self._label, self._stream = label, stream or sys.stderr
+        self._is_live = self._stream.isatty()
+        self._begin = time.monotonic()
+        self._beat = Beat(self._show) if self._is_live else None
+
+    def _show(self) -> None:
+        seconds = time.monotonic() - self._begin
+        print(f"\r\x1b[K{self._label} ... {seconds:.0f} s", end="", file=self._stream, flush=True)
+
+    def __enter__(self) -> "Waiting":
+        """Says it."""
+        self._begin = time.monotonic()
+        if self._beat is not None:
+            self._show()
+            self._beat.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Says how long it took, if it was long."""
+        seconds = time.monotonic() - self._begin
+        if self._beat is not None:
+            self._beat.__exit__()
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+        if seconds >= _LONG:
+            print(f"{self._label}: {seconds:.0f} s", file=self._stream, flush=True)
 
 
 class Progress:
@@ -22,7 +85,9 @@ class Progress:
         self._done = 0
         self._begin = self._last = time.monotonic()
         self._counted_from: tuple[float, int] | None = None  # (when, how many) at the first report of work
+        self._reported = -1  # how many were done at the last line
         self._bar = tqdm.tqdm(total=total, desc=label, file=self._stream) if self._stream.isatty() else None
+        self._beat = Beat(self._bar.refresh) if self._bar is not None else None
 
     def update(self, count: int = 1) -> None:
         """Adds finished units and reports if it is time."""
@@ -38,27 +103,38 @@ class Progress:
         """Sets the number of units finished in all."""
         self.update(done - self._done)
 
+    def _left(self) -> float | None:
+        """Returns about how many seconds are left, None while nobody can say."""
+        if not self._total or self._done >= self._total or self._counted_from is None:
+            return None
+        # From the first sign of work on: start-up would make the time left look many times too long.
+        seconds, count = self._last - self._counted_from[0], self._done - self._counted_from[1]
+        if seconds < _LEAST_SECONDS or count < max(_LEAST_SHARE * self._total, 1):
+            return None
+        return (self._total - self._done) * seconds / count
+
     def _report(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._reported = time.monotonic(), self._done
         seconds = max(self._last - self._begin, 1e-9)
         of_total = f"/{self._total}" if self._total else ""
-        left = ""
-        if self._total and self._counted_from and self._done > self._counted_from[1]:
-            # From the first sign of work on: start-up would make the time left look many times too long.
-            rate = (self._done - self._counted_from[1]) / max(self._last - self._counted_from[0], 1e-9)
-            left = f", about {max(self._total - self._done, 0) / rate:.0f} s left"
-        line = f"{self._label}: {self._done}{of_total}, {self._done / seconds:.1f}/s, {seconds:.0f} s{left}"
+        left = self._left()
+        told = "" if left is None else f", about {left:.0f} s left"
+        line = f"{self._label}: {self._done}{of_total}, {self._done / seconds:.1f}/s, {seconds:.0f} s{told}"
         print(line, file=self._stream, flush=True)
 
     def __enter__(self) -> "Progress":
         """Returns itself."""
+        if self._beat is not None:
+            self._beat.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Reports for the last time."""
+        """Reports for the last time, unless the last line says it already."""
         if self._bar is not None:
+            if self._beat is not None:
+                self._beat.__exit__()
             self._bar.close()
-        else:
+        elif self._reported != self._done:
             self._report()
 
 

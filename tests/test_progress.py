@@ -42,3 +42,44 @@ def test_a_terminal_gets_a_bar():
     with progress.Progress(2, "records", stream) as shown:
         shown.update(2)
     assert "100%" in stream.getvalue()
+
+
+def test_a_line_is_not_said_twice(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with progress.Progress(2, "records", stream) as shown:
+        now[0] = 6.0
+        shown.update(2)
+    assert stream.getvalue().splitlines() == ["records: 2/2, 0.3/s, 6 s"]
+
+
+def test_no_time_left_is_told_from_the_first_few_units(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    shown = progress.Progress(40_000, "records", stream)
+    now[0] = 4.0
+    shown.update_to(1)
+    now[0] = 6.0
+    shown.update_to(2)  # at this rate it would take a day
+    assert "left" not in stream.getvalue()
+    now[0] = 12.0
+    shown.update_to(20_000)
+    assert "about 8 s left" in stream.getvalue()
+
+
+def test_waiting_lives_on_a_terminal_and_is_told_elsewhere_if_it_was_long(monkeypatch):
+    monkeypatch.setattr(progress, "_BEAT", 0.01)
+    stream = Terminal()
+    with progress.Waiting("compiling", stream):
+        progress.time.sleep(0.1)
+    assert stream.getvalue().count("compiling ... 0 s") >= 3
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with progress.Waiting("compiling", stream):
+        now[0] = 12.3
+    with progress.Waiting("reading", stream):
+        pass
+    assert stream.getvalue() == "compiling: 12 s\n"

@@ -33,7 +33,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_lib.Experiment:
       spec: `FILE.py` or `FILE.py:PRESET`. The file has `get_config(preset: str = "")`, which returns an `Experiment`,
         and names its presets, if it has any, in `PRESETS`.
       overrides: `--path.to.field=value`. An entry of a dict field is set by `--data.mixture.NAME=value` and removed by
-        an empty value; a tuple is written as a Python literal.
+        an empty value; the whole is replaced by `--data.mixture={"NAME": 1}`. A tuple is written as a Python literal.
 
     Raises:
       ConfigError: the file, the preset, a field or a value is wrong; the message names the nearest right one.
@@ -153,7 +153,8 @@ def _override(config: config_lib.Experiment, text: str) -> None:
         holder, name = _holder(config, path)
         setattr(holder, name, _literal(path, value))
     elif path in fields:
-        raise errors.ConfigError(f"{path}={value}: this field is a table; set one entry: --{path}.NAME=value")
+        holder, name = _holder(config, path)
+        setattr(holder, name, _table(path, value, typing.get_args(fields[path])[1]))
     else:
         _set_entry(config, path=path, value=value)
 
@@ -190,6 +191,24 @@ def _set_entry(config: config_lib.Experiment, *, path: str, value: str) -> None:
     if section:
         raise errors.ConfigError(f"{path!r} is a section; set one of its fields, such as --{section[0]}=...")
     raise errors.ConfigError(f"unknown field {path!r}; nearest: {nearest_field(path)!r}")
+
+
+def _table(path: str, value: str, kind: type) -> dict[str, Any]:
+    """Returns the table that `value` writes as JSON or as a Python literal; the table before it is forgotten."""
+    try:
+        found = ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        example = '{"NAME": 1}' if kind is float else '{"NAME": "value"}'
+        raise errors.ConfigError(
+            f"{path}={value}: this field is a table; set one entry with --{path}.NAME=value, or replace them all with "
+            f"--{path}='{example}'"
+        )
+    return {
+        name: float(entry) if kind is float and isinstance(entry, int) and not isinstance(entry, bool) else entry
+        for name, entry in found.items()
+    }
 
 
 def _number(path: str, value: str) -> float:

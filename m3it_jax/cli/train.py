@@ -1,12 +1,19 @@
-"""`m3it train`: one run as a configuration file says. The same command goes on where it stopped."""
+"""`m3it train`: one run as a configuration file says. The same command resumes where it left off."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from m3it_jax import progress
 from m3it_jax.cli import configuration, options
 
-EXAMPLE = "m3it train configs/tiny.py --run-dir runs/tiny --optimizer.learning_rate=0.002"
+if TYPE_CHECKING:
+    from m3it_jax.config import Experiment
+    from m3it_jax.training.setup import Setup
+
+EXAMPLE = """m3it train configs/tiny.py --run-dir runs/tiny --optimizer.learning_rate=0.002
+  m3it train configs/finetune.py --run-dir runs/mine --data.path=data/mine --init_from.all=runs/quickstart"""
 TAKES_OVERRIDES = True
 
 
@@ -14,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("config", metavar="CONFIG", help="a file under configs/, with :PRESET if it has presets")
     parser.add_argument(
-        "--run-dir", type=Path, required=True, metavar="DIR", help="run folder; one that exists goes on"
+        "--run-dir", type=Path, required=True, metavar="DIR", help="run folder; a run that is in it resumes"
     )
     options.add_dry_run(parser)
 
@@ -22,31 +29,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, and returns 0 when the run is finished or 130 when a signal stopped it after saving."""
     config = configuration.load(args.config, args.overrides)
-    from m3it_jax import checkpointing, file_safety, records
-    from m3it_jax.analysis import sample_page
-    from m3it_jax.input_pipeline import mixture
-    from m3it_jax.training import loop, run_folder, setup
 
-    prepared = setup.prepare(config)
+    with progress.Waiting("loading JAX and TensorFlow"):
+        from m3it_jax import checkpointing, file_safety, records
+        from m3it_jax.input_pipeline import mixture
+        from m3it_jax.training import inheritance, loop, run_folder, setup
+
+    with progress.Waiting("reading the data folder and laying out the model"):
+        config = inheritance.resolved(config, args.run_dir)
+        prepared = setup.prepare(config)
     for line in mixture.loss_by_task(records.DataFolder.open(config.data.path), config.data):
-        print(line, file=sys.stderr)  # noqa: T201
+        print(line, file=sys.stderr)
     if args.dry_run:
-        print(setup.describe(config, prepared))  # noqa: T201
+        print(setup.describe(config, prepared))
         return 0
     with file_safety.held(args.run_dir, doing="training", instead="--run-dir"):
-        begins = checkpointing.newest_step(args.run_dir) is None
+        is_new = checkpointing.newest_step(args.run_dir) is None
         loop.check_data(args.run_dir, prepared)
         run_folder.write_config(config, args.run_dir)
         run_folder.write_env(args.run_dir, prepared.tokenizer_path)
-
-        def show(batch: dict, record_ids: list[str]) -> None:
-            page = args.run_dir / "samples" / "0.html"
-            if begins or not page.exists():
-                sample_page.write(page, batch, record_ids=record_ids, setup=prepared)
-
-        finished = loop.run(config, prepared, args.run_dir, on_first_batch=show)
+        for line in setup.overview(config, prepared):
+            print(line, file=sys.stderr)
+        on_first_batch, on_samples = _pages(args.run_dir, config, prepared, is_new=is_new)
+        finished = loop.run(config, prepared, args.run_dir, on_first_batch=on_first_batch, on_samples=on_samples)
     if finished < config.num_steps:
-        print(f"{args.run_dir}: stopped and saved at step {finished}; the same command goes on", file=sys.stderr)  # noqa: T201
+        print(f"{args.run_dir}: stopped and saved at step {finished}; the same command resumes there", file=sys.stderr)
         return 130
-    print(f"{args.run_dir}: finished, {finished} steps", file=sys.stderr)  # noqa: T201
+    print(f"{args.run_dir}: finished, {finished} steps", file=sys.stderr)
     return 0
+
+
+def _pages(run_dir: Path, config: "Experiment", prepared: "Setup", *, is_new: bool) -> tuple[Any, Any]:
+    """Returns the two hooks that write pages: of the first rows, and of answers while training (None if not wanted)."""
+    from m3it_jax.analysis import answer_page, sample_page
+
+    def show_rows(batch: dict, record_ids: list[str]) -> None:
+        page = run_dir / "samples" / "0.html"
+        if is_new or not page.exists():
+            sample_page.write(page, batch, record_ids=record_ids, setup=prepared)
+
+    if not config.samples.every or prepared.validation is None or prepared.objective.rows != "response":
+        return show_rows, None
+    instances = prepared.validation.instances(config.samples.num_records)
+
+    def show_answers(step: int, params: Any) -> None:
+        answer_page.write(run_dir / "samples" / f"{step}.html", prepared, params, instances=instances, step=step)
+
+    return show_rows, show_answers

@@ -154,7 +154,7 @@ class _Shown:
     def __call__(self, done: int, total: int) -> None:
         """Shows how far the work is."""
         if self._shown is None:
-            self._shown = progress.Progress(total // self._per, self._label)
+            self._shown = progress.Progress(total // self._per, self._label).__enter__()
         self._shown.update_to(done // self._per)
 
     def __enter__(self) -> "_Shown":

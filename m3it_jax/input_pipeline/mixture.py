@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from m3it_jax import config as configuration
 from m3it_jax import errors, licences, records, rng
+from m3it_jax.input_pipeline import held_pictures
 
 # CHOICE: long enough that a source with one part in a hundred is met once a block, short enough that the shares hold
 # over any stretch of training that a learning curve shows.
@@ -60,6 +61,7 @@ class Plan:
 
     Attributes:
       source_names: Sorted names of the sources; a row's source index points into it.
+      num_records: Records of all streams.
       fingerprint: Hexadecimal hash of everything that the order depends on but the records' content.
     """
 
@@ -73,6 +75,7 @@ class Plan:
             raise errors.ConfigError("data.mixture: no source has a record in data.split; choose another split or data")
         self._seed = seed
         self.source_names = sorted({stream.source for stream in streams})
+        self.num_records = sum(len(stream.records) for stream in streams)
         self._buckets = [
             _bucket([s for s in streams if s.num_images == n], min(global_batch_size, max_images // n), max_images)
             for n in sorted({stream.num_images for stream in streams})
@@ -190,12 +193,17 @@ def _bucket(streams: Sequence[Stream], rows_per_step: int, max_images: int) -> _
     return _Bucket(num_images, rows_per_step, tuple(streams), counts)
 
 
-def make_streams(num_images: Mapping[str, npt.NDArray[Any]], weights: Mapping[str, float]) -> list[Stream]:
+def make_streams(
+    num_images: Mapping[str, npt.NDArray[Any]],
+    weights: Mapping[str, float],
+    chosen: Mapping[str, IntArray] | None = None,
+) -> list[Stream]:
     """Returns the streams of a mixture, sorted by source and number of pictures.
 
     Args:
       num_images: For each source that could be read, the pictures of each record.
       weights: Shares of rows by source; empty takes every source by its number of records.
+      chosen: Numbers of the records to take of a source, rising; all of a source that is not named.
 
     Raises:
       ConfigError: a source of `weights` is unknown or has no record.
@@ -211,10 +219,11 @@ def make_streams(num_images: Mapping[str, npt.NDArray[Any]], weights: Mapping[st
     streams = []
     for index, name in enumerate(names):
         counts = np.asarray(num_images[name])
-        weight = float(weights.get(name, len(counts)))
-        for pictures in np.unique(counts):
-            records = np.flatnonzero(counts == pictures).astype(np.int64)
-            streams.append(Stream(name, index, int(pictures), records, weight * len(records) / len(counts)))
+        numbers = (chosen or {}).get(name, np.arange(len(counts), dtype=np.int64))
+        weight = float(weights.get(name, len(numbers)))
+        for pictures in np.unique(counts[numbers]):
+            records = numbers[counts[numbers] == pictures]
+            streams.append(Stream(name, index, int(pictures), records, weight * len(records) / len(numbers)))
     return streams
 
 
@@ -227,6 +236,22 @@ def dropped(folder: records.DataFolder, data: configuration.DataConfig) -> dict[
         for name, info in folder.sources.items()
         if name in wanted and not licences.allowed(info.licence, allow)
     }
+
+
+def available(folder: records.DataFolder, data: configuration.DataConfig, *, seed: int) -> dict[str, float]:
+    """Returns the mixture without the sources that have no record in `data.split`: weights as given, or sizes.
+
+    Raises:
+      UserError: a record cannot be read (with `data.validation_share`).
+    """
+    found = {}
+    for name in data.mixture or folder.sources:
+        if name in folder.sources and name not in dropped(folder, data):
+            split, numbers = held_pictures.part(folder, data, name, seed=seed)
+            size = folder.sources[name].splits.get(split, 0) if numbers is None else len(numbers)
+            if size:
+                found[name] = data.mixture.get(name, float(size))
+    return found
 
 
 def loss_by_task(folder: records.DataFolder, data: configuration.DataConfig) -> list[str]:
@@ -251,17 +276,22 @@ def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, obj
     Raises:
       ConfigError: see `make_streams` and `Plan`.
     """
-    counts = {}
+    counts, chosen = {}, {}
     left_out = dropped(folder, data)
     weights = {name: weight for name, weight in data.mixture.items() if name not in left_out}
     for name in data.mixture or folder.sources:
-        if name in folder.sources and name not in left_out and folder.sources[name].splits.get(data.split):
-            pictures = np.asarray(folder.table(name, data.split).num_images)
+        if name not in folder.sources or name in left_out:
+            continue
+        split, numbers = held_pictures.part(folder, data, name, seed=seed)
+        if folder.sources[name].splits.get(split) and (numbers is None or len(numbers)):
+            pictures = np.asarray(folder.table(name, split).num_images)
             counts[name] = np.ones_like(pictures) if objective == "towers" else pictures
+            if numbers is not None:
+                chosen[name] = numbers
     counts = counts | {name: np.zeros(0, np.int64) for name in folder.sources if name not in counts}
     if data.mixture and not weights:
         raise errors.ConfigError(f"data.allow={data.allow!r}: no source of data.mixture is under such a licence")
-    streams = make_streams(counts, weights)
+    streams = make_streams(counts, weights, chosen)
     return Plan(streams, seed=seed, global_batch_size=data.global_batch_size, max_images=data.max_images)
 
 
@@ -277,5 +307,6 @@ def mixture_order(config: configuration.Experiment, start: int, stop: int) -> li
     folder = records.DataFolder.open(config.data.path)
     rows = "response" if config.objective == "response" else "towers"  # each objective but one trains a tower
     plan = make_plan(folder, config.data, objective=rows, seed=config.seed)
-    ids = {name: folder.table(name, config.data.split).ids for name in plan.source_names}
+    splits = {name: held_pictures.part(folder, config.data, name, seed=config.seed)[0] for name in plan.source_names}
+    ids = {name: folder.table(name, splits[name]).ids for name in plan.source_names}
     return [str(ids[plan.source_names[source]][record]) for source, record, _ in plan.rows(start, stop)]

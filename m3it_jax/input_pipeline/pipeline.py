@@ -12,6 +12,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ import tensorflow as tf
 from m3it_jax import config as configuration
 from m3it_jax import errors, prompts, records, rng, schema
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.input_pipeline import augmentation, mixture, preprocessing, tower_rows, transforms
+from m3it_jax.input_pipeline import augmentation, held_pictures, mixture, preprocessing, tower_rows, transforms
 
 Batch = dict[str, np.ndarray]
 
@@ -101,7 +102,8 @@ class Pipeline:
             self._arrays += _QFORMER_TEXT
         self.plan = mixture.make_plan(data_folder, data_config, objective=objective, seed=seed)
         self.source_names = self.plan.source_names
-        self._tables = [data_folder.table(name, data_config.split) for name in self.source_names]
+        splits = [held_pictures.part(data_folder, data_config, name, seed=seed)[0] for name in self.source_names]
+        self._tables = [data_folder.table(name, split) for name, split in zip(self.source_names, splits, strict=True)]
         self._pools = [data_folder.sources[name].instructions for name in self.source_names]
         labels = data_folder.attributes
         self._labels = {name: {value: label for label, value in enumerate(labels[name])} for name in labels}
@@ -121,7 +123,7 @@ class Pipeline:
 
     def _fingerprint(self, objective: str, folder: records.DataFolder) -> str:
         data = self._config
-        facts = {
+        facts: dict[str, Any] = {
             "plan": self.plan.fingerprint,
             "rows": [objective, data.split, data.picture_as],
             "sources": [(name, folder.sources[name].fingerprint) for name in self.source_names],
@@ -134,15 +136,31 @@ class Pipeline:
         }
         if data.supervised_answers != "all":  # runs from before there was a choice have one answer a row
             facts["supervised_answers"] = data.supervised_answers
+        if data.validation_share:
+            facts["validation_share"] = data.validation_share
         versions = [schema.SCHEMA_VERSION, prompts.TEMPLATE_VERSION, self._tokenizer.fingerprint]
         if self._qformer_tokenizer is not None:
             versions.append(self._qformer_tokenizer.fingerprint)
         return hashlib.sha256(json.dumps([facts, versions]).encode()).hexdigest()
 
+    @property
+    def num_records(self) -> int:
+        """Records that the order goes over, of all sources."""
+        return self.plan.num_records
+
     def record_ids(self, step: int, *, process_index: int = 0, process_count: int = 1) -> list[str]:
         """Returns the record id of each row that this host has in the step."""
         _, rows = self._host_rows(step, process_index, process_count)
         return [str(self._tables[source].ids[record]) for source, record, _ in rows]
+
+    def instances(self, count: int) -> list[schema.Instance]:
+        """Returns the records of the first `count` rows, each once.
+
+        Raises:
+          UserError: one cannot be read.
+        """
+        chosen = dict.fromkeys((int(source), int(record)) for source, record, _ in self.plan.rows(0, count))
+        return [self._tables[source].read(record) for source, record in chosen]
 
     def batch(self, step: int, *, process_index: int = 0, process_count: int = 1) -> Batch:
         """Returns this host's part of a step's batch; see `batches` for its arrays.

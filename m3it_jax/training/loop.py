@@ -17,6 +17,7 @@ from m3it_jax import checkpointing, errors, sharding
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import device_feed
 from m3it_jax.input_pipeline.pipeline import check_first_batch
+from m3it_jax.progress import Waiting
 from m3it_jax.training import flops, step
 from m3it_jax.training.preemption import Preemption
 from m3it_jax.training.setup import Setup, abstract_state, initial_state
@@ -24,6 +25,7 @@ from m3it_jax.training.state import TrainState, split
 from m3it_jax.training.telemetry import Telemetry
 
 FirstBatchHook = Callable[[dict[str, np.ndarray], list[str]], None]
+SamplesHook = Callable[[int, Any], None]
 
 
 @dataclasses.dataclass
@@ -156,7 +158,14 @@ def _sound_checkpoints(run_dir: Path, keep: int) -> Any:
     return checkpointing.open_manager(run_dir, keep)
 
 
-def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: FirstBatchHook) -> int:
+def run(
+    config: Experiment,
+    setup: Setup,
+    run_dir: Path,
+    *,
+    on_first_batch: FirstBatchHook,
+    on_samples: SamplesHook | None = None,
+) -> int:
     """Trains until `num_steps`, or until a signal asks to stop; saves in either case.
 
     Args:
@@ -164,6 +173,7 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
       setup: Made from it by `setup.prepare`.
       run_dir: Where checkpoints and metrics go.
       on_first_batch: Called with the first batch and its record ids before anything is compiled.
+      on_samples: Called with the step and the parameters every `samples.every` steps and at the end.
 
     Returns:
       The number of finished updates.
@@ -174,23 +184,29 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
     with jax.set_mesh(setup.mesh), Preemption() as preemption, contextlib.ExitStack() as stack:
         manager = _sound_checkpoints(run_dir, config.checkpoint.keep)
         first = manager.latest_step() or 0
+        begins = f"resumes at step {first}" if first else "starts at step 0"
+        sys.stderr.write(f"run folder   {run_dir}: {begins} of {config.num_steps}\n")
         if first >= config.num_steps:
             return first  # a finished run: nothing is compiled or opened
         batches = _host_batches(setup, first, num_steps=config.num_steps - first, on_first_batch=on_first_batch)
         stack.callback(batches.close)
-        progress = restore_or_start(config, setup, manager)
+        with Waiting(f"restoring step {first}" if first else "making the parameters"):
+            progress = restore_or_start(config, setup, manager)
         telemetry = Telemetry(
             run_dir, start_step=first, num_steps=config.num_steps, source_names=setup.pipeline.source_names
         )
-        step_fn = jax.jit(make_train_step(setup, config.seed), donate_argnums=0)
+        stack.callback(telemetry.close)
+        step_fn = _telling(jax.jit(make_train_step(setup, config.seed), donate_argnums=0), telemetry)
         accumulate = jax.jit(lambda total, new: jax.tree.map(jnp.add, total, new))
         validate = make_validation(config, setup)
         stopwatch = make_stopwatch(setup, progress.state)
+        telemetry.begin()
         due: Callable[[], None] | None = None  # writing the line of the step before, once this one is dispatched
         for batch in stopwatch.timed(device_feed.feed(batches, sharding.batch_sharding(setup.mesh, setup.rules))):
             progress.state, sums = step_fn(progress.state, batch)
             progress.sums = accumulate(progress.sums, sums) if progress.sums else sums
             progress.step += 1
+            telemetry.count(progress.step)
             if due:
                 due()
                 due = None
@@ -199,20 +215,46 @@ def run(config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: Firs
                 due = _line(telemetry, setup, progress=progress, stopwatch=stopwatch)
                 progress.sums = {}
             stop = preemption.signal is not None
-            look = validate is not None and (last or progress.step % config.validation.every == 0)
+            look = validate is not None and _is_due(config.validation.every, progress.step, last=last)
+            ask = on_samples is not None and _is_due(config.samples.every, progress.step, last=last)
             keep = last or stop or progress.step % config.checkpoint.every == 0
-            if due and (look or keep):
+            if due and (look or keep or ask):
                 due()
                 due = None
-            if look and validate:
-                telemetry.write_validation(progress.step, validate(progress.state))
+            if look and validate and setup.validation:
+                with telemetry.waiting("validating"):
+                    found = validate(progress.state)
+                telemetry.write_validation(progress.step, found, setup.validation.source_names)
             if keep:
-                save(manager, setup, progress)
+                with telemetry.waiting("saving"):
+                    save(manager, setup, progress)
+            if ask and on_samples and not stop:
+                with telemetry.waiting("answering validation records"):
+                    on_samples(progress.step, progress.state.params)
             if stop:
                 break
-        telemetry.close()
         manager.close()
         return progress.step
+
+
+def _is_due(every: int, step_number: int, *, last: bool) -> bool:
+    return bool(every) and (last or step_number % every == 0)
+
+
+def _telling(step_fn: Callable[[TrainState, Any], Any], telemetry: Telemetry) -> Callable[[TrainState, Any], Any]:
+    """Returns the update, which says so when it is compiled: once for each number of pictures of a row."""
+    seen: set[tuple[tuple[int, ...], ...]] = set()
+
+    def update(state: TrainState, batch: dict[str, jax.Array]) -> Any:
+        shapes = tuple(array.shape for _, array in sorted(batch.items()))
+        if shapes in seen:
+            return step_fn(state, batch)
+        seen.add(shapes)
+        rows = batch["source_index"].size
+        with telemetry.waiting(f"compiling the step ({rows} rows, {len(batch.get('images', ()))} pictures)"):
+            return step_fn(state, batch)
+
+    return update
 
 
 def make_stopwatch(setup: Setup, state: TrainState) -> Stopwatch:
@@ -230,7 +272,7 @@ def make_train_step(setup: Setup, seed: int) -> step.StepFn:
 
 def make_validation(config: Experiment, setup: Setup) -> Callable[[TrainState], dict[str, np.ndarray]] | None:
     """Returns a function from the state to sums over validation batches, or None if there is no validation."""
-    if setup.validation is None:
+    if setup.validation is None or not config.validation.every:
         return None
     held_out = setup.validation
     eval_step = jax.jit(step.make_eval_step(setup.objective, setup.task, rules=setup.rules))

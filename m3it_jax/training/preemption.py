@@ -1,7 +1,11 @@
 """A signal to stop becomes "save at the end of this step": SIGTERM from a scheduler, Ctrl-C from a person."""
 
+import os
 import signal
+import sys
 from types import FrameType
+
+_STOPPING = b"\nstopping after this step and saving; Ctrl-C again leaves at once, without saving\n"
 
 
 class Preemption:
@@ -25,4 +29,6 @@ class Preemption:
         del frame
         if self.signal is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.signal is None:
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)  # `print` may be interrupted itself
         self.signal = signal.Signals(number)

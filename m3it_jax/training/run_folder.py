@@ -18,7 +18,7 @@ from m3it_jax.models import variants
 
 # A change of these does not change what is learned, so the same run may go on with other values. Of the data it is the
 # fingerprint in the checkpoint that decides, not where it lies.
-FREE_FIELDS = ("checkpoint", "log", "mesh", "validation", "data.path", "data.tokenizer")
+FREE_FIELDS = ("checkpoint", "log", "mesh", "validation", "samples", "data.path", "data.tokenizer")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece", "numpy")
 
 
@@ -37,13 +37,25 @@ def write_config(config: Experiment, run_dir: Path) -> None:
             old = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise errors.UserError(f"{path}: is no JSON ({error}); choose another --run-dir") from error
-        for name, before, now in _differences(old, new, ""):
+        for name, before, now in _differences(_with_defaults(old, to_dict(Experiment())), new, ""):
             if not any(f"{name}.".startswith(f"{field}.") for field in FREE_FIELDS):
                 raise errors.ConfigError(
                     f"{name}={now!r}: {run_dir} holds a run with {before!r}; use another --run-dir, or the former value"
                 )
     file_safety.write_whole(path, json.dumps(new, indent=2, ensure_ascii=False) + "\n")
     variants.write(variants.named(config.model.variant), run_dir)
+
+
+def _with_defaults(old: Any, defaults: dict[str, Any]) -> Any:
+    """Returns a stored configuration with the fields that its version did not have yet, as they behaved then."""
+    if not isinstance(old, dict):
+        return old
+    for name, value in defaults.items():
+        if name not in old:
+            old[name] = json.loads(json.dumps(value))
+        elif isinstance(value, dict) and value:  # a section; tables have no default entries
+            _with_defaults(old[name], value)
+    return old
 
 
 def _differences(old: Any, new: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from m3it_jax import checkpointing, errors, parameter_paths, prompts, records, sharding
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.config import Experiment
-from m3it_jax.input_pipeline import tower_rows, transforms
+from m3it_jax.config import Experiment, check_held_out
+from m3it_jax.input_pipeline import mixture, tower_rows, transforms
 from m3it_jax.input_pipeline.mixture import Plan
 from m3it_jax.input_pipeline.pipeline import Pipeline
 from m3it_jax.models import variants
@@ -52,6 +52,8 @@ def prepare(config: Experiment) -> Setup:
     variant = variants.named(config.model.variant)
     _check_variant(config, variant)
     folder = records.DataFolder.open(config.data.path)
+    if config.data.split == "train":
+        check_held_out(config, config.data.mixture or folder.sources)
     tokenizer, tokenizer_path = _tokenizer(config, variant, folder)
     layout = _layout(config, variant, tokenizer)
     qformer_tokenizer = _qformer_tokenizer(layout, tokenizer_path)
@@ -72,7 +74,9 @@ def prepare(config: Experiment) -> Setup:
 
     train = make_pipeline(config.data)
     plain = dataclasses.replace(config.data, split="validation", augment=type(config.data.augment)())
-    validation = make_pipeline(plain) if config.validation.every else None
+    plain.mixture = mixture.available(folder, plain, seed=config.seed)
+    looks = config.validation.every or config.samples.every
+    validation = make_pipeline(plain) if looks and plain.mixture else None
     task = objectives.Task(
         variant=variant,
         dtype=config.model.compute_dtype,
@@ -101,6 +105,11 @@ def prepare(config: Experiment) -> Setup:
 def _tokenizer(
     config: Experiment, variant: variants.Variant, folder: records.DataFolder
 ) -> tuple[tokenization.Tokenizer, Path]:
+    if not config.data.tokenizer and folder.tokenizer_path is None:
+        raise errors.ConfigError(
+            f"data.tokenizer: not set, and {folder.path} has no tokenizer of its own; use "
+            "--data.tokenizer=package:mini, or name a SentencePiece model or a tokenizer.json"
+        )
     tokenizer_path = checkpointing.tokenizer_path(config.data.tokenizer or str(folder.tokenizer_path))
     tokenizer = tokenization.Tokenizer.load(tokenizer_path)
     if tokenizer.vocab_size > variant.decoder.vocab_size:
@@ -170,6 +179,17 @@ def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: P
             )
 
 
+def counts(config: Experiment, setup: Setup) -> dict[str, tuple[int, int]]:
+    """Returns {part: (parameters trained, parameters frozen)}."""
+    abstract, _ = abstract_params(setup.objective, setup.task)
+    trained, frozen = (parameter_paths.flatten(tree) for tree in split(abstract, config.trainable))
+
+    def size(tree: dict[str, Any], part: str) -> int:
+        return sum(int(np.prod(leaf.shape)) for path, leaf in tree.items() if path.split("/")[0] == part)
+
+    return {part: (size(trained, part), size(frozen, part)) for part in abstract}
+
+
 def describe(config: Experiment, setup: Setup) -> str:
     """Returns a table of what would be trained and what stays frozen, part by part, in parameters.
 
@@ -179,16 +199,28 @@ def describe(config: Experiment, setup: Setup) -> str:
     """
     abstract, _ = abstract_params(setup.objective, setup.task)
     _check_sources(config, setup, parameter_paths.flatten(abstract))
-    trainable, frozen = (parameter_paths.flatten(tree) for tree in split(abstract, config.trainable))
     lines = [f"{'part':<12}{'trained':>16}{'frozen':>16}"]
-    for part in abstract:
-        counts = [
-            sum(int(np.prod(leaf.shape)) for path, leaf in leaves.items() if path.split("/")[0] == part)
-            for leaves in (trainable, frozen)
-        ]
-        lines.append(f"{part:<12}{counts[0]:>16,}{counts[1]:>16,}")
+    lines += [f"{part:<12}{one:>16,}{other:>16,}" for part, (one, other) in counts(config, setup).items()]
     sources = ", ".join(setup.pipeline.source_names)
     return "\n".join([*lines, f"{config.num_steps} steps over {sources}"])
+
+
+def overview(config: Experiment, setup: Setup) -> list[str]:
+    """Returns lines that say what a run does: on which devices, with how many parameters, over which data."""
+    devices = setup.mesh.devices.flatten().tolist()
+    kinds = ", ".join(sorted({device.device_kind for device in devices}))
+    trained, frozen = (sum(pair[place] for pair in counts(config, setup).values()) for place in (0, 1))
+    rows = {"training": setup.pipeline, "validation": setup.validation}
+    told = [f"{pipeline.num_records:,} {name} records" for name, pipeline in rows.items() if pipeline is not None]
+    names = setup.pipeline.source_names
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    if setup.validation is None and config.validation.every:
+        told.append("no validation: the data folder has no validation record")
+    return [
+        f"device       {len(devices)} x {devices[0].platform} ({kinds})",
+        f"model        {config.model.variant}: {trained:,} parameters trained, {frozen:,} frozen",
+        f"data         {config.data.path}: {'; '.join(told)} ({shown})",
+    ]
 
 
 @functools.cache  # tracing a model takes a second, and a run asks four times

@@ -98,6 +98,14 @@ WRONG_VALUE = [
     ("--data.mixture.shapes-vqa=much", "data.mixture.shapes-vqa", "of type float"),
     ("--data.mixture.shapes-vqa=inf", "data.mixture", "float"),
     ("--data.mixture=shapes-vqa", "data.mixture", "--data.mixture.NAME=value"),
+    ("--data.mixture=['shapes-vqa']", "data.mixture", '{"NAME": 1}'),
+    ("--data.mixture={'shapes-vqa': 'much'}", "data.mixture", "dict[str, float]"),
+    ("--data.mixture={'shapes-vqa': 0}", "data.mixture['shapes-vqa']", "above 0"),
+    ("--data.mixture={'viquae': 1}", "viquae", "--data.train_on_held_out=true"),
+    ("--data.validation_share=1", "data.validation_share", "not 1"),
+    ("--samples.every=-1", "samples.every", "0 or more"),
+    ("--samples.num_records=0", "samples.num_records", "above 0"),
+    ("--validation.every=-1", "validation.every", "0 or more"),
     ("--init_from=runs/a", "init_from", "--init_from.NAME=value"),
     ("--init_from.vitt=runs/a", "init_from['vitt']", "vit"),
     ("--init_from.vit=runs/a", "init_from", "no other part may stand beside it"),
@@ -257,6 +265,20 @@ def test_right_overrides_reach_their_fields(good):
     assert config.data.mixture == {"shapes-vqa": 2.0, "digits": 0.5}
     assert config.init_from == {"vit": "package:mini"}, "an empty value removes the entry"
     assert config.trainable == (("vit/.*", False), (".*", True))
+
+
+def test_a_whole_table_replaces_the_one_of_the_file(good):
+    texts = ["--data.mixture.old=2", '--data.mixture={"mine": 1, "ours": 0.5}', "--init_from={'vit': 'package:mini'}"]
+    config = configuration.load(str(good), texts)
+    assert config.data.mixture == {"mine": 1.0, "ours": 0.5}
+    assert config.init_from == {"vit": "package:mini"}
+    assert configuration.load(str(good), [*texts, "--data.mixture={}"]).data.mixture == {}
+
+
+def test_the_variant_is_inherited_where_weights_are_named(good):
+    assert configuration.load(str(good), ["--model.variant=inherit"]).model.variant == "inherit"
+    with pytest.raises(errors.ConfigError, match=r"init_from\.all"):
+        configuration.load(str(good), ["--model.variant=inherit", "--init_from.all="])
 
 
 def test_every_check_of_the_configuration_is_a_field():

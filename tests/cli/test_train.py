@@ -48,3 +48,21 @@ def test_the_page_of_the_first_rows_is_that_of_the_run_that_began(words, tmp_pat
     page.write_text("of the first step")
     assert main.main(words) == 0
     assert page.read_text() == "of the first step"
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_does_and_shows_answers(words, tmp_path, capsys) -> None:
+    asked = ["--num_steps=2", "--optimizer.warmup_steps=0", "--samples.every=1", "--samples.num_records=2"]
+    asked += ["--data.mixture={'ones': 1}", "--validation.every=2", "--validation.num_steps=1"]
+    assert main.main([*words, *asked]) == 0
+    told = capsys.readouterr().err
+    assert "device       8 x cpu" in told
+    assert "parameters trained, 0 frozen" in told
+    assert "40 training records; 40 validation records (ones)" in told
+    assert f"run folder   {tmp_path / 'run'}: starts at step 0 of 2" in told
+    pages = sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())
+    assert pages == ["0.html", "1.html", "2.html"]
+    page = (tmp_path / "run" / "samples" / "2.html").read_text("utf-8")
+    assert "Answers at step 2" in page and "2 records held back" in page and "a picture with number" in page
+    assert main.main([*words, *asked]) == 0
+    assert "resumes at step 2 of 2" in capsys.readouterr().err

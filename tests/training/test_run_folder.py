@@ -63,3 +63,17 @@ def test_the_tokenizer_is_that_of_the_checkpoints(tmp_path) -> None:
     with pytest.raises(errors.UserError, match=r"run/tokenizer\.model: differs from .*first\.model.* has checkpoints"):
         run_folder.write_env(run, first)
     assert (run / "tokenizer.model").read_bytes() == b"second"
+
+
+def test_a_run_of_an_older_version_has_the_new_fields_as_they_behaved(tmp_path) -> None:
+    run_folder.write_config(Experiment(), tmp_path)
+    old = stored(tmp_path)
+    del old["samples"], old["data"]["validation_share"], old["data"]["train_on_held_out"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    save_something(tmp_path)
+    run_folder.write_config(Experiment(), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    changed = Experiment()
+    changed.data.validation_share = 0.2
+    with pytest.raises(errors.ConfigError, match=r"data\.validation_share=0\.2: .* holds a run with 0\.0"):
+        run_folder.write_config(changed, tmp_path)

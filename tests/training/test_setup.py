@@ -1,6 +1,7 @@
 """What a run starts from: noise that nobody trains, foreign pieces and missing sources are refused beforehand."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 
@@ -167,3 +168,26 @@ def test_a_model_that_cannot_be_trained_so_is_refused_before_data_is_read(tmp_pa
     settings.data.path = str(tmp_path / "missing")
     with pytest.raises(errors.ConfigError, match=message):
         setup.prepare(settings)
+
+
+def test_data_without_a_tokenizer_tells_where_one_can_come_from(config, tmp_path) -> None:
+    own = pathlib.Path(shutil.copytree(config.data.path, tmp_path / "data"))
+    manifest = json.loads((own / "m3it.json").read_text("utf-8"))
+    del manifest["tokenizer"]
+    (own / "m3it.json").write_text(json.dumps(manifest))
+    config.data.path = str(own)
+    told = r"data\.tokenizer: not set, and .*data has no tokenizer of its own; use --data\.tokenizer=package:mini"
+    with pytest.raises(errors.ConfigError, match=told):
+        setup.prepare(config)
+
+
+def test_a_held_out_source_in_the_data_stops_a_run_by_size_too(config, tmp_path) -> None:
+    own = pathlib.Path(shutil.copytree(config.data.path, tmp_path / "data"))
+    manifest = json.loads((own / "m3it.json").read_text("utf-8"))
+    manifest["sources"]["viquae"] = manifest["sources"].pop("films")
+    (own / "m3it.json").write_text(json.dumps(manifest))
+    config.data.path = str(own)
+    with pytest.raises(errors.ConfigError, match="viquae is held out by the paper"):
+        setup.prepare(config)
+    config.data.mixture = {"ones": 1.0}
+    setup.prepare(config)

@@ -2,7 +2,7 @@
 # From nothing to a trained vision-language model: data, stage 1, stage 2, scores, answers, report.
 # usage: bash launch/quickstart.sh [--run-dir DIR]      (default runs/quickstart)
 # M3IT_PYTHON chooses the interpreter, M3IT_VENV the environment folder, M3IT_EDITION (base or full) the edition.
-# Safe to run again: it reuses what is there and goes on where it stopped.
+# Safe to run again: it reuses what is there and resumes where it left off.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -56,7 +56,7 @@ leave() {
   local code=$?
   stop_ticker
   if [ "$code" -ne 0 ] && [ "$phase" != start ]; then
-    say "quickstart.sh: stopped in phase '$phase' (exit code $code); the same command goes on from here"
+    say "quickstart.sh: stopped in phase '$phase' (exit code $code); the same command resumes from here"
   fi
 }
 trap leave EXIT
@@ -173,5 +173,6 @@ write_phases >"$RUN/phases.json"
 m3it report "$RUN" >/dev/null
 finish
 
-say "[quick start] done in $(clock "$SECONDS"). Try: m3it chat $RUN"
+say "[quick start] done in $(clock "$SECONDS")"
+"$PYTHON" "$ROOT/launch/example.py" "$EVAL/examples" suggest --run "$RUN" --program "$VENV/bin/m3it" >&2
 printf '%s\n' "$RUN/report.html"

@@ -4,9 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TextIO, TypeVar
-
-import tqdm
+from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
 
@@ -44,7 +42,10 @@ class Beat:
 
 
 class Waiting:
-    """Says what is waited for: with the seconds so far on a terminal; elsewhere, how long it took if that was long."""
+    """Says on a terminal what is waited for, with the seconds so far, and at the end how long it took if that was long.
+
+    Elsewhere it says nothing, so that what a program writes does not depend on how quick the machine is.
+    """
 
     def __init__(self, label: str, stream: TextIO | None = None):
         """Takes what is waited for, such as `compiling the training step`, and where to say it (stderr)."""
@@ -71,8 +72,14 @@ class Waiting:
         if self._beat is not None:
             self._beat.__exit__()
             print("\r\x1b[K", end="", file=self._stream, flush=True)
-        if seconds >= _LONG:
-            print(f"{self._label}: {seconds:.0f} s", file=self._stream, flush=True)
+            if seconds >= _LONG:
+                print(f"{self._label}: {seconds:.0f} s", file=self._stream, flush=True)
+
+
+def _bar(total: int | None, label: str, stream: TextIO) -> Any:
+    import tqdm  # its import takes longer than all of `m3it VERB --help`
+
+    return tqdm.tqdm(total=total, desc=label, file=stream)
 
 
 class Progress:
@@ -86,7 +93,7 @@ class Progress:
         self._begin = self._last = time.monotonic()
         self._counted_from: tuple[float, int] | None = None  # (when, how many) at the first report of work
         self._reported = -1  # how many were done at the last line
-        self._bar = tqdm.tqdm(total=total, desc=label, file=self._stream) if self._stream.isatty() else None
+        self._bar = _bar(total, label, self._stream) if self._stream.isatty() else None
         self._beat = Beat(self._bar.refresh) if self._bar is not None else None
 
     def update(self, count: int = 1) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from m3it_jax import errors
+from m3it_jax import errors, progress
 from m3it_jax.cli import generate, options
 
 EXAMPLE = "m3it chat runs/quickstart --image photo.png"
@@ -43,19 +43,24 @@ def run(args: argparse.Namespace) -> int:
         # A line that is no UTF-8 is refused for itself, like any other that cannot be done, and the talk goes on.
         sys.stdin.reconfigure(errors="surrogateescape")
 
-    from m3it_jax.generation import assistant
+    with progress.Waiting("loading JAX"):
+        from m3it_jax.generation import assistant
     from m3it_jax.serving import chat, interrupts
     from m3it_jax.serving.conversation import Conversation
 
-    conversation = Conversation(
-        assistant.load(args.checkpoint, decoder_weights=args.decoder_weights), history=args.history, sampling=settings
-    )
+    with progress.Waiting(f"loading {args.checkpoint}"):
+        answering = assistant.load(args.checkpoint, decoder_weights=args.decoder_weights)
+    conversation = Conversation(answering, history=args.history, sampling=settings)
     conversation.show(shown)
+    asked = options.asked_in_training(args.checkpoint)
     if not sys.stdin.isatty():
-        num_failed = chat.talk(conversation, sys.stdin, out=sys.stdout, notes=sys.stderr)
+        num_failed = chat.talk(conversation, sys.stdin, out=sys.stdout, notes=sys.stderr, asked=asked)
         return 1 if num_failed else 0
+    print(generate.about(args.checkpoint, answering), file=sys.stderr)
     print(chat.HELP, file=sys.stderr)
-    _complete(tuple(chat.COMMANDS) + ("/quit",))
+    if asked:
+        print("\n" + chat.asked_in_training(asked), file=sys.stderr)
+    _complete(("/examples", *chat.COMMANDS, "/quit"))
     with interrupts.Stop(sys.stderr) as stop:
         chat.talk(
             conversation,
@@ -63,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             out=sys.stdout,
             notes=sys.stderr,
             is_stopped=lambda: stop.asked,
+            asked=asked,
         )
     return 0
 

@@ -1,10 +1,16 @@
 """`m3it generate`: one answer."""
 
 import argparse
+import pathlib
+import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from m3it_jax import progress
 from m3it_jax.cli import options
+
+if TYPE_CHECKING:
+    from m3it_jax.generation.assistant import Assistant
 
 # Words of the command line -> values of `SamplingConfig.early_stopping`.
 EARLY_STOPPING: dict[str, bool | str] = {"no": False, "yes": True, "never": "never"}
@@ -59,6 +65,16 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
+def about(checkpoint: str, answering: "Assistant") -> str:
+    """Returns a line that says which model answers, and on what."""
+    import jax
+
+    device = jax.devices()[0]
+    variant = answering.config.get("model", {}).get("variant", "a model")
+    name = pathlib.Path(str(variant)).name
+    return f"{checkpoint}: {name}, step {answering.step}, on {device.platform} ({device.device_kind})"
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the answer."""
     from m3it_jax.generation import pictures
@@ -73,11 +89,15 @@ def run(args: argparse.Namespace) -> int:
         options.check_file(args.json, option="--json")
     options.check_checkpoint(args.checkpoint)
 
-    from m3it_jax.generation import assistant
+    with progress.Waiting("loading JAX"):
+        from m3it_jax.generation import assistant
 
-    answering = assistant.load(args.checkpoint, decoder_weights=args.decoder_weights)
+    with progress.Waiting(f"loading {args.checkpoint}"):
+        answering = assistant.load(args.checkpoint, decoder_weights=args.decoder_weights)
+    print(about(args.checkpoint, answering), file=sys.stderr)
     began = time.perf_counter()
-    answer = answering.generate(images=images, **request)
+    with progress.Waiting("compiling and answering"):
+        answer = answering.generate(images=images, **request)
     seconds = time.perf_counter() - began
     print(answer)
     if args.json:

@@ -76,6 +76,21 @@ def check_checkpoint(path: str | os.PathLike[str]) -> None:
         raise errors.UserError(f"{path}: no checkpoint here; give a run folder, a quick-start folder or a checkpoint")
 
 
+def asked_in_training(checkpoint: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Returns the rows of asked.json beside a checkpoint: what the model was asked in training, if it is told."""
+    from m3it_jax import checkpointing
+
+    try:
+        rows = json.loads((checkpointing.locate(pathlib.Path(checkpoint)).run / "asked.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    wanted = {"source": str, "task": str, "num_images": int, "instruction": str, "inputs": str}
+    sound = isinstance(rows, list) and all(
+        isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in wanted.items()) for row in rows
+    )
+    return rows if sound else []
+
+
 def check_file(path: str | os.PathLike[str], *, option: str) -> None:
     """Finds out, before the work, whether the file given with `option` can be written later.
 

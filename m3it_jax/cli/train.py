@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         loop.check_data(args.run_dir, prepared)
         run_folder.write_config(config, args.run_dir)
         run_folder.write_env(args.run_dir, prepared.tokenizer_path)
+        run_folder.write_asked(prepared.pipeline.one_of_each(), args.run_dir)
         for line in setup.overview(config, prepared):
             print(line, file=sys.stderr)
         on_first_batch, on_samples = _pages(args.run_dir, config, prepared, is_new=is_new)

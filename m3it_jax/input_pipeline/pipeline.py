@@ -153,6 +153,14 @@ class Pipeline:
         _, rows = self._host_rows(step, process_index, process_count)
         return [str(self._tables[source].ids[record]) for source, record, _ in rows]
 
+    def one_of_each(self) -> list[schema.Instance]:
+        """Returns a record of each source.
+
+        Raises:
+          UserError: one cannot be read.
+        """
+        return [table.read(0) for table in self._tables]
+
     def instances(self, count: int) -> list[schema.Instance]:
         """Returns the records of the first `count` rows, each once.
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterable
-from typing import TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
 from m3it_jax import errors
 from m3it_jax.generation import pictures
@@ -14,9 +14,34 @@ HELP = """\
 /add FILE ...     show these pictures as well
 /video FILE       show 8 frames of an animated GIF, WebP or PNG, or of a folder of frames, in place of those before
 /new              forget the pictures and the turns
+/examples         what the model was asked in training
 /help             this text
 /quit             leave (so does the end of the input)
 Any other line is an instruction about the pictures shown. Ctrl-C stops an answer; a second Ctrl-C leaves."""
+
+
+_SHOWN = 8  # lines of the banner; /examples shows all
+
+
+def asked_in_training(rows: Sequence[Mapping[str, Any]], most: int = _SHOWN) -> str:
+    """Returns lines with what the model was asked in training, as far as possible one of each task.
+
+    Args:
+      rows: Of asked.json: {"source", "task", "num_images", "instruction", "inputs"}.
+      most: Lines at most.
+    """
+    if not rows:
+        return "This checkpoint does not say what it was asked in training."
+    first = list({row["task"]: row for row in reversed(rows)}.values())[::-1]
+    chosen = (first + [row for row in rows if row not in first])[:most]
+    lines = ["It was trained on questions such as these; about anything else it answers too, and is wrong:"]
+    for row in chosen:
+        shown = "1 picture" if row["num_images"] == 1 else f"{row['num_images']} pictures"
+        text = " ".join(f"{row['instruction']} {row['inputs']}".split())
+        lines.append(f"  {text if len(text) <= 90 else text[:87] + '...'}  ({row['source']}, {shown})")
+    if len(rows) > len(chosen):
+        lines.append(f"  ... and {len(rows) - len(chosen)} more: /examples")
+    return "\n".join(lines)
 
 
 def _never() -> bool:
@@ -30,6 +55,7 @@ def talk(
     out: TextIO,
     notes: TextIO,
     is_stopped: Callable[[], bool] = _never,
+    asked: Sequence[Mapping[str, Any]] = (),
 ) -> int:
     """Answers line after line until `/quit` or the end, and returns how many lines could not be done.
 
@@ -38,6 +64,7 @@ def talk(
       lines: What the user types.
       out: Takes the answers, a line for each, written as they are made.
       notes: Takes everything else.
+      asked: What the model was asked in training, the rows of asked.json.
       is_stopped: Whether the answer under way is to end here; a stopped answer is no turn of the conversation.
     """
     num_failed = 0
@@ -48,7 +75,9 @@ def talk(
         if not line:
             continue
         try:
-            if line.startswith("/"):
+            if line == "/examples":
+                print(asked_in_training(asked, most=len(asked)), file=notes, flush=True)
+            elif line.startswith("/"):
                 print(_command(conversation, line), file=notes, flush=True)
             else:
                 _answer(conversation, line, out, is_stopped=is_stopped)

@@ -6,19 +6,20 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from m3it_jax import checkpointing, errors, file_safety, tokenizer
+from m3it_jax import checkpointing, errors, file_safety, schema, tokenizer
 from m3it_jax.config import Experiment, to_dict
 from m3it_jax.models import variants
 
 # A change of these does not change what is learned, so the same run may go on with other values. Of the data it is the
 # fingerprint in the checkpoint that decides, not where it lies.
 FREE_FIELDS = ("checkpoint", "log", "mesh", "validation", "samples", "data.path", "data.tokenizer")
+ASKED_FILE = "asked.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece", "numpy")
 
 
@@ -64,6 +65,21 @@ def _differences(old: Any, new: Any, prefix: str) -> Iterator[tuple[str, Any, An
             yield from _differences(old.get(name), new.get(name), f"{prefix}{name}.")
     elif old != new:
         yield prefix.rstrip("."), old, new
+
+
+def write_asked(instances: Iterable[schema.Instance], run_dir: Path) -> None:
+    """Writes asked.json: how the model is asked in training, one record of each source, for whoever tries it later."""
+    rows = [
+        {
+            "source": one.source,
+            "task": one.task,
+            "num_images": len(one.images),
+            "instruction": one.instruction,
+            "inputs": one.inputs,
+        }
+        for one in instances
+    ]
+    file_safety.write_whole(run_dir / ASKED_FILE, json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_env(run_dir: Path, tokenizer_path: Path) -> None:

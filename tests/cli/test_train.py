@@ -33,7 +33,7 @@ def test_a_dry_run_says_what_the_run_would_say(words, tmp_path, capsys) -> None:
 
 
 def test_the_page_of_the_first_rows_is_that_of_the_run_that_began(words, tmp_path, monkeypatch) -> None:
-    def first_batch_alone(config, setup, run_dir, *, on_first_batch) -> int:
+    def first_batch_alone(config, setup, run_dir, *, on_first_batch, on_samples) -> int:
         on_first_batch(setup.pipeline.batch(0), setup.pipeline.record_ids(0))
         return config.num_steps
 

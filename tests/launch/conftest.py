@@ -36,6 +36,7 @@ elif verb == "eval":
     kinds = [("en", 1), ("zh", 1), ("en", 8)]
     common = dict(instruction="What is it?\\nSay", inputs="", reference="a 3")
     rows = [dict(common, files=[f"{{name}}-{{n}}.png" for n in range(count)], language=name) for name, count in kinds]
+    rows += [dict(rows[0], skill="digit", files=["a digit.png"], inputs="which digit is it?")]
     (folder / "examples.json").write_text(json.dumps(rows))
 elif verb == "generate":
     option("--json").write_text(json.dumps({{"answer": "a 5"}}))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import time
 
@@ -47,6 +48,22 @@ def test_phases_run_in_order_with_time_passed_and_left(ready, tmp_path):
     assert all(re.search(r"\d+:\d\d passed, about \d+:\d\d left", line) for line in lines[:7])
 
 
+def test_it_ends_with_commands_that_work_in_a_fresh_shell_from_any_folder(ready, tmp_path):
+    run = tmp_path / "a folder"
+    told = ready.run("quickstart.sh", "--run-dir", str(run)).stderr
+    lines = told[told.index("Try next:") :].splitlines()
+    words = shlex.split(lines[1])
+    assert words[0] == str(ready.venv / "bin" / "m3it") and words[1] == "generate"
+    picture = run / "stage2" / "eval" / "100" / "examples" / "a digit.png"
+    assert words[2:5] == [str(run), "--image", str(picture)]
+    assert words[-2:] == ["--inputs", "which digit is it?"]
+    environment = ready.environment | {"PATH": "/usr/bin:/bin", "JSON": str(tmp_path / "answer.json")}
+    command = f'{lines[1]} --json "$JSON"'
+    assert subprocess.run(["bash", "-c", command], cwd="/", env=environment).returncode == 0
+    assert shlex.split(lines[2])[1:] == ["chat", str(run), "--image", str(picture)]
+    assert "which digit is this?" in told and "A photo is none of them" in told
+
+
 def test_programs_keep_their_bytecode_whatever_the_shell_says(ready, tmp_path):
     assert ready.run("quickstart.sh", f"--run-dir={tmp_path / 'run'}", PYTHONDONTWRITEBYTECODE="1").returncode == 0
     seen = json.loads(ready.calls.with_suffix(".environment").read_text())
@@ -69,7 +86,7 @@ def test_second_run_answers_nothing_again_and_ends_well(ready, tmp_path):
 def test_failure_stops_with_its_code_and_says_where(ready, tmp_path, verb):
     result = ready.run("quickstart.sh", "--run-dir", str(tmp_path / "run"), FAIL=verb)
     assert result.returncode != 0
-    assert "the same command goes on from here" in result.stderr.splitlines()[-1]
+    assert "the same command resumes from here" in result.stderr.splitlines()[-1]
     assert "report.html" not in result.stdout
     assert ready.run("quickstart.sh", "--run-dir", str(tmp_path / "run")).returncode == 0
 

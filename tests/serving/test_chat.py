@@ -82,3 +82,26 @@ def test_a_line_that_is_no_utf8_and_a_video_that_is_too_large_do_not_end_the_tal
     assert failed == 2
     assert "no UTF-8" in notes and "film.gif" in notes and len(notes.splitlines()) == 2
     assert out.count("\n") == 1
+
+
+def asked_row(**changes):
+    row = {"source": "digits", "task": "vqa", "num_images": 1, "instruction": "Answer.", "inputs": "which digit?"}
+    return row | changes
+
+
+def test_the_banner_has_one_line_of_each_task_first_and_says_what_else_there_is():
+    rows = [asked_row(source=f"vqa-{number}") for number in range(9)]
+    rows.append(asked_row(source="film", task="video", num_images=8, inputs="which way?\nleft or right"))
+    lines = chat.asked_in_training(rows).splitlines()
+    assert [line for line in lines if "Answer. which way? left or right  (film, 8 pictures)" in line]
+    assert len(lines) == 1 + 8 + 1 and "2 more: /examples" in lines[-1]
+    assert "(vqa-0, 1 picture)" in lines[1]
+    assert len(chat.asked_in_training(rows, most=10).splitlines()) == 11
+    assert "does not say" in chat.asked_in_training([])
+
+
+def test_examples_is_a_command():
+    conversation = Conversation(tiny_assistant.make(), history=0, sampling=SamplingConfig(max_new_tokens=3))
+    notes = io.StringIO()
+    failed = chat.talk(conversation, ["/examples\n"], out=io.StringIO(), notes=notes, asked=[asked_row()])
+    assert failed == 0 and "which digit?" in notes.getvalue()

@@ -1,4 +1,4 @@
-"""Picks held-out examples for the quick start: arguments of `m3it generate`, question and answer, or what to try next."""
+"""Picks held-out examples for the quick start: arguments of `m3it generate`, an answer, or what to try next."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from typing import Any
 _ASKED = """What you can ask this small model, about pictures of these kinds and no others:
   a handwritten digit      which digit is this?   is it even or odd?   Describe the picture.   图中写的是几？
   two digits side by side  what is the left digit?   what do the two digits add up to?   which digit is larger?
-  a coloured shape         what color is the shape?   is there a red circle?   Describe the picture.   用一句话描述图片。
+  a coloured shape         what color is the shape?   is there a red circle?   用一句话描述图片。
   a moving digit (video)   which digit is moving?   which way does the digit move?
   an emoji, a flag         which group does it belong to?   which country is this?   (often wrong)
 A photo is none of them: it gets an answer in the same words, and a wrong one. Your own data: docs/finetune.md"""

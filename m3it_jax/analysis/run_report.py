@@ -163,13 +163,19 @@ def _evaluation(folder: pathlib.Path) -> dict[str, Any] | None:
             {**_headline(name, scores["tasks"][name]), "skills": family["skills"], "lost": report.lost(family["beats"])}
             for name, family in scores["families"].items()
         ]
-        skills = [_headline(name, entry) for name, entry in scores["tasks"].items() if name not in scores["families"]]
+        judged = scores.get("skills", {})  # an evaluation of an older version does not tell
+        skills = [
+            {**_headline(name, entry), "lost": report.lost(judged.get(name, {}).get("beats", {}))}
+            for name, entry in scores["tasks"].items()
+            if name not in scores["families"]
+        ]
         lock = _flat(scores["lock"])
     return {
         "stage": folder.name,
         "step": int(store.path.name),
         "families": families,
         "skills": skills,
+        "coverage": report.coverage(scores),
         "num_questions": sum(skill["n"] for skill in skills),
         "controls": [name for name in controls.CONTROLS if any(name in skill["controls"] for skill in skills)],
         "lock": lock,

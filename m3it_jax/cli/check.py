@@ -28,27 +28,38 @@ def run(args: argparse.Namespace) -> int:
         raise errors.UserError(f"{args.data}: is no folder; give a data folder")
     if args.json:
         options.check_file(args.json, option="--json")
-    with progress.Progress(_total(records, args), "records") as shown:
-        problems = verification.check_folder(args.data, limit=args.limit, on_record=shown.update)
+    counts = _counts(records, args)
+    total, checked = (None if counts is None else sum(counts)), 0
+    ahead = None if counts is None else sum(min(number, args.limit or number) for number in counts)
+
+    def count() -> None:
+        nonlocal checked
+        checked += 1
+        shown.update()
+
+    with progress.Progress(ahead, "records") as shown:
+        problems = verification.check_folder(args.data, limit=args.limit, on_record=count)
     if args.json:
-        options.write_json(args.json, {"ok": not problems, "problems": problems})
+        covered = {"checked": checked, "records": total} if args.limit else {}
+        options.write_json(args.json, {"ok": not problems, "problems": problems} | covered)
     for problem in problems[:_SHOWN]:
         place = "".join(f" {name} {problem[name]}" for name in ("record", "offset") if problem[name] is not None)
         print(f"{problem['file']}{place}: {problem['reason']}")
     if len(problems) > _SHOWN:
         print(f"... and {len(problems) - _SHOWN} more; --json FILE lists them all")
+    part = f"; {checked:,} of {total:,} records were read" if args.limit and total is not None else ""
     if problems:
-        print(f"{args.data}: {len(problems)} problems; build the sources named above again", file=sys.stderr)
+        number = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        print(f"{args.data}: {number}{part}; build the sources named above again", file=sys.stderr)
         return 1
-    print(f"{args.data}: sound")
+    print(f"{args.data}: {'no problem found' if part else 'sound'}{part}")
     return 0
 
 
-def _total(records, args: argparse.Namespace) -> int | None:
-    """Returns how many records will be read, None if the folder cannot say."""
+def _counts(records, args: argparse.Namespace) -> list[int] | None:
+    """Returns the records of each split of each source, None if the folder cannot say."""
     try:
         sources = records.DataFolder.open(args.data).sources.values()
     except errors.UserError:
         return None
-    counts = [number for source in sources for number in source.splits.values()]
-    return sum(counts if args.limit is None else (min(number, args.limit) for number in counts))
+    return [number for source in sources for number in source.splits.values()]

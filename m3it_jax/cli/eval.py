@@ -3,10 +3,11 @@
 import argparse
 import pathlib
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from m3it_jax import errors, file_safety, schema
-from m3it_jax.cli import options
+from m3it_jax import errors, file_safety, progress, schema
+from m3it_jax.cli import generate, options
 
 if TYPE_CHECKING:
     from m3it_jax import records
@@ -28,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also answer with blank and with shuffled pictures, and take the majority answers of the train split",
     )
     parser.add_argument("--max-new-tokens", type=options.positive, metavar="N", help="longest answer (default: 32)")
-    parser.add_argument("--rescore", action="store_true", help="score the answers that are there; loads no model")
+    parser.add_argument(
+        "--rescore",
+        action="store_true",
+        help="score the answers that are there (those of --tasks and --limit); loads no model",
+    )
     options.add_decoder_weights(parser)
     options.add_limit(parser)
     options.add_json(parser)
@@ -61,7 +66,16 @@ def run(args: argparse.Namespace) -> int:
             store.compare({"data": lock.data(folder, protocol)})
         else:
             _answer(args, folder, store, protocol=protocol)
-        result = scores.score(store, protocol)
+        only = set(args.tasks)
+        kept = _limited_rows(store, args) if args.rescore and args.limit else None
+
+        def is_asked(row: Mapping[str, Any]) -> bool:
+            if args.rescore and only and not only & {row["skill"], row["family"]}:
+                return False
+            return kept is None or (row["source"], row["id"]) in kept
+
+        num_records = sum(source.splits.get(protocol.split, 0) for source in folder.sources.values())
+        result = scores.score(store, protocol, is_asked=is_asked, num_records=num_records)
         if not result["tasks"]:
             raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
         store.write(output.SCORES, result)
@@ -71,6 +85,18 @@ def run(args: argparse.Namespace) -> int:
     print(report.table(result))
     print(f"written to {store.path}", file=sys.stderr)
     return 0
+
+
+def _limited_rows(store: "output.EvalFolder", args: argparse.Namespace) -> set[tuple[str, str]]:
+    """Returns (source, id) of the first answered questions of each source, `--limit` of each."""
+    numbers: dict[str, dict[str, int]] = {}
+    for row in store.predictions():
+        numbers.setdefault(row["source"], {})[row["id"]] = row["number"]
+    return {
+        (source, name)
+        for source, ids in numbers.items()
+        for name in sorted(ids, key=lambda name: ids[name])[: args.limit]
+    }
 
 
 def _default_out(checkpoint: pathlib.Path) -> pathlib.Path:
@@ -83,10 +109,13 @@ def _default_out(checkpoint: pathlib.Path) -> pathlib.Path:
 def _answer(
     args: argparse.Namespace, folder: "records.DataFolder", store: "output.EvalFolder", *, protocol: "tasks.Protocol"
 ) -> None:
-    import m3it_jax
-    from m3it_jax.evaluation import controls, lock, runner
+    with progress.Waiting("loading JAX"):
+        from m3it_jax.evaluation import controls, lock, runner
+        from m3it_jax.generation import assistant as assistants
 
-    assistant = m3it_jax.load(args.checkpoint, decoder_weights=args.decoder_weights)
+    with progress.Waiting(f"loading {args.checkpoint}"):
+        assistant = assistants.load(args.checkpoint, decoder_weights=args.decoder_weights)
+    print(generate.about(str(args.checkpoint), assistant), file=sys.stderr)
     identity = lock.identity(
         folder,
         protocol,

@@ -24,7 +24,7 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
     """Adds `--limit N`, for verbs that go over records."""
-    parser.add_argument("--limit", metavar="N", type=positive, help="stop after N records of each kind")
+    parser.add_argument("--limit", metavar="N", type=positive, help="stop after N records of each source and split")
 
 
 def add_decoder_weights(parser: argparse.ArgumentParser) -> None:

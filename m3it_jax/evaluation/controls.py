@@ -12,6 +12,8 @@ import collections
 import dataclasses
 import functools
 import io
+import math
+import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -102,11 +104,32 @@ def _most_frequent(counts: Mapping[str, int]) -> str:
     return min(counts, key=lambda answer: (-counts[answer], answer))
 
 
+# CHOICE: with fewer pictures, resampling them makes intervals too narrow, and one of no width where all are alike.
+_FEW_GROUPS = 30
+
+
+def wilson(share: float, count: float, confidence: float) -> tuple[float, float]:
+    """Returns Wilson's interval of a share (E. B. Wilson, JASA 22, 1927), from 0 to 1.
+
+    Args:
+      share: What was found, from 0 to 1.
+      count: Over how many independent observations; rows that go together count for less.
+      confidence: How often the interval is to hold the true share.
+    """
+    squared = statistics.NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
+    middle = (share + squared / (2 * count)) / (1 + squared / count)
+    half = math.sqrt(squared * share * (1 - share) / count + (squared / (2 * count)) ** 2) / (1 + squared / count)
+    # Rounding must not push the share itself out: at 0 and 1 it is the bound.
+    return min(max(middle - half, 0.0), share), max(min(middle + half, 1.0), share)
+
+
 class Resamples:
     """Bootstrap over groups: a resample draws as many groups as there are, with replacement, and all their rows.
 
     Rows that show the same picture are right or wrong together, so drawing single rows would make intervals too
-    narrow. One object serves the model and its controls, so all are judged on the same resamples.
+    narrow. One object serves the model and its controls, so all are judged on the same resamples. Shares (every row is
+    right or wrong) and scores over few pictures have Wilson's interval, with as many observations as the resamples say
+    that the rows are worth: it has a width where all rows are alike.
     """
 
     def __init__(self, groups: Sequence[str], *, seed: int, resamples: int, confidence: float):
@@ -116,15 +139,26 @@ class Resamples:
         chance = rng.generator(seed, "bootstrap")
         shares = np.full(len(names), 1 / len(names))
         self._weights = chance.multinomial(len(names), shares, size=resamples)  # [resample, group], times drawn
+        self._confidence = confidence
         self._tails = (50 * (1 - confidence), 50 * (1 + confidence))  # percentiles
 
     def interval(self, values: Sequence[float], groups: Sequence[str]) -> tuple[float, float]:
-        """Returns the lower and upper bound of the mean of `values`, the scores of rows of the given groups."""
+        """Returns the bounds of the mean of `values`, the scores from 0 to 100 of rows of the given groups."""
         places = [self._places[group] for group in groups]
         size = len(self._places)
         sums = np.bincount(places, weights=values, minlength=size)
         counts = np.bincount(places, minlength=size)
         drawn = self._weights @ counts
         means = (self._weights @ sums)[drawn > 0] / drawn[drawn > 0]
-        low, high = np.percentile(means, self._tails)
-        return float(low), float(high)
+        is_share = set(values) <= {0.0, 100.0}
+        num_groups = len(set(places))
+        if not is_share and num_groups >= _FEW_GROUPS:
+            low, high = np.percentile(means, self._tails)
+            return float(low), float(high)
+        share = min(max(sum(values) / len(values) / 100, 0.0), 1.0)
+        count = float(num_groups)
+        spread = float(np.var(means / 100))
+        if is_share and _FEW_GROUPS <= num_groups < len(values) and spread > 0:
+            count = min(max(share * (1 - share) / spread, 1.0), float(len(values)))
+        low, high = wilson(share, count, self._confidence)
+        return 100 * low, 100 * high

@@ -8,25 +8,43 @@ from m3it_jax.evaluation import controls
 
 
 def table(scores: Mapping[str, Any]) -> str:
-    """Returns the headline metric of each skill and family: n, score with its interval, and the controls.
+    """Returns the headline metric of each skill and family: n, score with its interval, the controls, and the verdict.
 
-    Below it stand the families whose interval does not lie above that of a control, and the controls left out.
+    The last column names the controls that a score does not beat: their intervals overlap. Below stand the verdicts in
+    numbers, how much of the split was answered, and the controls left out.
     """
     families = scores["families"]
-    skills = [_row(name, entry) for name, entry in scores["tasks"].items() if name not in families]
-    grouped = [_row(name, scores["tasks"][name]) for name in families]
-    header = ["task", "metric", "n", "score [low, high]", *controls.CONTROLS]
-    lines = _aligned([header, *skills, None, *grouped])
-    judged = {name: family["beats"] for name, family in families.items() if family["beats"]}
-    below = [f"{name} ({', '.join(lost(beats))})" for name, beats in judged.items() if lost(beats)]
-    if below:
-        lines.append(f"not above these controls outside the intervals: {'; '.join(below)}")
-    elif judged:
-        lines.append("every family is above all its controls outside the intervals")
+    verdicts = {name: entry["beats"] for kind in ("skills", "families") for name, entry in scores.get(kind, {}).items()}
+    rows = {name: _row(name, entry, verdicts.get(name, {})) for name, entry in scores["tasks"].items()}
+    header = ["task", "metric", "n", "score [low, high]", *controls.CONTROLS, "does not beat"]
+    skills = [row for name, row in rows.items() if name not in families]
+    lines = _aligned([header, *skills, None, *(rows[name] for name in families)])
+    lines += [verdict(kind, scores.get(kind, {})) for kind in ("families", "skills")]
+    lines += coverage(scores)
     for name, controls_left_out in scores["left_out"].items():
         missing = ", ".join(f"{control} ({number})" for control, number in controls_left_out.items())
         lines.append(f"{name}: left out, for want of answers: {missing}; the same command with --controls adds them")
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
+
+
+def verdict(kind: str, judged: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns how many skills or families beat every control, and which do not; nothing if none has a control."""
+    with_controls = {name: entry["beats"] for name, entry in judged.items() if entry["beats"]}
+    below = {name: lost(beats) for name, beats in with_controls.items() if lost(beats)}
+    if not with_controls:
+        return ""
+    named = ", ".join(f"{name} ({', '.join(names)})" for name, names in below.items())
+    won = f"{len(with_controls) - len(below)} of {len(with_controls)} {kind} beat every control"
+    return f"{won} (the 95 % intervals do not overlap)" + (f"; these do not: {named}" if named else "")
+
+
+def coverage(scores: Mapping[str, Any]) -> list[str]:
+    """Returns a line if not every record of the split was answered."""
+    found = scores.get("coverage", {})
+    answered, records = found.get("answered"), found.get("records")
+    if not records or answered >= records:
+        return []
+    return [f"{answered:,} of {records:,} records of the split were answered; the scores hold for these alone"]
 
 
 def lost(beats: Mapping[str, bool]) -> list[str]:
@@ -34,7 +52,7 @@ def lost(beats: Mapping[str, bool]) -> list[str]:
     return [control for control, won in beats.items() if not won]
 
 
-def _row(name: str, entry: Mapping[str, Any]) -> list[str]:
+def _row(name: str, entry: Mapping[str, Any], beats: Mapping[str, bool]) -> list[str]:
     metric, score = next(iter(entry.items()))
     others = (score["controls"].get(control) for control in controls.CONTROLS)
     return [
@@ -43,12 +61,14 @@ def _row(name: str, entry: Mapping[str, Any]) -> list[str]:
         str(score["n"]),
         f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}]",
         *("-" if value is None else f"{value:.1f}" for value in others),
+        ", ".join(lost(beats)) if beats else "-",
     ]
 
 
 def _aligned(rows: Sequence[Sequence[str] | None]) -> list[str]:
-    """Returns the rows with columns of equal width, the first two to the left; None is a line between."""
+    """Returns the rows with columns of equal width, the first two and the last to the left; None is a line between."""
     widths = [max(_width(row[place]) for row in rows if row) for place in range(len(rows[0] or ()))]
+    left = (0, 1, len(widths) - 1)
     lines = []
     for row in rows:
         if row is None:
@@ -57,7 +77,7 @@ def _aligned(rows: Sequence[Sequence[str] | None]) -> list[str]:
         cells = []
         for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
             blank = " " * (width - _width(cell))
-            cells.append(cell + blank if place < 2 else blank + cell)
+            cells.append(cell + blank if place in left else blank + cell)
         lines.append("  ".join(cells).rstrip())
     return lines
 

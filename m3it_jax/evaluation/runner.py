@@ -117,12 +117,12 @@ def _of_record(folder: records.DataFolder, instance: schema.Instance, reason: st
 
 
 def limited(questions: Iterable[Question], limit: int | None) -> list[Question]:
-    """Returns at most `limit` questions of each skill (all if None): the first ones of the split."""
+    """Returns at most `limit` questions of each source (all if None): the first ones of the split."""
     seen: collections.Counter[str] = collections.Counter()
     kept = []
     for question in questions:
-        seen[question.skill] += 1
-        if limit is None or seen[question.skill] <= limit:
+        seen[question.source] += 1
+        if limit is None or seen[question.source] <= limit:
             kept.append(question)
     return kept
 
@@ -147,7 +147,7 @@ def predict(
       identity: What the answers depend on (`lock.py`); stored with the first answer, compared later.
       protocol: The settings.
       only: Skills and families to answer; empty means all.
-      limit: Most questions of each skill; None means all.
+      limit: Most questions of each source; None means all.
       variants: `controls.OWN` and the wanted controls.
 
     Raises:

@@ -3,6 +3,8 @@
     {"tasks": {TASK: {METRIC: {"value", "n", "low", "high", "controls": {"blank": y, ...},
                                "control_intervals": {"blank": [low, high], ...}}}},
      "families": {FAMILY: {"metric": headline metric, "skills": [...], "beats": {"blank": true, ...}}},
+     "skills": {SKILL: {"metric": headline metric, "beats": {"blank": true, ...}}},
+     "coverage": {"answered": questions that the model has answered, "records": those of the split; None if unknown},
      "left_out": {TASK: {CONTROL: number of the model's answers that it has no answer beside}},
      "lock": {...}}
 
@@ -10,7 +12,7 @@ TASK is a skill or a family (all records of its skills together). Values run fro
 answer the model's questions, each of them, is left out: scores over different questions say nothing about each other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from m3it_jax.evaluation import controls, output, tasks
@@ -18,18 +20,29 @@ from m3it_jax.evaluation import controls, output, tasks
 _Kind = tuple[str, int | None]  # skill and number of pictures: among these a partner is sought
 
 
-def score(store: output.EvalFolder, protocol: tasks.Protocol) -> dict[str, Any]:
-    """Returns the scores of all predictions of an evaluation folder.
+def score(
+    store: output.EvalFolder,
+    protocol: tasks.Protocol,
+    *,
+    is_asked: Callable[[Mapping[str, Any]], bool] = lambda row: True,
+    num_records: int | None = None,
+) -> dict[str, Any]:
+    """Returns the scores of the predictions of an evaluation folder.
 
     Args:
       store: The folder.
       protocol: Its resamples, confidence and seed are used.
+      is_asked: Whether a prediction is to be scored; all are by default.
+      num_records: Records of the split, to say how many of them were answered.
 
     Raises:
       UserError: the predictions or the lock are damaged.
     """
-    rows = store.predictions()
-    scores: dict[str, Any] = {"tasks": {}, "families": {}, "left_out": {}, "lock": store.lock()}
+    rows = [row for row in store.predictions() if is_asked(row)]
+    answered = sum(row["variant"] == controls.OWN for row in rows)
+    coverage = {"answered": answered, "records": num_records}
+    scores: dict[str, Any] = {"tasks": {}, "families": {}, "skills": {}, "left_out": {}, "coverage": coverage}
+    scores["lock"] = store.lock()
     partnerless = _partnerless(rows)
     for task, its_rows in _tables(rows):
         by_variant, left_out = _comparable(its_rows, partnerless)
@@ -45,6 +58,10 @@ def score(store: output.EvalFolder, protocol: tasks.Protocol) -> dict[str, Any]:
                 "skills": sorted({row["skill"] for row in rows if row["family"] == family.name}),
                 "beats": beats(entry[headline]),
             }
+    for name, entry in scores["tasks"].items():
+        if entry and name not in scores["families"]:
+            headline = next(iter(entry))
+            scores["skills"][name] = {"metric": headline, "beats": beats(entry[headline])}
     return scores
 
 

@@ -81,10 +81,41 @@ def test_rows_of_one_picture_count_as_one() -> None:
 
 
 def test_interval_needs_no_luck() -> None:
-    assert interval([100.0] * 5, list("abcde")) == (100.0, 100.0)
+    low, high = interval([100.0] * 5, list("abcde"))
+    assert (round(low, 2), high) == (56.55, 100.0), "five of five right answers say no more (Wilson)"
     assert interval([0.0, 100.0], ["a", "b"]) == interval([0.0, 100.0], ["a", "b"])
+
+
+def test_wilson_is_the_published_interval() -> None:
+    # R. G. Newcombe, Statistics in Medicine 17 (1998), Table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+    for right, count, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert controls.wilson(right / count, count, 0.95) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_interval_of_a_share_holds_what_it_promises_at_five_pictures() -> None:
+    chance = np.random.default_rng(0)
+    for share in (0.5, 0.8, 0.95):
+        found = 0
+        for _ in range(400):
+            low, high = interval((chance.random(5) < share) * 100.0, list("abcde"), resamples=10)
+            found += low <= 100 * share <= high
+        assert found / 400 > 0.9, share
+
+
+def test_scores_that_are_no_shares_have_the_resampled_interval_where_there_are_enough() -> None:
+    values = np.random.default_rng(0).uniform(40, 60, 200)
+    low, high = interval(values, [str(number) for number in range(200)])
+    assert high - low < 2.5
+    low, high = interval(values[:5], list("abcde"))
+    assert high - low > 40, "five pictures: as wide as a share could be"
 
 
 def test_a_control_with_fewer_rows_is_judged_on_the_groups_it_has() -> None:
     resamples = controls.Resamples(list("abcd"), seed=0, resamples=200, confidence=0.95)
-    assert resamples.interval([100.0], ["c"]) == (100.0, 100.0)
+    low, high = resamples.interval([100.0], ["c"])
+    assert low < 25 and high == 100.0, "one picture says hardly anything"

@@ -47,7 +47,8 @@ def test_rows_of_one_picture_are_drawn_together(fakes, store: output.EvalFolder)
     store.claim({})
     store.append(fakes.prediction(number, "34"[number % 2], group="the same") for number in range(10))
     entry = scores.score(store, PROTOCOL)["tasks"]["digit"]["exact_match"]
-    assert (entry["low"], entry["value"], entry["high"]) == (50.0, 50.0, 50.0)
+    alone = controls.wilson(0.5, 1, PROTOCOL.confidence)
+    assert (entry["low"], entry["value"], entry["high"]) == (100 * alone[0], 50.0, 100 * alone[1]), "one observation"
 
 
 def test_the_headline_of_options_is_multiple_choice(filled: output.EvalFolder) -> None:
@@ -67,6 +68,21 @@ def test_families_hold_all_their_skills_and_say_what_they_beat(fakes, filled: ou
     assert found["families"]["vqa"]["beats"] == {"blank": True, "majority": False}
     assert found["families"]["classification"]["beats"] == {}
     assert "captioning" not in found["families"]
+
+
+def test_each_skill_is_judged_and_what_was_not_answered_is_told(fakes, filled: output.EvalFolder) -> None:
+    found = scores.score(filled, PROTOCOL, num_records=500)
+    assert found["skills"]["digit"] == {"metric": "exact_match", "beats": {"blank": True, "majority": False}}
+    assert found["skills"]["shapes-options"]["beats"] == {}
+    assert found["coverage"] == {"answered": 104, "records": 500}
+    assert report.coverage(found) == ["104 of 500 records of the split were answered; the scores hold for these alone"]
+    assert report.coverage(scores.score(filled, PROTOCOL, num_records=104)) == []
+    assert report.coverage(scores.score(filled, PROTOCOL)) == []
+
+
+def test_some_of_the_answers_can_be_scored_alone(filled: output.EvalFolder) -> None:
+    found = scores.score(filled, PROTOCOL, is_asked=lambda row: row["skill"] == "digit" and row["number"] < 10)
+    assert set(found["skills"]) == {"digit"} and found["tasks"]["digit"]["exact_match"]["n"] == 10
 
 
 def test_the_lock_is_copied(filled: output.EvalFolder) -> None:

@@ -10,6 +10,7 @@ import jax
 
 from m3it_jax import file_safety, prompts, schema
 from m3it_jax import tokenizer as tokenization
+from m3it_jax.evaluation import output
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.models import vlm
@@ -36,7 +37,13 @@ def write(path: Path, setup: Setup, params: Any, *, instances: Sequence[schema.I
     """
     answers = _assistant(setup, jax.device_get(params), step).generate_batch(
         [
-            {"instruction": one.instruction, "inputs": one.inputs, "images": list(one.images), "max_new_tokens": 64}
+            {
+                "instruction": one.instruction,
+                "inputs": one.inputs,
+                "images": list(one.images),
+                "max_new_tokens": 64,
+                **{name: one.meta[name] for name in output.BEFORE if name in one.meta},
+            }
             for one in instances
         ]
     )

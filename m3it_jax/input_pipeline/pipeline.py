@@ -102,8 +102,10 @@ class Pipeline:
             self._arrays += _QFORMER_TEXT
         self.plan = mixture.make_plan(data_folder, data_config, objective=objective, seed=seed)
         self.source_names = self.plan.source_names
-        splits = [held_pictures.part(data_folder, data_config, name, seed=seed)[0] for name in self.source_names]
-        self._tables = [data_folder.table(name, split) for name, split in zip(self.source_names, splits, strict=True)]
+        self._splits = [held_pictures.part(data_folder, data_config, name, seed=seed)[0] for name in self.source_names]
+        self._tables = [
+            data_folder.table(name, split) for name, split in zip(self.source_names, self._splits, strict=True)
+        ]
         self._pools = [data_folder.sources[name].instructions for name in self.source_names]
         labels = data_folder.attributes
         self._labels = {name: {value: label for label, value in enumerate(labels[name])} for name in labels}
@@ -118,7 +120,7 @@ class Pipeline:
             return 1 << 30
         if self._config.supervised_answers == "last":
             return self._layout.max_response_len
-        most = max(folder.most_turns(name, self._config.split) for name in self.source_names)
+        most = max(map(folder.most_turns, self.source_names, self._splits))
         return min(most * self._layout.max_response_len, self._layout.max_text_len)
 
     def _fingerprint(self, objective: str, folder: records.DataFolder) -> str:

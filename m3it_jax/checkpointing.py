@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import safetensors
 import safetensors.numpy
 
-from m3it_jax import checkpoint_hashes, errors, parameter_paths, safetensors_files, tokenizer
+from m3it_jax import checkpoint_hashes, errors, file_safety, parameter_paths, safetensors_files, tokenizer
 
 PACKAGE_PREFIX = "package:"
 TOWERS = Path(__file__).parent / "towers"
@@ -112,6 +112,7 @@ def locate(path: str | Path) -> Location:
     Raises:
       UserError: there is no checkpoint.
     """
+    file_safety.check_local(path, "checkpoint")
     path = Path(path).absolute()
     if (path / CONFIG_FILE).is_file() and any((path / "params").glob("*.safetensors")):
         return Location(path, 0, is_imported=True)

@@ -262,6 +262,7 @@ def validate(config: Experiment) -> None:
     Raises:
       ConfigError: a value is not allowed; the message names field, value and what is allowed.
     """
+    _check_local(config)
     for path, (test, allowed) in CHECKS.items():
         value = get(config, path)
         if not test(value):
@@ -304,6 +305,22 @@ def validate(config: Experiment) -> None:
         )
     if [config.mesh.data, config.mesh.fsdp, config.mesh.tensor].count(-1) > 1:
         raise errors.ConfigError("mesh: at most one of data, fsdp and tensor may be -1")
+
+
+def _check_local(config: Experiment) -> None:
+    """Refuses addresses such as gs://bucket where paths are wanted.
+
+    Raises:
+      ConfigError: there is one.
+    """
+    paths = {path: get(config, path) for path in ("data.path", "data.tokenizer", "model.variant")}
+    paths |= {f"init_from.{part}": source for part, source in config.init_from.items()}
+    for path, value in paths.items():
+        if "://" in value:
+            raise errors.ConfigError(
+                f"{path}={value}: is an address and no path; only files of this machine are read: copy it here first, "
+                "or mount the bucket as a folder (gcsfuse, s3fs)"
+            )
 
 
 def check_held_out(config: Experiment, sources: Iterable[str]) -> None:

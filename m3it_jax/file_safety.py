@@ -5,12 +5,33 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import threading
 from collections.abc import Iterator
 
 from m3it_jax import errors
 
 _LOCK = ".lock"
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)  # pathlib makes gs:/bucket of gs://bucket
+
+
+def check_local(path: str | os.PathLike[str], what: str) -> None:
+    """Refuses the address of something elsewhere, which would be taken for a folder called `gs:`.
+
+    Args:
+      path: A path, or an address that is given in its place.
+      what: The option, field or argument that it was given for.
+
+    Raises:
+      UserError: it is an address, as gs://bucket/folder or https://host/file.
+    """
+    found = _ADDRESS.fullmatch(os.fspath(path))
+    if found and not os.path.exists(path):
+        raise errors.UserError(
+            f"{what}: {found[1]}://{found[2]} is an address and no path; only files of this machine are read and "
+            "written: copy it here first, or mount the bucket as a folder (gcsfuse, s3fs)"
+        )
 
 
 @contextlib.contextmanager

@@ -1,3 +1,5 @@
+import pathlib
+
 import pytest
 
 from m3it_jax import errors, file_safety
@@ -26,3 +28,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> No
         file_safety.write_whole(tmp_path / "a.json", "\ud800")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "given", ["gs://bucket/data", pathlib.Path("gs://bucket/data"), "https://host/a.png", "s3://b/x"]
+)
+def test_an_address_is_no_path(given) -> None:
+    with pytest.raises(errors.UserError, match=r"--out: (gs|https|s3)://\S+ is an address and no path"):
+        file_safety.check_local(given, "--out")
+
+
+def test_paths_are_let_through(tmp_path) -> None:
+    odd = tmp_path / "a:b"
+    odd.mkdir()
+    for path in ("data/m3it", "package:mini", "C", odd, "./gs:/x", str(tmp_path / "x:/y")):
+        file_safety.check_local(path, "data")

@@ -6,6 +6,7 @@ import errno
 import importlib
 import logging
 import os
+import pathlib
 import sys
 import types
 import typing
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 
 import m3it_jax
-from m3it_jax import errors
+from m3it_jax import errors, file_safety
 
 # Verb -> (its module, what it does). A verb's module has `add_arguments(parser)`, `run(args) -> int` and `EXAMPLE`; it
 # imports JAX and TensorFlow inside `run`, so that help costs nothing. With `TAKES_OVERRIDES = True` it finds the
@@ -42,6 +43,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
     "chat": ("m3it_jax.cli.chat", "talk about pictures in the terminal"),
 }
+
+_PATHS = ("checkpoint", "image", "video", "config")  # arguments that hold paths as plain texts
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -112,7 +115,16 @@ def _dispatch(argv: list[str]) -> int:
         raise errors.ConfigError(
             f"m3it {verb} does not take {unknown[0]!r}{nearest(unknown[0], options)}; see `m3it {verb} --help`"
         )
+    _check_paths(args)
     return int(module.run(args))
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    """Refuses addresses where paths are wanted, before anything is made of them."""
+    for name, value in vars(args).items():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, pathlib.PurePath) or (isinstance(each, str) and name in _PATHS):
+                file_safety.check_local(each, name.replace("_", "-"))
 
 
 def overview() -> str:

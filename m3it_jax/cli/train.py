@@ -1,12 +1,14 @@
 """`m3it train`: one run as a configuration file says. The same command resumes where it left off."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3it_jax import progress
 from m3it_jax.cli import configuration, options
+from m3it_jax.training import processes
 
 if TYPE_CHECKING:
     from m3it_jax.config import Experiment
@@ -30,12 +32,16 @@ def run(args: argparse.Namespace) -> int:
     """Trains, and returns 0 when the run is finished or 130 when a signal stopped it after saving."""
     config = configuration.load(args.config, args.overrides)
 
+    processes.check(os.environ)
     with progress.Waiting("loading JAX and TensorFlow"):
+        import jax
+
         from m3it_jax import checkpointing, file_safety, records
         from m3it_jax.input_pipeline import mixture
         from m3it_jax.training import inheritance, loop, run_folder, setup
 
     with progress.Waiting("reading the data folder and laying out the model"):
+        processes.check(os.environ, jax.process_count())
         config = inheritance.resolved(config, args.run_dir)
         prepared = setup.prepare(config)
     for line in mixture.loss_by_task(records.DataFolder.open(config.data.path), config.data):

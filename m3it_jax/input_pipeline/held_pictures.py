@@ -27,13 +27,13 @@ def part(
         return data.split, None
     if not folder.sources[source].splits.get("train"):
         return data.split, None
-    is_held = _held(folder, source, data.validation_share, seed)
+    is_held = _held(folder, source, share=data.validation_share, seed=seed)
     return "train", np.flatnonzero(is_held == (data.split == "validation")).astype(np.int64)
 
 
 # Both pipelines of a run ask, and of each its plan and its tables.
 @functools.lru_cache(maxsize=256)
-def _held(folder: records.DataFolder, source: str, share: float, seed: int) -> npt.NDArray[np.bool_]:
+def _held(folder: records.DataFolder, source: str, *, share: float, seed: int) -> npt.NDArray[np.bool_]:
     """Returns for each record of the train split whether its picture is held, shape [records]."""
     table = folder.table(source, "train")
     groups = []

@@ -24,7 +24,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from m3it_jax import errors, schema
+from m3it_jax import errors, file_safety, schema
 from m3it_jax.records.shard_index import INDEX_SUFFIX
 from m3it_jax.records.table import RecordTable
 
@@ -99,6 +99,7 @@ class DataFolder:
         Raises:
           UserError: there is none, its manifest is damaged, or it was written with another record schema.
         """
+        file_safety.check_local(path, "data folder")
         folder = pathlib.Path(path)
         file = folder / MANIFEST
         try:

@@ -198,3 +198,22 @@ def test_pillow_does_not_warn_of_large_pictures_beside_our_own_limit(verb, recwa
     verb(lambda args: warnings.warn(text, stacklevel=1) or 0)
     assert main.main(["try"]) == 0
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "gs://bucket/data"],
+        ["generate", "gs://bucket/run", "--instruction", "x"],
+        ["generate", "run", "--image", "https://host/a.png", "--instruction", "x"],
+        ["train", "configs/tiny.py", "--run-dir", "gs://bucket/run"],
+        ["import", "llava", "rows.json", "--out", "gs://bucket/data"],
+        ["eval", "run", "--data", "s3://bucket/data"],
+    ],
+)
+def test_addresses_are_refused_whole_and_before_anything_is_done(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(words) == 1
+    told = capsys.readouterr().err
+    assert "://" in told and "is an address and no path" in told and len(told.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,17 @@ from m3it_jax.tokenizer import Tokenizer
 from m3it_jax.training.setup import Setup
 
 _NUM_ROWS = 12
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Training rows</title>
+_LONGEST = 12  # tokens that are kept in a line: more do not fit on a phone
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Training rows</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root{{color-scheme:light dark}}
-body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
+body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}}
 img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}
 article{{border-top:1px solid #8886;padding:1rem 0}}
 code span{{padding:.1rem .15rem;margin:.05rem;border-radius:.2rem;background:#8882;display:inline-block}}
-code .learned{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style>
-<h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>{rows}</html>
+code .word{{background:none;padding:0;margin:0;white-space:nowrap}}
+code .learned{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style></head>
+<body><main><h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>{rows}</main></body></html>
 """
 
 
@@ -49,11 +52,27 @@ def _row(batch: dict[str, np.ndarray], number: int, *, record_id: str, tokenizer
 
 def _tokens(batch: dict[str, np.ndarray], number: int, tokenizer: Tokenizer) -> str:
     row = {name: batch[name][number] for name in ("token_ids", "image_token_index", "segment_ids", "loss_mask")}
-    shown = token_view.tokens(row, tokenizer)
-    return "".join(f'<span class="{kind}">{html.escape(text)}</span>' for kind, text in shown)
+    return "".join(
+        '<span class="word">'
+        + "".join(f'<span class="{kind}">{html.escape(text)}</span>' for kind, text in word)
+        + "</span><wbr>"
+        for word in _words(token_view.tokens(row, tokenizer))
+    )
+
+
+def _words(shown: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Returns the tokens by word, so that a line ends between words: a vocabulary marks where a word begins."""
+    words: list[list[tuple[str, str]]] = []
+    for kind, text in shown:
+        if not words or not text[:1].isalnum() or not words[-1][-1][1][-1:].isalnum() or len(words[-1]) >= _LONGEST:
+            words.append([])
+        words[-1].append((kind, text))
+    return words
 
 
 def _picture(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return (
+        f'<img alt="a picture of the row" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    )

@@ -5,7 +5,7 @@ import importlib.util
 import pathlib
 import sys
 
-from m3it_jax import errors
+from m3it_jax import errors, licences
 from m3it_jax.cli import building
 
 EXAMPLE = """m3it build coco vqa-v2 --raw raw --out data/m3it
@@ -34,9 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow",
         nargs="+",
-        choices=("commercial", "research", "unknown"),
-        default=(),
-        help="leave out what the licences do not allow; research takes commercial in, unknown is allowed by name only",
+        type=_terms,
+        action="extend",
+        default=[],
+        metavar="TERMS",
+        help="leave out what the licences do not allow: some of commercial,research,unknown, joined by commas as in "
+        "data.allow; research takes commercial in, unknown is allowed by name only",
     )
     parser.add_argument(
         "--runner",
@@ -50,6 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         work="build",
         jobs="worker processes (default: one for each core)",
     )
+
+
+def _terms(text: str) -> list[str]:
+    """Returns the words of `--allow`, joined by commas, for `type=` of the option."""
+    words = [word for word in text.split(",") if word]
+    for word in words:
+        if word not in licences.TERMS:
+            raise argparse.ArgumentTypeError(f"{word!r} must be one of {', '.join(licences.TERMS)}")
+    return words
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,8 +79,10 @@ def run(args: argparse.Namespace) -> int:
     if beam_options and args.runner != "beam":
         raise errors.ConfigError(f"m3it build does not take {beam_options[0]!r} without --runner beam")
     if args.runner == "beam" and importlib.util.find_spec("apache_beam") is None:
-        raise errors.UserError("--runner beam: package apache-beam is needed: pip install 'm3it_jax[beam]'")
-    for line in sources.loss(args.sources, tuple(args.allow)):
+        raise errors.UserError(
+            "--runner beam: package apache-beam is needed: pip install -e '.[beam]' in the repository"
+        )
+    for line in sources.loss(args.sources, _allowed(args)):
         print(line, file=sys.stderr)
     if args.download and not _download(args):
         return 0
@@ -79,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         limit=args.limit,
         frames=args.frames,
-        allow=tuple(args.allow),
+        allow=_allowed(args),
         max_bad=args.max_bad,
         beam_options=beam_options if args.runner == "beam" else None,
     )
@@ -97,12 +111,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _allowed(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(word for words in args.allow for word in words)
+
+
 def _download(args: argparse.Namespace) -> bool:
     """Fetches what is missing and tells what could not be; returns whether to go on and build."""
     from m3it_jax.dataset_building import sources
     from m3it_jax.dataset_building.publishers import download
 
-    wanted, by_hand = download.plan(sources.chosen(args.sources, tuple(args.allow)), args.raw, load=sources.load)
+    wanted, by_hand = download.plan(sources.chosen(args.sources, _allowed(args)), args.raw, load=sources.load)
     for line in by_hand:
         print(line, file=sys.stderr)
     for each in wanted:

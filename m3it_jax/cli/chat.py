@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from m3it_jax.generation import pictures
     from m3it_jax.generation.request import SamplingConfig
 
-    settings = SamplingConfig(**generate.sampling(args))
+    with generate.spelled_as_options():
+        settings = SamplingConfig(**generate.sampling(args))
     shown = pictures.read(args.image) + (pictures.read_video(args.video) if args.video else [])
     options.check_checkpoint(args.checkpoint)
     if isinstance(sys.stdin, io.TextIOWrapper):

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from m3it_jax import records
     from m3it_jax.evaluation import output, tasks
 
-EXAMPLE = "m3it eval runs/quickstart --data runs/quickstart/data --controls"
+EXAMPLE = "m3it eval runs/quickstart runs/quickstart/data --controls"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
     parser.add_argument("checkpoint", type=pathlib.Path, help="run folder, quick-start folder or one checkpoint folder")
-    parser.add_argument("--data", required=True, type=pathlib.Path, help="data folder with the records to answer")
+    parser.add_argument("data", nargs="?", type=pathlib.Path, help="data folder with the records to answer")
+    parser.add_argument("--data", dest="data_option", type=pathlib.Path, metavar="DATA", help="the same by its name")
     parser.add_argument("--out", type=pathlib.Path, help="folder of the evaluation (default: RUN/eval/STEP)")
     parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="skills or families (default: all)")
     parser.add_argument("--split", choices=schema.SPLITS, default="test", help="records to answer (default: test)")
@@ -46,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: checkpoint, data or evaluation folder cannot be used, or there is nothing to score.
     """
+    if (args.data is None) == (args.data_option is None):
+        raise errors.ConfigError("m3it eval: give one data folder, as m3it eval CHECKPOINT DATA")
+    args.data = args.data or args.data_option
     from m3it_jax import records
     from m3it_jax.evaluation import examples, lock, output, report, scores, tasks
 

@@ -1,12 +1,15 @@
 """`m3it generate`: one answer."""
 
 import argparse
+import contextlib
 import pathlib
+import re
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from m3it_jax import progress
+from m3it_jax import errors, progress
 from m3it_jax.cli import options
 
 if TYPE_CHECKING:
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
 # Words of the command line -> values of `SamplingConfig.early_stopping`.
 EARLY_STOPPING: dict[str, bool | str] = {"no": False, "yes": True, "never": "never"}
 
+_SETTINGS = (
+    *("max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed"),
+    *("num_beams", "length_penalty", "early_stopping", "stop"),
+)
+
 EXAMPLE = 'm3it generate runs/quickstart --image photo.png --instruction "What is in the picture?"'
 
 
@@ -22,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="run folder, quick-start folder or checkpoint folder")
     parser.add_argument(
-        "--image", metavar="FILE", nargs="+", action="extend", default=[], help="PNG or JPEG; repeatable"
+        "--image", metavar="FILE", nargs="+", action="extend", default=[], help="PNG, JPEG or WebP; repeatable"
     )
     parser.add_argument("--video", metavar="FILE", help="animated GIF, WebP or PNG, or a folder of frames: 8 are taken")
     parser.add_argument("--instruction", metavar="TEXT", required=True, help="what to do")
@@ -57,12 +65,26 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the settings that were given, as fields of `SamplingConfig`."""
-    names = ["max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed"]
-    names += ["num_beams", "length_penalty", "early_stopping", "stop"]
-    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name, None) is not None}
     if "early_stopping" in given:
         given["early_stopping"] = EARLY_STOPPING[given["early_stopping"]]
     return given
+
+
+@contextlib.contextmanager
+def spelled_as_options() -> Iterator[None]:
+    """Has a refusal of a setting name it as it is typed: --top-p and not top_p.
+
+    Raises:
+      ConfigError: the refusal.
+    """
+    try:
+        yield
+    except errors.ConfigError as error:
+        names = "|".join(name for name in _SETTINGS if "_" in name)
+        told = re.sub(rf"\b({names})\b", lambda found: "--" + found[1].replace("_", "-"), str(error))
+        told = re.sub(r"^(temperature|seed|stop|instruction|inputs)\b", r"--\1", told)
+        raise errors.ConfigError(told) from error
 
 
 def about(checkpoint: str, answering: "Assistant") -> str:
@@ -82,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
 
     # What can be found wrong without the model is found before it is loaded.
     request = {"instruction": args.instruction, "inputs": args.inputs, **sampling(args)}
-    settings = Request.of(request).sampling
+    with spelled_as_options():
+        settings = Request.of(request).sampling
     images = pictures.read(args.image)
     images += pictures.read_video(args.video) if args.video else []
     if args.json:

@@ -1,6 +1,7 @@
 """The program `m3it`: finds the verb, runs it, and turns every mistake of the user into one line."""
 
 import argparse
+import contextlib
 import difflib
 import errno
 import importlib
@@ -8,6 +9,7 @@ import logging
 import os
 import pathlib
 import sys
+import tempfile
 import types
 import typing
 import warnings
@@ -116,7 +118,20 @@ def _dispatch(argv: list[str]) -> int:
             f"m3it {verb} does not take {unknown[0]!r}{nearest(unknown[0], options)}; see `m3it {verb} --help`"
         )
     _check_paths(args)
+    if getattr(args, "json", None) == pathlib.Path("-"):
+        return _with_json_on_stdout(module, args)
     return int(module.run(args))
+
+
+def _with_json_on_stdout(module: types.ModuleType, args: argparse.Namespace) -> int:
+    """Runs a verb with `--json -`: stdout gets the JSON and nothing else, stderr what stdout gets otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        args.json = pathlib.Path(folder) / "result.json"
+        with contextlib.redirect_stdout(sys.stderr):
+            code = int(module.run(args))
+        if args.json.is_file():
+            sys.stdout.write(args.json.read_text("utf-8"))
+    return code
 
 
 def _check_paths(args: argparse.Namespace) -> None:

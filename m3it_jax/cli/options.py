@@ -14,7 +14,9 @@ from m3it_jax import errors, file_safety
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds `--json FILE`, for results that other programs read."""
-    parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the result as JSON to FILE")
+    parser.add_argument(
+        "--json", metavar="FILE", type=pathlib.Path, help="write the result as JSON to FILE; - is stdout"
+    )
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:

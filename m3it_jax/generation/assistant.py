@@ -35,6 +35,12 @@ class Assistant:
         """Takes the parts; `load` makes one from a checkpoint."""
         self.sampler, self.config, self.step = sampler, config, step
 
+    def __repr__(self) -> str:
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.sampler.params))
+        variant = self.config.get("model", {}).get("variant", "a model")
+        device = jax.devices()[0]
+        return f"<Assistant {variant}, step {self.step}, {count:,} parameters, on {device.platform}>"
+
     def generate(self, instruction: str, inputs: str = "", images: Sequence[Any] = (), **sampling: Any) -> str:
         """Returns one answer.
 
@@ -42,7 +48,8 @@ class Assistant:
           instruction: What to do.
           inputs: The text that the instruction is about (a question, options); may be empty.
           images: Pictures in order (a video is its frames): PIL images, paths, encoded PNG or JPEG bytes, or float32
-            arrays [3, h, w] that are normalised already.
+            arrays [3, h, w] that are normalised already. `video=PATH` shows 8 frames of an animated GIF, WebP or PNG or
+            of a folder.
           **sampling: Fields of `request.SamplingConfig`: max_new_tokens=32, temperature=0.0 (greedy), num_beams=1,
             top_k, top_p, repetition_penalty, min_new_tokens, length_penalty, early_stopping, stop=[], seed. In a
             conversation also `turns`, `new_pictures` and `system` of `request.Request`.
@@ -104,14 +111,28 @@ class Assistant:
         asked = self.sampler.answer_format(SamplingConfig(stop=stop))
         return asked.answer(self.sampler.tokenizer.decode(ids))
 
-    def log_likelihood(self, instruction: str, inputs: str, images: Sequence[Any], response: str) -> float:
+    def log_likelihood(
+        self,
+        instruction: str,
+        inputs: str = "",
+        images: Sequence[Any] = (),
+        response: str | None = None,
+        *,
+        video: Any = None,
+    ) -> float:
         """Returns the sum of log p (natural, float32) of the response's tokens, its newline and end id included.
 
+        `log_likelihood("What is it?", images=["photo.png"], response="a circle")` needs no empty `inputs`.
+
         Raises:
-          ConfigError: an empty instruction.
+          ConfigError: an empty instruction, or no response.
           UserError: as `generate`.
         """
-        request = Request.of({"instruction": instruction, "inputs": inputs, "images": images})
+        if response is None:
+            raise errors.ConfigError(
+                "response: is missing; give the text whose likelihood is wanted, as response='...'"
+            )
+        request = Request.of({"instruction": instruction, "inputs": inputs, "images": images, "video": video})
         return self.sampler.log_likelihood(request, response)
 
     def logits(

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from m3it_jax import errors
 from m3it_jax.input_pipeline import preprocessing
 
-_FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+_FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _VIDEO_FORMATS = ("GIF", "WEBP", "PNG")  # Pillow reads their frames without another package
 
 
@@ -34,6 +34,10 @@ class Picture:
     name: str
     content: bytes | np.ndarray
     text_ids: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        content = f"{len(self.content):,} bytes" if isinstance(self.content, bytes) else f"array {self.content.shape}"
+        return f"<Picture {self.name}, {content}>"
 
     def beside(self, text_ids: Iterable[int]) -> "Picture":
         """Returns the picture beside a text: another thing to encode, so its key tells the text too."""
@@ -71,6 +75,15 @@ def read(images: Sequence[Any]) -> list[Picture]:
     return [_read(image, f"images[{number}]") for number, image in enumerate(images)]
 
 
+def read_all(images: Sequence[Any], video: str | os.PathLike[str] | None) -> list[Picture]:
+    """Returns the pictures of a request, and behind them the frames of its video.
+
+    Raises:
+      UserError: as `read` and `read_video`.
+    """
+    return read(images) + ([] if video is None else read_video(video))
+
+
 def _read(image: Any, name: str) -> Picture:
     if isinstance(image, Picture):
         return image
@@ -79,7 +92,9 @@ def _read(image: Any, name: str) -> Picture:
         try:
             return _encoded(path.read_bytes(), str(path))
         except OSError as error:
-            raise errors.UserError(f"{path}: cannot be read ({error.strerror}); give a PNG or JPEG file") from error
+            raise errors.UserError(
+                f"{path}: cannot be read ({error.strerror}); give a PNG, JPEG or WebP file"
+            ) from error
     if isinstance(image, bytes | bytearray | memoryview):
         return _encoded(bytes(image), name)
     if isinstance(image, Image.Image):
@@ -105,7 +120,30 @@ def _read(image: Any, name: str) -> Picture:
 
 
 def _encoded(data: bytes, name: str) -> Picture:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":  # what is stored and trained on is PNG or JPEG
+        data = _still(data, name)
     return Picture(_key(data), name, data)
+
+
+def _still(data: bytes, name: str) -> bytes:
+    """Returns a WebP picture as PNG.
+
+    Raises:
+      UserError: it is damaged, too large, or moves.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
+            if image.width * image.height > preprocessing.MAX_PIXELS:
+                raise errors.UserError(
+                    f"{name}: picture of {image.width} x {image.height} pixels is above the limit of "
+                    f"{preprocessing.MAX_PIXELS}; shrink it"
+                )
+            count = getattr(image, "n_frames", 1)
+            if count > 1:
+                raise errors.UserError(f"{name}: has {count} frames; give it as a video")
+            return to_png(image)
+    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise errors.UserError(f"{name}: picture is no readable WebP ({error}); convert or replace it") from error
 
 
 def _key(data: bytes, kind: str = "") -> str:
@@ -126,7 +164,7 @@ def read_video(path: str | os.PathLike[str], num_frames: int = 8) -> list[Pictur
     """Returns `num_frames` frames of a video, taken evenly, in order; 8 as in the paper (arXiv 2306.04387, 4.2).
 
     Args:
-      path: An animated GIF, WebP or PNG, or a folder of PNG or JPEG frames (by name, numbers in their order).
+      path: An animated GIF, WebP or PNG, or a folder of PNG, JPEG or WebP frames (by name, numbers in their order).
       num_frames: How many to take; a shorter video gives some twice.
 
     Raises:
@@ -136,7 +174,7 @@ def read_video(path: str | os.PathLike[str], num_frames: int = 8) -> list[Pictur
     if path.is_dir():
         files = sorted((file for file in path.iterdir() if file.suffix.lower() in _FRAME_SUFFIXES), key=_natural)
         if not files:
-            raise errors.UserError(f"{path}: holds no frame; a video folder has PNG or JPEG files")
+            raise errors.UserError(f"{path}: holds no frame; a video folder has PNG, JPEG or WebP files")
         return read([files[number] for number in preprocessing.sample_frames(len(files), num_frames)])
     try:
         with Image.open(path, formats=_VIDEO_FORMATS) as video:

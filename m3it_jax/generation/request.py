@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,7 +113,7 @@ _ALLOWED: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**63 - 1),
 }
 
-_FIELDS = ("instruction", "inputs", "images", "turns", "new_pictures", "system")
+_FIELDS = ("instruction", "inputs", "images", "video", "turns", "new_pictures", "system")
 _SAMPLING_FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 
 
@@ -125,6 +126,7 @@ class Request:
       inputs: The text that the instruction is about; may be empty.
       images: Pictures in order, in any form that `pictures.read` takes; a video is its frames. With `turns`, those of
         all turns: pictures that no turn says to be new are shown in the first.
+      video: A film whose frames follow the images: a path that `pictures.read_video` takes; None if there is none.
       turns: The turns before this one, with their answers.
       new_pictures: How many pictures this turn is the first to show, where there are turns before it.
       system: What was said before all turns; empty takes the family's own words.
@@ -134,6 +136,7 @@ class Request:
     instruction: str
     inputs: str = ""
     images: Sequence[Any] = ()
+    video: Any = None
     turns: Sequence[schema.Turn] = ()
     new_pictures: int = 0
     system: str = ""
@@ -160,6 +163,10 @@ class Request:
             check_text(name, text.get(name, ""))
         if not text.get("instruction", "").strip():
             raise errors.ConfigError("instruction: is empty; say what to do, for instance 'What is in the picture?'")
+        if not isinstance(text.get("video"), str | os.PathLike | None):
+            raise errors.ConfigError(
+                f"video: must be a path, it is {type(text['video']).__name__}; give frames that are decoded as images"
+            )
         new = text.get("new_pictures", 0)
         if type(new) is not int or new < 0:
             raise errors.ConfigError(f"new_pictures={new!r:.40}: must be a whole number, 0 or more")

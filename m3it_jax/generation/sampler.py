@@ -79,7 +79,7 @@ class Sampler:
                 f"num_beams={request.sampling.num_beams}: at most {self.max_rows} rows are decoded together; lower it, "
                 "or load the model with a larger max_rows"
             )
-        shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
+        shown = self.beside(pictures.read_all(request.images, request.video), request.instruction, request.inputs)
         turns = request.conversation(len(shown))
         return self.lay_out_turns(turns, shown, request.sampling, system=request.system)
 
@@ -291,7 +291,7 @@ class Sampler:
           UserError: see `token_logits`; or a picture file is missing.
         """
         check_text("response", response)
-        shown = self.beside(pictures.read(request.images), request.instruction, request.inputs)
+        shown = self.beside(pictures.read_all(request.images, request.video), request.instruction, request.inputs)
         response_ids = transforms.response_ids(self.layout, self.tokenizer, response)
         turns = request.conversation(len(shown))
         prompt_ids = transforms.lay_out(self.layout, self.tokenizer, turns, system=request.system).prompt_ids

@@ -39,6 +39,11 @@ class Conversation:
         # Each with its answer as tokens: text that is encoded anew may be cut into other pieces.
         self._turns: list[tuple[schema.Turn, tuple[int, ...]]] = []
 
+    def __repr__(self) -> str:
+        return (
+            f"<Conversation of {len(self._turns)} turns about {self.num_pictures} pictures, with {self._assistant!r}>"
+        )
+
     @property
     def num_pictures(self) -> int:
         """Pictures (and frames of videos) shown so far."""

@@ -57,7 +57,8 @@ def interpreter() -> str:
     if importlib.util.find_spec("torch") is None:
         raise errors.UserError(
             "pickled weights (.bin, .pth) are read by torch >= 2.6 in a process of its own: install the extra with "
-            f"pip install 'm3it_jax[pickle]', or name a Python that has torch in {PYTHON_VARIABLE}; safetensors files "
+            f"pip install -e '.[pickle]' in the repository, "
+            f"or name a Python that has torch in {PYTHON_VARIABLE}; safetensors files "
             "need neither"
         )
     return sys.executable

@@ -215,7 +215,7 @@ def export(order: Order) -> dict[str, Any]:
     form = FORMATS[order.format]
     if form.package and importlib.util.find_spec(form.package) is None:
         raise errors.UserError(
-            f"package {form.package} is needed to write {order.format}: pip install 'm3it_jax[build]'"
+            f"package {form.package} is needed to write {order.format}: pip install -e '.[build]' in the repository"
         )
     with file_safety.held(order.out, doing="exporting", instead="folder"):
         if (found := finished(order)) is not None:

@@ -98,7 +98,9 @@ def _opened(file: request.File) -> Any:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise errors.UserError("package pyarrow is needed to read Parquet: pip install 'm3it_jax[build]'") from error
+        raise errors.UserError(
+            "package pyarrow is needed to read Parquet: pip install -e '.[build]' in the repository"
+        ) from error
     try:
         return pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20)
     except (OSError, pa.ArrowException) as error:

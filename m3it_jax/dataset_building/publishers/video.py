@@ -104,7 +104,7 @@ def frames(
       UserError: PyAV is not installed.
     """
     if importlib.util.find_spec("av") is None:
-        raise errors.UserError("package av is needed to read videos: pip install 'm3it_jax[build]'")
+        raise errors.UserError("package av is needed to read videos: pip install -e '.[build]' in the repository")
     available = max(1, sum(_inside(span, time) for time in _packet_times(path)))
     wanted = pick(key, available, NUM_FRAMES)
     found, decoded = _taken(path, wanted, span)

@@ -53,7 +53,9 @@ def dish_names(folder: raw.RawFolder) -> dict[str, str]:
       UserError: openpyxl is not installed; the table is missing, damaged, or has too few names.
     """
     if importlib.util.find_spec("openpyxl") is None:
-        raise errors.UserError("package openpyxl is needed to read names of dishes: pip install 'm3it_jax[build]'")
+        raise errors.UserError(
+            "package openpyxl is needed to read names of dishes: pip install -e '.[build]' in the repository"
+        )
     import openpyxl
 
     path = folder.path(NAMES)

@@ -18,13 +18,16 @@ _LONGEST = 12  # tokens that are kept in a line: more do not fit on a phone
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Training rows</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root{{color-scheme:light dark}}
-body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}}
+body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+overflow-wrap:break-word}}
 img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}
 article{{border-top:1px solid #8886;padding:1rem 0}}
-code span{{padding:.1rem .15rem;margin:.05rem;border-radius:.2rem;background:#8882;display:inline-block}}
+code span{{padding:.1rem .15rem;margin:.05rem;
+border-radius:.2rem;background:#8882;display:inline-block}}
 code .word{{background:none;padding:0;margin:0;white-space:nowrap}}
 code .learned{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style></head>
-<body><main><h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>{rows}</main></body></html>
+<body><main><h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>
+{rows}</main></body></html>
 """
 
 

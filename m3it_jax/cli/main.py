@@ -9,7 +9,6 @@ import logging
 import os
 import pathlib
 import sys
-import tempfile
 import types
 import typing
 import warnings
@@ -125,6 +124,8 @@ def _dispatch(argv: list[str]) -> int:
 
 def _with_json_on_stdout(module: types.ModuleType, args: argparse.Namespace) -> int:
     """Runs a verb with `--json -`: stdout gets the JSON and nothing else, stderr what stdout gets otherwise."""
+    import tempfile  # its import takes as long as that of argparse
+
     with tempfile.TemporaryDirectory() as folder:
         args.json = pathlib.Path(folder) / "result.json"
         with contextlib.redirect_stdout(sys.stderr):

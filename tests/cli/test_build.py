@@ -163,3 +163,13 @@ def test_nothing_of_a_source_is_wrong_in_the_ledger():
         ).exists()
     with pytest.raises(errors.UserError):
         sources.load("nothing")
+
+
+def test_allow_takes_the_words_joined_by_commas_or_apart(tmp_path, capsys):
+    for words in (["--allow", "research,unknown"], ["--allow", "research", "unknown"]):
+        assert m3it("build", *SOME, "--raw", RAW, "--out", tmp_path / "out", "--dry-run", *words) == 0
+        assert "coco: about" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        m3it("build", "--raw", RAW, "--out", tmp_path / "out", "--allow", "research,free")
+    assert left.value.code == 2
+    assert "'free' must be one of commercial, research, unknown" in capsys.readouterr().err

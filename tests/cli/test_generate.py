@@ -35,11 +35,13 @@ def test_the_answer_goes_to_stdout_and_json(run_folder, picture, tmp_path, capsy
     ("options", "code", "message"),
     [
         (["--image", "gone.png"], 1, "gone.png"),
-        (["--temperature", "-1"], 2, "temperature=-1.0"),
-        (["--num-beams", "2", "--temperature", "1"], 2, "num_beams=2"),
+        (["--temperature", "-1"], 2, "--temperature=-1.0"),
+        (["--num-beams", "2", "--temperature", "1"], 2, "--num-beams=2"),
         (["--video", "gone.gif"], 1, "gone.gif"),
         (["--inputs", "caf\udce9"], 2, "no UTF-8"),
-        (["--top-k", "1099511627776"], 2, "top_k=1099511627776"),
+        (["--top-k", "1099511627776"], 2, "--top-k=1099511627776"),
+        (["--top-p", "3"], 2, "m3it: --top-p=3.0: must be"),
+        (["--min-new-tokens", "9", "--max-new-tokens", "3"], 2, "must not be above --max-new-tokens=3"),
         (["--json", "."], 1, "is a folder"),
         (["--json", "gone/answer.json"], 1, "does not exist"),
         ([], 1, "no-such-run: no checkpoint here"),
@@ -69,3 +71,22 @@ def test_a_checkpoint_that_is_not_there_is_told_before_jax_is_imported():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0 and result.stderr.count("no checkpoint here") == 2
+
+
+def test_json_to_a_dash_is_all_of_stdout(run_folder, picture, capsys):
+    words = ["generate", str(run_folder), "--image", str(picture), "--instruction", "What colour is the circle?"]
+    assert main.main([*words, "--max-new-tokens", "5", "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["answer"] in printed.err
+    assert "tiny, step 7, on cpu" in printed.err
+
+
+def test_a_webp_picture_is_answered_about_as_its_png_is(run_folder, picture, tmp_path, capsys):
+    webp = tmp_path / "picture.webp"
+    tiny_assistant.picture(1).save(webp, lossless=True)
+    answers = []
+    for path in (picture, webp):
+        words = ["generate", str(run_folder), "--image", str(path), "--instruction", "What colour is the circle?"]
+        assert main.main([*words, "--max-new-tokens", "5"]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]

@@ -8,7 +8,7 @@ import tiny_assistant
 
 import m3it_jax
 from m3it_jax import errors, parameter_paths
-from m3it_jax.generation import request
+from m3it_jax.generation import pictures, request
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +174,21 @@ def test_int8_weights_are_loaded_and_answer(run_folder):
 def test_other_weights_are_refused(run_folder):
     with pytest.raises(errors.ConfigError, match="decoder_weights='int4': must be int8"):
         m3it_jax.load(run_folder, decoder_weights="int4")
+
+
+def test_a_video_is_given_by_its_path_and_a_likelihood_needs_no_empty_inputs(assistant, tmp_path):
+    film = tmp_path / "film.gif"
+    first, second = tiny_assistant.picture(5), tiny_assistant.picture(6)
+    first.save(film, save_all=True, append_images=[second])
+    frames = pictures.read_video(film)
+    assert assistant.generate("What?", video=str(film), max_new_tokens=3) == assistant.generate(
+        "What?", images=frames, max_new_tokens=3
+    )
+    assert assistant.log_likelihood("What?", video=film, response="blue") == assistant.log_likelihood(
+        "What?", "", frames, "blue"
+    )
+    with pytest.raises(errors.ConfigError, match="response: is missing"):
+        assistant.log_likelihood("What?", images=[first])
+    with pytest.raises(errors.ConfigError, match="video: must be a path, it is int"):
+        assistant.generate("What?", video=3)
+    assert "step 0" in repr(assistant) and "parameters" in repr(assistant)

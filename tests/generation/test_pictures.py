@@ -115,3 +115,27 @@ def test_a_video_that_asks_for_too_many_pixels_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(errors.UserError, match="film.gif: frames .*limit of 40000000"):
         pictures.read_video(path)
+
+
+def test_a_webp_picture_has_the_pixels_of_its_png_and_a_moving_one_is_a_video(tmp_path):
+    image, path = tiny_assistant.picture(5), tmp_path / "picture.webp"
+    image.save(path, lossless=True)
+    for form in (path, path.read_bytes()):
+        np.testing.assert_array_equal(pictures.read([form])[0].pixels(64), np.asarray(image))
+    film = tmp_path / "film.webp"
+    image.save(film, save_all=True, append_images=[tiny_assistant.picture(6)], lossless=True)
+    with pytest.raises(errors.UserError, match=r"film\.webp: has 2 frames; give it as a video"):
+        pictures.read([film])
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(errors.UserError, match=r"picture\.webp: picture is no readable WebP"):
+        pictures.read([path])
+
+
+def test_the_frames_of_a_video_follow_the_pictures(tmp_path):
+    film = tmp_path / "film.webp"
+    image = tiny_assistant.picture(5)
+    image.save(film, save_all=True, append_images=[tiny_assistant.picture(6)], lossless=True)
+    found = pictures.read_all([image], film)
+    assert len(found) == 9 and "film.webp frame 1" in found[-1].name
+    assert pictures.read_all([image], None) == pictures.read([image])
+    assert repr(found[-1]).startswith("<Picture ") and "film.webp frame 1" in repr(found[-1])

@@ -152,7 +152,8 @@ class Resamples:
         means = (self._weights @ sums)[drawn > 0] / drawn[drawn > 0]
         is_share = set(values) <= {0.0, 100.0}
         num_groups = len(set(places))
-        if not is_share and num_groups >= _FEW_GROUPS:
+        is_bounded = min(values) >= 0 and max(values) <= 100
+        if not is_share and (num_groups >= _FEW_GROUPS or not is_bounded):
             low, high = np.percentile(means, self._tails)
             return float(low), float(high)
         share = min(max(sum(values) / len(values) / 100, 0.0), 1.0)

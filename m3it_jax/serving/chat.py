@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from m3it_jax import errors
+from m3it_jax import errors, progress
 from m3it_jax.generation import pictures
 from m3it_jax.serving.conversation import Conversation
 
@@ -80,17 +80,21 @@ def talk(
             elif line.startswith("/"):
                 print(_command(conversation, line), file=notes, flush=True)
             else:
-                _answer(conversation, line, out, is_stopped=is_stopped)
+                _answer(conversation, line, out, notes=notes, is_stopped=is_stopped)
         except errors.UserError as error:
             num_failed += 1
             print(f"m3it: {error}", file=notes, flush=True)
     return num_failed
 
 
-def _answer(conversation: Conversation, line: str, out: TextIO, *, is_stopped: Callable[[], bool]) -> None:
+def _answer(
+    conversation: Conversation, line: str, out: TextIO, *, notes: TextIO, is_stopped: Callable[[], bool]
+) -> None:
     begun = False
-    with contextlib.closing(conversation.ask(line)) as pieces:
+    with contextlib.closing(conversation.ask(line)) as pieces, contextlib.ExitStack() as waiting:
+        waiting.enter_context(progress.Waiting("answering", notes))  # the first answer is compiled for
         for piece in pieces:
+            waiting.close()
             if is_stopped():
                 break
             piece = piece if begun else piece.lstrip()

@@ -51,7 +51,7 @@ def _small() -> Experiment:
         num_steps=300,
         model=ModelConfig(variant=INHERIT),
         data=DataConfig(
-            path="",
+            path="data/mine",
             global_batch_size=16,
             max_images=32,
             max_text_len=128,
@@ -61,6 +61,7 @@ def _small() -> Experiment:
         # CHOICE: a tenth of stage 2's rates for the matrices, so that what the model knows stays.
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=10, weight_decay=0.0, b2=0.98),
         trainable=TRAINABLE,
+        init_from={"all": "runs/quickstart"},
         checkpoint=CheckpointConfig(every=100),
         validation=ValidationConfig(every=50, num_steps=4),
         samples=SamplesConfig(every=50),

@@ -238,7 +238,7 @@ def restore_leaves(location: Location) -> dict[str, np.ndarray]:
         return {path: tensor.mapped() for path, tensor in imported_tensors(location).items()}
     _check_hashes(location.folder, "params/")
     folder = location.folder / "params"
-    with _told_of(folder), _quiet(), ocp.StandardCheckpointer() as checkpointer:
+    with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
         places = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _metadata(checkpointer, folder))
         return parameter_paths.flatten(checkpointer.restore(folder, places))
 
@@ -262,7 +262,7 @@ def described(location: Location) -> dict[str, tuple[tuple[int, ...], np.dtype]]
     if location.is_imported:
         return {path: (one.shape, one.dtype) for path, one in imported_tensors(location).items()}
     folder = location.folder / "params"
-    with _told_of(folder), _quiet(), ocp.StandardCheckpointer() as checkpointer:
+    with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
         leaves = parameter_paths.flatten(_metadata(checkpointer, folder))
     return {path: (tuple(leaf.shape), np.dtype(leaf.dtype)) for path, leaf in leaves.items()}
 
@@ -289,25 +289,17 @@ def placed(array: np.ndarray, dtype: Any, sharding: jax.sharding.Sharding) -> ja
 
 @contextlib.contextmanager
 def _told_of(folder: Path) -> Iterator[None]:
+    logging.getLogger("absl").addFilter(_is_of_use)
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
         raise errors.UserError(f"{folder}: cannot be restored ({_first_line(error)}); take an earlier step") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Orbax from warning of a file of its own newer versions, which checkpoints do not need."""
-
-    def is_of_use(record: logging.LogRecord) -> bool:
-        return "Metadata file does not exist" not in record.getMessage()
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(is_of_use)
-    try:
-        yield
     finally:
-        logger.removeFilter(is_of_use)
+        logging.getLogger("absl").removeFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:  # Orbax warns of a file that only its newer versions write
+    return "Metadata file does not exist" not in record.getMessage()
 
 
 def _metadata(checkpointer: ocp.StandardCheckpointer, folder: Path) -> Any:

@@ -183,22 +183,19 @@ def run(
     """
     with jax.set_mesh(setup.mesh), Preemption() as preemption, contextlib.ExitStack() as stack:
         manager = _sound_checkpoints(run_dir, config.checkpoint.keep)
-        first = manager.latest_step() or 0
-        begins = f"resumes at step {first}" if first else "starts at step 0"
-        sys.stderr.write(f"run folder   {run_dir}: {begins} of {config.num_steps}\n")
+        first = _first_step(manager, run_dir, config.num_steps)
         if first >= config.num_steps:
             return first  # a finished run: nothing is compiled or opened
         batches = _host_batches(setup, first, num_steps=config.num_steps - first, on_first_batch=on_first_batch)
         stack.callback(batches.close)
         with Waiting(f"restoring step {first}" if first else "making the parameters"):
             progress = restore_or_start(config, setup, manager)
-        telemetry = Telemetry(
-            run_dir, start_step=first, num_steps=config.num_steps, source_names=setup.pipeline.source_names
-        )
+        names = setup.pipeline.source_names
+        telemetry = Telemetry(run_dir, start_step=first, num_steps=config.num_steps, source_names=names)
         stack.callback(telemetry.close)
         step_fn = _telling(jax.jit(make_train_step(setup, config.seed), donate_argnums=0), telemetry)
         accumulate = jax.jit(lambda total, new: jax.tree.map(jnp.add, total, new))
-        validate = make_validation(config, setup)
+        pauses = _Pauses(config, setup, manager, telemetry, make_validation(config, setup), on_samples)
         stopwatch = make_stopwatch(setup, progress.state)
         telemetry.begin()
         due: Callable[[], None] | None = None  # writing the line of the step before, once this one is dispatched
@@ -207,34 +204,74 @@ def run(
             progress.sums = accumulate(progress.sums, sums) if progress.sums else sums
             progress.step += 1
             telemetry.count(progress.step)
-            if due:
-                due()
-                due = None
+            due = _written(due)
             last = progress.step == config.num_steps
             if last or progress.step % config.log.every == 0:
                 due = _line(telemetry, setup, progress=progress, stopwatch=stopwatch)
                 progress.sums = {}
             stop = preemption.signal is not None
-            look = validate is not None and _is_due(config.validation.every, progress.step, last=last)
-            ask = on_samples is not None and _is_due(config.samples.every, progress.step, last=last)
-            keep = last or stop or progress.step % config.checkpoint.every == 0
-            if due and (look or keep or ask):
-                due()
-                due = None
-            if look and validate and setup.validation:
-                with telemetry.waiting("validating"):
-                    found = validate(progress.state)
-                telemetry.write_validation(progress.step, found, setup.validation.source_names)
-            if keep:
-                with telemetry.waiting("saving"):
-                    save(manager, setup, progress)
-            if ask and on_samples and not stop:
-                with telemetry.waiting("answering validation records"):
-                    on_samples(progress.step, progress.state.params)
+            now = pauses.due(progress.step, last=last, stop=stop)
+            if now:
+                due = _written(due)
+            for pause in now:
+                pause(progress)
             if stop:
                 break
         manager.close()
         return progress.step
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pauses:
+    """What is done between two steps: a look at the validation records, a save, answers to show."""
+
+    config: Experiment
+    setup: Setup
+    manager: Any
+    telemetry: Telemetry
+    validate: Callable[[TrainState], dict[str, np.ndarray]] | None
+    on_samples: SamplesHook | None
+
+    def due(self, step_number: int, *, last: bool, stop: bool) -> list[Callable[[Progress], None]]:
+        """Returns what is to be done after a step, in order; `stop` is whether a signal asks to stop here."""
+        config = self.config
+        found: list[Callable[[Progress], None]] = []
+        if self.validate and _is_due(config.validation.every, step_number, last=last):
+            found.append(self._look)
+        if stop or _is_due(config.checkpoint.every, step_number, last=last):
+            found.append(self._save)
+        if self.on_samples and not stop and _is_due(config.samples.every, step_number, last=last):
+            found.append(self._ask)
+        return found
+
+    def _look(self, progress: Progress) -> None:
+        assert self.validate is not None and self.setup.validation is not None
+        with self.telemetry.waiting("validating"):
+            found = self.validate(progress.state)
+        self.telemetry.write_validation(progress.step, found, self.setup.validation.source_names)
+
+    def _save(self, progress: Progress) -> None:
+        with self.telemetry.waiting("saving"):
+            save(self.manager, self.setup, progress)
+
+    def _ask(self, progress: Progress) -> None:
+        assert self.on_samples is not None
+        with self.telemetry.waiting("answering validation records"):
+            self.on_samples(progress.step, progress.state.params)
+
+
+def _first_step(manager: Any, run_dir: Path, num_steps: int) -> int:
+    """Returns the step that a run goes on from, and says it."""
+    first = manager.latest_step() or 0
+    begins = f"resumes at step {first}" if first else "starts at step 0"
+    sys.stderr.write(f"run folder   {run_dir}: {begins} of {num_steps}\n")
+    return first
+
+
+def _written(due: Callable[[], None] | None) -> None:
+    """Writes the line that is due, if one is; none is then."""
+    if due:
+        due()
 
 
 def _is_due(every: int, step_number: int, *, last: bool) -> bool:

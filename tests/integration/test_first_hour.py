@@ -74,7 +74,9 @@ def draw(place: pathlib.Path) -> None:
 
 def make_model(run: pathlib.Path, data: str) -> None:
     """Saves the quick start's model as its stage 2 leaves it, without the training."""
-    config = configuration.load(str(ROOT / "configs" / "stage1_align.py"), [f"--data.path={data}", "--data.mixture={}"])
+    config = configuration.load(
+        str(ROOT / "configs" / "stage1_align.py"), [f"--data.path={data}", "--data.mixture={'ones': 1}"]
+    )
     config.data.max_text_len, config.data.max_response_len = 80, 40
     prepared = setup.prepare(config)
     with file_safety.held(run, doing="training", instead="--run-dir"):

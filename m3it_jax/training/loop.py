@@ -25,7 +25,7 @@ from m3it_jax.training.state import TrainState, split
 from m3it_jax.training.telemetry import Telemetry
 
 FirstBatchHook = Callable[[dict[str, np.ndarray], list[str]], None]
-SamplesHook = Callable[[int, Any], None]
+SamplesHook = Callable[[int, Any], None] | None
 
 
 @dataclasses.dataclass
@@ -159,12 +159,7 @@ def _sound_checkpoints(run_dir: Path, keep: int) -> Any:
 
 
 def run(
-    config: Experiment,
-    setup: Setup,
-    run_dir: Path,
-    *,
-    on_first_batch: FirstBatchHook,
-    on_samples: SamplesHook | None = None,
+    config: Experiment, setup: Setup, run_dir: Path, *, on_first_batch: FirstBatchHook, on_samples: SamplesHook = None
 ) -> int:
     """Trains until `num_steps`, or until a signal asks to stop; saves in either case.
 
@@ -204,15 +199,16 @@ def run(
             progress.sums = accumulate(progress.sums, sums) if progress.sums else sums
             progress.step += 1
             telemetry.count(progress.step)
-            due = _written(due)
+            if due:
+                due = due()
             last = progress.step == config.num_steps
             if last or progress.step % config.log.every == 0:
                 due = _line(telemetry, setup, progress=progress, stopwatch=stopwatch)
                 progress.sums = {}
             stop = preemption.signal is not None
             now = pauses.due(progress.step, last=last, stop=stop)
-            if now:
-                due = _written(due)
+            if due and now:
+                due = due()
             for pause in now:
                 pause(progress)
             if stop:
@@ -230,7 +226,7 @@ class _Pauses:
     manager: Any
     telemetry: Telemetry
     validate: Callable[[TrainState], dict[str, np.ndarray]] | None
-    on_samples: SamplesHook | None
+    on_samples: SamplesHook
 
     def due(self, step_number: int, *, last: bool, stop: bool) -> list[Callable[[Progress], None]]:
         """Returns what is to be done after a step, in order; `stop` is whether a signal asks to stop here."""
@@ -266,12 +262,6 @@ def _first_step(manager: Any, run_dir: Path, num_steps: int) -> int:
     begins = f"resumes at step {first}" if first else "starts at step 0"
     sys.stderr.write(f"run folder   {run_dir}: {begins} of {num_steps}\n")
     return first
-
-
-def _written(due: Callable[[], None] | None) -> None:
-    """Writes the line that is due, if one is; none is then."""
-    if due:
-        due()
 
 
 def _is_due(every: int, step_number: int, *, last: bool) -> bool:

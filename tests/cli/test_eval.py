@@ -15,7 +15,7 @@ def run_folder(tmp_path_factory):
 
 
 def words(run_folder, data, out, *more: str) -> list[str]:
-    return ["eval", str(run_folder), "--data", str(data), "--out", str(out), "--limit", "2", *more]
+    return ["eval", str(run_folder), "--data", str(data), "--out", str(out), "--limit", "4", *more]
 
 
 def test_scores_stand_beside_their_controls_and_can_be_made_again(run_folder, one_source, tmp_path, capsys):

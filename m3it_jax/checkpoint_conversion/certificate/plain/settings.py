@@ -87,7 +87,7 @@ _VISION_DEFAULTS: dict[str, dict[str, Any]] = {"blip-2": _EVA, "instructblip": _
 _ONLY: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "mlp_bias": (False,),
-    "rope_scaling": (None,),
+    "rope_scaling": (None, {}, {"type": "default"}, {"rope_type": "default"}),
     "do_layer_norm_before": (True,),
     "_remove_final_layer_norm": (False,),
     "layer_norm_elementwise_affine": (True,),

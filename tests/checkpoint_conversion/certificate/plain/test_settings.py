@@ -55,3 +55,9 @@ def test_what_is_not_known_is_refused_by_name(tmp_path, values, message):
     with pytest.raises(errors.UserError, match="config.json: ") as raised:
         _read(tmp_path, values)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scaling", [None, {}, {"type": "default"}, {"rope_type": "default"}])
+def test_rotary_positions_that_are_not_scaled_may_be_said_to_be_so(tmp_path, scaling):
+    found = _read(tmp_path, {"model_type": "llama", "rope_scaling": scaling})
+    assert found["text_config"]["rope_theta"] == 10_000.0

@@ -81,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
     for spec in order.specs:
         if spec.known_problems:
             print(f"m3it: {spec.name}: {spec.known_problems}", file=sys.stderr)
+    left = interchange.unread(asked, order.specs)
+    if left:
+        names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+        print(f"m3it: not read, since format {args.format} has other files: {names}", file=sys.stderr)
     if args.dry_run:
         for spec in order.specs:
             for name, size, split in spec.settings["imported"]["files"]:

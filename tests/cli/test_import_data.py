@@ -40,6 +40,18 @@ def test_a_dry_run_tells_the_files_and_writes_nothing(released, tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
+def test_files_that_may_hold_rows_and_are_not_read_are_told(released, tmp_path, capsys):
+    folder = tmp_path / "set" / "okvqa"
+    folder.mkdir(parents=True)
+    released.rename(folder / "train.jsonl")
+    for name in ("test.jsonl.gz", "val.parquet", "instructions.json", "README.md", "._test.jsonl"):
+        (folder / name).write_text("[]" if name == "instructions.json" else "")
+    (folder / "instructions.json").write_text('["Answer."]')
+    assert m3it("import", "m3it", tmp_path / "set", "--out", tmp_path / "out", "--dry-run") == 0
+    told = "m3it: not read, since format m3it has other files: okvqa/test.jsonl.gz, okvqa/val.parquet\n"
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

@@ -2,12 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from m3it_jax import errors
 from m3it_jax.dataset_building.interchange import (
     conversations,
     image_text,
+    json_rows,
     m3it,
     m3it_80,
     minigpt4,
@@ -59,6 +60,36 @@ not be used stand in `rejected.jsonl` beside the shards, each with its place and
 
 Read it with `tfds.builder_from_directory("<this folder>/<source>/<version>")`; `m3it check` verifies every byte of it.
 """
+
+
+# Files that may hold rows, and those of them that lie beside rows and hold none.
+_DATA = tuple(".json .jsonl .ndjson .csv .tsv .parquet .arrow .tar .tgz .gz .bz2 .xz .zst .zip .7z .npz .pkl".split())
+_NO_ROWS = (
+    "instructions.json",
+    "instruction.json",
+    "labels.json",
+    "export.json",
+    "m3it.json",
+    "config.json",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+)  # of `datasets`
+
+
+def unread(asked: Request, specs: Sequence[SourceSpec]) -> list[str]:
+    """Returns the files in the given folders that may hold rows and are not read: of another form, or packed."""
+    told = " ".join(spec.known_problems for spec in specs)
+    read = {path for spec in specs for path in spec.inputs}
+    found = []
+    for root in (path for path in asked.paths if path.is_dir() and path not in read):
+        for path in sorted(root.rglob("*")):
+            is_data = path.name.lower().endswith(_DATA) and path.name not in _NO_ROWS
+            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+            if is_data and not hidden and path not in read and path.name not in told and path.is_file():
+                found.append(json_rows.spelled(path.relative_to(root).as_posix()))
+    return found
 
 
 def order(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax import errors
+from m3it_jax import errors, rng
 from m3it_jax.evaluation import controls
 
 
@@ -119,3 +119,17 @@ def test_a_control_with_fewer_rows_is_judged_on_the_groups_it_has() -> None:
     resamples = controls.Resamples(list("abcd"), seed=0, resamples=200, confidence=0.95)
     low, high = resamples.interval([100.0], ["c"])
     assert low < 25 and high == 100.0, "one picture says hardly anything"
+
+    assert resamples.interval([100.0], ["c"]) == (100.0, 100.0)
+
+
+def test_an_interval_is_that_of_resampled_groups_in_order_of_name() -> None:
+    """The same in every process, whatever the order in which a set of names is gone through."""
+    groups = [f"picture {number * 7919 % 1000}" for number in range(40)] * 2
+    values = np.random.default_rng(0).uniform(0, 100, 80)
+    names = sorted(set(groups))
+    drawn = rng.generator(5, "bootstrap").multinomial(40, [1 / 40] * 40, size=300)
+    rows = [[value for value, group in zip(values, groups, strict=True) if group == name] for name in names]
+    means = [sum(times * sum(row) for times, row in zip(draw, rows, strict=True)) / (2 * draw.sum()) for draw in drawn]
+    wanted = np.percentile(means, [10.0, 90.0])
+    assert interval(values, groups, seed=5, resamples=300, confidence=0.8) == pytest.approx(tuple(wanted))

@@ -158,3 +158,15 @@ def test_a_record_with_wrong_meta_is_told(folder, meta) -> None:
     folder.tables["one", "test"][0] = dataclasses.replace(folder.tables["one", "test"][0], meta=meta)
     with pytest.raises(errors.UserError, match=rf"record one-0 of one: meta.{next(iter(meta))} is .*m3it check"):
         runner.read_questions(folder, "test")
+
+
+def test_a_chunk_holds_questions_of_about_one_length_instruction_and_inputs_together() -> None:
+    def request(number: int, instruction: str, inputs: str) -> runner._Request:
+        question = runner.Question(
+            *(str(number), "one", number, "digit", "vqa", "en", "g"), instruction, inputs, references=(), num_images=1
+        )
+        return runner._Request(question, controls.OWN, question)
+
+    asked = [request(0, "a" * 9, ""), request(1, "a", "b" * 20), request(2, "a" * 4, "b"), request(3, "a" * 30, "")]
+    (chunk,) = runner._chunks(asked)
+    assert [request.question.number for request in chunk] == [2, 0, 1, 3]

@@ -8,7 +8,7 @@ from m3it_jax.input_pipeline import pipeline
 
 @pytest.fixture
 def make_pipeline(folder, words, layout, tiny):
-    def make(*, objective="response", seed=7, data_folder=folder, layout=layout, **fields):
+    def make(*, objective="response", seed=7, data_folder=folder, layout=layout, qformer_tokenizer=None, **fields):
         settings = {"path": str(data_folder.path), "global_batch_size": 8, "max_images": 16} | fields
         return pipeline.Pipeline(
             config.DataConfig(**settings),
@@ -18,6 +18,7 @@ def make_pipeline(folder, words, layout, tiny):
             seed=seed,
             data_folder=data_folder,
             tokenizer=words,
+            qformer_tokenizer=qformer_tokenizer,
         )
 
     return make

@@ -76,3 +76,48 @@ def test_jitter_changes_light_within_its_range():
     assert 100 * 0.8 - 8 < min(means) < 95 and 105 < max(means) < 100 * 1.2 + 8
     bright = np.full((1, 8, 8, 3), 255, np.uint8)
     assert changed(config.AugmentConfig(jitter=0.9), seed=2, images=bright).dtype == np.uint8
+
+
+def bilinear(pixels, rows, columns):
+    """Returns the picture [h, w, 3] read between its pixels, the edge repeated, float64."""
+    height, width = pixels.shape[:2]
+    rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    below, beside = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    y, x = (rows - top)[..., None], (columns - left)[..., None]
+    upper = (1 - x) * pixels[top, left] + x * pixels[top, beside]
+    return (1 - y) * upper + y * ((1 - x) * pixels[below, left] + x * pixels[below, beside])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "fields",
+    [{"rotate": 60.0}, {"scale": 0.6}, {"wave": 0.2}, {"shift": 0.4, "rotate": 30.0, "scale": 0.3, "wave": 0.1}],
+    ids=["rotate", "scale", "wave", "all"],
+)
+def test_every_pixel_comes_from_where_the_change_says(fields, seed):
+    """A turn about the middle by an angle, there seen as a product of complex numbers, then the move and the wave."""
+    height, width = 20, 36
+    images = np.random.default_rng(4).integers(0, 256, (1, height, width, 3), np.uint8)
+    settings = config.AugmentConfig(**fields)
+    draw = np.random.default_rng(seed).uniform(-1, 1, size=11)
+    right, down = np.meshgrid(np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2)
+    turned = (right + 1j * down) * np.exp(1j * np.radians(settings.rotate * draw[0])) / (1 + settings.scale * draw[1])
+    rows = turned.imag + (height - 1) / 2 - settings.shift * height * draw[2]
+    rows += settings.wave * height * draw[10] * np.sin(np.pi * (draw[4] + (3 + draw[5]) * right / width))
+    columns = turned.real + (width - 1) / 2 - settings.shift * width * draw[3]
+    wanted = bilinear(images[0].astype(float), rows, columns)
+    np.testing.assert_allclose(changed(settings, seed=seed, images=images)[0].astype(float), wanted, atol=4.0)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_light_is_contrast_about_grey_then_brightness_and_a_slope(seed):
+    images = np.random.default_rng(4).integers(0, 256, (1, 20, 36, 3), np.uint8)
+    draw = np.random.default_rng(seed).uniform(-1, 1, size=11)
+    jitter = 0.4
+    slope_down = (np.arange(20) / 19 - 0.5)[:, None, None] * draw[8]
+    slope_right = (np.arange(36) / 35 - 0.5)[None, :, None] * draw[9]
+    light = (1 + jitter * draw[7]) * (1 + jitter * (slope_down + slope_right))
+    wanted = ((images[0] - 127.5) * (1 + jitter * draw[6]) + 127.5) * light
+    found = changed(config.AugmentConfig(jitter=jitter), seed=seed, images=images)[0].astype(float)
+    np.testing.assert_allclose(found, np.clip(wanted, 0, 255), atol=0.51)

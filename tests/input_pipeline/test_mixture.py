@@ -233,3 +233,19 @@ def test_mixture_order_knows_which_rows_each_objective_trains_on(folder, make_pi
         making = make_pipeline(objective=objective.rows, seed=experiment.seed)
         trained = [record for step in range(6) for record in making.record_ids(step)]
         assert mixture.mixture_order(experiment, 0, len(trained)) == trained
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_counts_are_those_of_the_largest_remainders(seed):
+    """No row could be given from one stream to another and bring both nearer to their shares."""
+    chance = np.random.default_rng(seed)
+    weights, total = chance.uniform(0.1, 50, int(chance.integers(1, 12))) ** 2, int(chance.integers(12, 90))
+    counts, ideal = mixture.apportion(weights, total), weights / weights.sum() * total
+    assert counts.sum() == total and counts.min() >= 1
+    if (ideal >= 1).all():
+        order = np.argsort(np.floor(ideal) - ideal)
+        wanted = np.floor(ideal).astype(int)
+        wanted[order[: total - wanted.sum()]] += 1
+        assert counts.tolist() == wanted.tolist()
+    short, free = ideal - counts, counts > 1
+    assert not free.any() or short.max() - short[free].min() <= 1 + 1e-9

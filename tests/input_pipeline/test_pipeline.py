@@ -1,4 +1,6 @@
 import dataclasses
+import pathlib
+import threading
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ def same(left, right):
 
 def prompt_text(words, row, loss_mask):
     return words.decode(row[: int(np.flatnonzero(loss_mask)[0])])
+
+
+HF = pathlib.Path(__file__).parents[1] / "golden" / "hf"
 
 
 @pytest.mark.parametrize("objective", ["response", "towers"])
@@ -53,6 +58,32 @@ def test_hosts_share_each_step_and_nothing_else_changes(make_pipeline):
         same({name: np.concatenate([part[name] for part in parts]) for name in alone}, alone)
         ids = [name for host in range(2) for name in whole.record_ids(step, process_index=host, process_count=2)]
         assert ids == whole.record_ids(step)
+
+
+def test_each_host_streams_its_own_rows(make_pipeline):
+    feed = make_pipeline()
+    for host in (0, 1):
+        share = {"process_index": host, "process_count": 2}
+        for step, batch in enumerate(feed.batches(3, 2, **share), 3):
+            for name, array in feed.batch(step, **share).items():
+                np.testing.assert_array_equal(batch[name], array)
+
+
+def test_steps_come_in_their_order_even_if_a_later_one_is_ready_first(make_pipeline, monkeypatch):
+    feed = make_pipeline()
+    whole = [feed.batch(step)["token_ids"].tolist() for step in range(6)]
+    make, later = feed.batch, threading.Event()
+
+    def batch(step, **share):
+        if step % 2:
+            later.set()
+        else:
+            later.wait(2)
+            later.clear()
+        return make(step, **share)
+
+    monkeypatch.setattr(feed, "batch", batch)
+    assert [found["token_ids"].tolist() for found in feed.batches(0, 6)] == whole
 
 
 def test_a_number_of_hosts_that_cannot_share_is_refused(make_pipeline):
@@ -156,6 +187,30 @@ def test_towers_show_one_picture_with_its_caption_and_labels(make_pipeline, word
             first_frames += frame == 0 and tiny.NUM_PICTURES[record.source] == 8
             later_frames += frame > 0
     assert later_frames > 10 and first_frames > 0
+
+
+def test_the_text_beside_each_picture_is_the_prompt_of_its_row(make_pipeline, layout, tiny):
+    """In the Q-Former's own pieces, once for each picture of the row; towers and rows of captions have none."""
+    reader = tokenizer.Tokenizer.load(HF / "instructblip_llama/qformer_tokenizer/tokenizer.json")
+    with_text = {"layout": dataclasses.replace(layout, qformer_text_len=40), "qformer_tokenizer": reader}
+    feed = make_pipeline(**with_text, redraw_instructions=False)
+    seen = set()
+    for step in range(6):
+        batch, ids = feed.batch(step), feed.record_ids(step)
+        each = len(batch["images"]) // len(ids)
+        assert batch["text_ids"].shape == batch["text_mask"].shape == (len(batch["images"]), 40)
+        for number, text in enumerate(batch["text_ids"]):
+            record = tiny.named(ids[number // each])
+            wanted = reader.encode(prompts.YING_VLM.prompt(record.instruction, record.inputs))
+            found = text[batch["text_mask"][number]].tolist()
+            assert found[1:-1] == wanted[: len(found) - 2] and len(found) == min(40, len(wanted) + 2)
+        (streamed,) = feed.batches(step, 1)
+        np.testing.assert_array_equal(streamed["text_ids"], batch["text_ids"])
+        seen.add(each)
+    assert len(seen) > 1  # rows of one picture and of several
+    assert "text_ids" not in make_pipeline(**with_text, objective="towers").batch(0)
+    assert "text_ids" not in make_pipeline(**with_text, picture_as="captions").batch(0)
+    assert "text_ids" not in make_pipeline().batch(0)
 
 
 def test_every_record_is_seen(make_pipeline, tiny):

@@ -311,3 +311,19 @@ def test_what_was_said_before_all_turns_stays_when_turns_are_left_out(words):
     text = transforms.fit(layout, words, TALK, system="Say what you see.")
     assert text.num_dropped and "Say what you see.\nWhy?" in words.decode(text.prompt_ids)
     assert "What is this?" not in words.decode(text.prompt_ids)
+
+
+@pytest.mark.parametrize("name", sorted(prompts.FORMATS))
+@pytest.mark.parametrize("num_images", [1, 3])
+def test_a_text_that_is_too_long_fills_its_room_exactly(name, num_images):
+    """Begin and end ids count, pictures and their marks do not, wherever the format puts them."""
+    asked = prompts.FORMATS[name]
+    words = tokenizer.Tokenizer.load(HF / "llava" / "tokenizer.json")
+    layout = transforms.Layout.of(words, asked, picture_len=5, max_text_len=240, max_response_len=12)
+    outputs = "a red car and a blue one " * 9
+    # Letters that are pieces of their own, so that no cut leaves a place free.
+    row = row_of(layout, words, instruction="Say.", inputs="? " * 600, outputs=outputs, num_images=num_images)
+    marks = len(layout.open_ids) + len(layout.close_ids)
+    assert len(row["token_ids"]) - num_images * (5 + marks) in (239, 240)
+    assert len(row["token_ids"]) <= layout.row_len(num_images)
+    assert row["loss_mask"].sum() == 12

@@ -70,6 +70,23 @@ def test_segments_of_a_row_do_not_leak(model) -> None:
     np.testing.assert_allclose(packed, alone, atol=1e-5)
 
 
+def test_merged_kernels_compute_what_the_parts_do(model, layered) -> None:
+    """Query, key and value as one product, gate and up as one: the form in which tokens are made (ADR 0016)."""
+    decoder, params = layered
+    merged = {"params": dict(params["params"])}
+    for number in range(CONFIG.num_layers):
+        block = jax.tree.map(lambda leaf: leaf, params["params"][f"blocks_{number}"])
+        kernels = [block["attn"].pop(name)["kernel"] for name in ("query", "key", "value")]
+        block["attn"]["qkv"] = {"kernel": jnp.concatenate(kernels, axis=1)}
+        kernels = [block["mlp"].pop(name)["kernel"] for name in ("gate", "up")]
+        block["mlp"]["gate_up"] = {"kernel": jnp.concatenate(kernels, axis=1)}
+        merged["params"][f"blocks_{number}"] = block
+    rows = whole_rows()
+    wanted = decoder.apply(params, *rows, method="hidden")
+    np.testing.assert_allclose(decoder.apply(merged, *rows, method="hidden"), wanted, atol=1e-5)
+    np.testing.assert_allclose(model[0].apply(model[1], *rows, method="hidden"), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("split", [1, 4, 11])
 def test_prefill_and_extend_equal_the_whole_forward(model, layered, split: int) -> None:
     embeds, positions, segments = whole_rows()

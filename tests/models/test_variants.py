@@ -118,3 +118,9 @@ def test_a_name_is_a_row_or_a_folder(tmp_path) -> None:
     assert variants.named(str(tmp_path)) == variants.named("mini") == VARIANTS["mini"]
     with pytest.raises(errors.ConfigError, match=r"model\.variant='minni': must be one of tiny, .* or a folder"):
         variants.named("minni")
+
+
+def test_dropout_is_that_of_bert_where_weights_were_trained_so_and_none_in_small_models() -> None:
+    """attention_probs_dropout_prob and hidden_dropout_prob of the published Q-Formers are 0.1."""
+    rates = {name: variant.qformer.dropout_rate for name, variant in VARIANTS.items() if variant.qformer is not None}
+    assert rates == {name: 0.0 if name == "mini" else 0.1 for name in rates}

@@ -17,12 +17,12 @@ NO_STOPS = StopTexts([], VOCABULARY).settings([()] * 2)
 
 @pytest.fixture(scope="module")
 def parts():
-    """A model of four words, in which every answer can be listed."""
+    """A model of four words, in which every answer can be listed; the test below says what it was chosen for."""
     tiny = variants.VARIANTS["tiny"]
     model = vlm.make_vlm(dataclasses.replace(tiny, decoder=dataclasses.replace(tiny.decoder, vocab_size=VOCABULARY)))
     names = ("token_ids", "image_token_index", "positions", "segment_ids")
     batch = {"images": jnp.zeros((1, 64, 64, 3), jnp.uint8), **{k: jnp.zeros((1, 2), jnp.int32) for k in names}}
-    params = jax.jit(model.init)(jax.random.key(3), batch)["params"]
+    params = jax.jit(model.init)(jax.random.key(11), batch)["params"]
     return layered.of(model, jax.tree.map(lambda leaf: 2.0 * leaf, params))
 
 
@@ -78,13 +78,25 @@ def every_answer():
                 yield list(answer)
 
 
+def best(parts, row, length_penalty):
+    values = {tuple(answer): value(parts, row, answer, length_penalty) for answer in every_answer()}
+    return max(values, key=values.get), values
+
+
+def test_stop_ids_and_length_penalty_decide_which_answer_is_best(parts):
+    """Else a search that ignores either would find the same: short answers end at the stop, long ones at the limit."""
+    for row, short in ((0, (STOP,)), (1, (0, STOP))):
+        assert [best(parts, row, penalty)[0] for penalty in (-1.0, 0.0)] == [short] * 2
+        long = best(parts, row, 1.0)[0]
+        assert len(long) == LONGEST and STOP not in long and best(parts, row, 2.0)[0] == long
+
+
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0, -1.0])
 def test_wide_enough_it_finds_the_best_of_all_answers(parts, length_penalty):
     found = search(parts, VOCABULARY**LONGEST, length_penalty)
     for row in range(2):
-        values = {tuple(answer): value(parts, row, answer, length_penalty) for answer in every_answer()}
-        best = max(values, key=values.get)
-        assert tuple(found[row]) == best, (values[best], values.get(tuple(found[row])))
+        wanted, values = best(parts, row, length_penalty)
+        assert tuple(found[row]) == wanted, (values[wanted], values.get(tuple(found[row])))
 
 
 def test_one_beam_without_length_penalty_is_greedy(parts):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -78,6 +79,57 @@ def counted_by_compiler(objective: str, table, batch) -> float:
 def unrolled(monkeypatch) -> None:
     scan = nn.scan
     monkeypatch.setattr(nn, "scan", lambda body, **options: scan(body, **options, unroll=options["length"]))
+
+
+def sizes_of(objective: str, pattern: str) -> int:
+    """Weights of all kernels whose whole path matches."""
+    _, trainable, _ = make(objective, ALL, wide())
+    leaves = parameter_paths.flatten(trainable)
+    return sum(int(np.prod(leaf.shape)) for path, leaf in leaves.items() if re.fullmatch(f"{pattern}/kernel", path))
+
+
+@pytest.mark.parametrize(
+    ("table", "vit", "cross", "reader", "text"),
+    [
+        pytest.param(ALL, 3, 3, 3, 3, id="all"),  # each kernel: forward, gradient of its input, its own gradient
+        pytest.param(STAGE_1, 1, 2, 3, 2, id="stage_1"),  # nothing is trained below the frozen tower, all is below text
+    ],
+)
+def test_each_part_costs_what_its_products_multiply(table, vit: int, cross: int, reader: int, text: int) -> None:
+    """Two operations for each weight, token and pass; two products of scores and values, each pass anew."""
+    variant, width = wide(), 256
+    p, q = variant.vit.num_positions, variant.qformer.num_queries
+    patch = sizes_of("response", "vit/patch_embedding") * I * (p - 1) * (2 if vit == 3 else 1)  # pixels: no gradient
+    tower = sizes_of("response", "vit/blocks/.*") * I * p * vit
+    read = sizes_of("response", r"qformer/.*/cross_attn/(key|value)") * I * p * cross
+    own = sizes_of("response", r"qformer/.*/(self_attn/.*|mlp/.*|cross_attn/(query|out))") * I * q * reader
+    own += sizes_of("response", "projection") * I * q * reader
+    written = sizes_of("response", "decoder/blocks/.*") * B * T * text
+    written += sizes_of("response", "decoder/head") * B * R * text
+    scores = 2 * (3 if vit == 3 else 1) * variant.vit.num_layers * I * width * p * p
+    scores += 2 * 3 * I * width * (variant.qformer.num_layers * q * q + READING * q * p)
+    scores += 2 * 3 * variant.decoder.num_layers * B * variant.decoder.num_heads * variant.decoder.head_dim * T * T
+    assert formula("response", table, make_batch()) == 2 * (patch + tower + read + own + written + scores)
+
+
+READING = 4 // wide().qformer.cross_attention_every
+
+
+@pytest.mark.parametrize("objective", ["vit_tower", "qformer_tower"])
+def test_the_heads_of_a_tower_cost_what_their_products_multiply(objective: str) -> None:
+    """What the heads add to the towers: counted beside the same tower with heads that nobody counts."""
+    variant, width = wide(), 256
+    reads = 1 + (64 // 16) ** 2 if objective == "vit_tower" else variant.qformer.num_queries
+    _, trainable, _ = make(objective, ALL, variant)
+    bare = flops.StepFlops(
+        variant, trainable={k: v for k, v in trainable.items() if k != "heads"}, frozen={}, max_targets=R
+    )
+    pools = sizes_of(objective, "heads/pool_(key|value)") * I * reads
+    words = sizes_of(objective, "heads/text_up") * I * C
+    once = sizes_of(objective, "heads/(text_out|image_out|attribute_.*)") * I
+    scores = 2 * 3 * width * I * reads + 1 * width * I * I  # three pools; each picture against each caption
+    found = formula(objective, ALL, make_batch()) - bare(make_batch())
+    assert found == 2 * 3 * (pools + words + once + scores)
 
 
 @pytest.mark.parametrize(

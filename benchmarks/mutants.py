@@ -58,9 +58,9 @@ NAMES = {
     "lstrip": "rstrip",
     "sorted": "list",
 }
-# Calls whose first two arguments cannot be swapped without an exception at once, and keywords without a meaning of
-# their own for what is computed.
-_UNSWAPPED = {"isinstance", "issubclass", "hasattr", "getattr", "setattr", "open"}
+# Calls whose first two arguments may stand either way or cannot be swapped without an exception at once, and keywords
+# without a meaning of their own for what is computed.
+_UNSWAPPED = {"max", "min", "maximum", "minimum", "isinstance", "issubclass", "hasattr", "getattr", "setattr", "open"}
 _DULL_KEYWORDS = {"encoding", "strict", "stacklevel", "file", "flush", "indent", "ensure_ascii", "exist_ok", "dtype"}
 _TEXTS = (ast.JoinedStr, ast.List, ast.Tuple, ast.Dict, ast.Set)
 
@@ -127,6 +127,8 @@ def _nodes(node: ast.AST, scope: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
             children += [default for default in (*node.args.defaults, *node.args.kw_defaults) if default]
     elif isinstance(node, ast.AnnAssign):
         children = [node.value] if node.value else []
+    elif isinstance(node, ast.keyword) and node.arg in _DULL_KEYWORDS:
+        return
     elif isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom | ast.Assert):
         return
     else:

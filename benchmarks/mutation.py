@@ -1,9 +1,10 @@
 """How many small faults the tests notice: one is put in at a time, in a copy of the tree, and the folder's tests run.
 
   python benchmarks/mutation.py [FOLDER ...] [--again] [--mirrored] [--number N] [--copy DIR]
+  python benchmarks/mutation_table.py
 
 Takes hours, may be stopped at any time, and goes on where it stopped: results/mutation.json holds what is known, and
-`python benchmarks/render.py` puts its table into docs/testing.md. A mutant is run again when its module has changed;
+the second program puts its table into docs/testing.md. A mutant is run again when its module has changed;
 with `--again`, those that survived are, because the tests may have changed. With `--mirrored`, a mutant meets only the
 test file of its module's name: quick, and fewer are caught. The worktree is only read.
 

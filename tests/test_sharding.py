@@ -28,13 +28,34 @@ def test_every_parameter_of_every_objective_has_a_row(objective: str) -> None:
         assert len(sharding.parameter_axes(path)) == len(leaf.shape), path
 
 
-def test_every_row_of_the_table_covers_some_parameter() -> None:
+@pytest.mark.parametrize("family", small_models.SMALL)
+def test_an_axis_of_a_family_has_one_size_in_all_parameters_of_a_part(family: str) -> None:
+    """Two axes of one row in the wrong order would give a part two widths, two numbers of heads or of layers."""
+    params = jax.eval_shape(quantization.quantize, small_models.shapes(family))
+    sizes: dict[tuple[str, str], set[int]] = {}
+    for path, leaf in parameter_paths.flatten(params).items():
+        axes = sharding.parameter_axes(path)
+        assert len(axes) == len(leaf.shape), path
+        part = path.split("/")[0] + ("/encoder" if "/encoder/" in path else "")
+        # What a projection or cross-attention reads has the width of another part.
+        reads = path.startswith("projection/") or (part == "qformer" and re.search(r"cross_attn/(key|value)/", path))
+        for axis, size in zip(axes, leaf.shape, strict=True):
+            if axis is not None and not (reads and axis in ("embed", "mlp")):
+                sizes.setdefault((part, axis), set()).add(size)
+    assert {key: found for key, found in sizes.items() if len(found) > 1} == {}
+    variant = small_models.SMALL[family]
+    assert sizes["decoder", "embed"] == {variant.decoder.embed_dim} and sizes["vit", "heads"] == {variant.vit.num_heads}
+    assert sizes["decoder", "layers"] == {variant.decoder.num_layers} and sizes["vit", "mlp"] == {variant.vit.mlp_dim}
+
+
+def test_every_row_of_the_table_decides_some_parameter() -> None:
+    """The first row that matches counts: one that an earlier row hides decides nothing, and neither does a dead one."""
     paths = [path for name in objectives.OBJECTIVES for path in parameter_paths.flatten(abstract(name, "mini"))]
     for name in small_models.SMALL:
-        params = small_models.shapes(name)
-        paths += parameter_paths.flatten(jax.eval_shape(quantization.quantize, params))
-    for pattern, _ in sharding.PARAMETER_AXES:
-        assert any(re.fullmatch(pattern, path) for path in paths), pattern
+        paths += parameter_paths.flatten(jax.eval_shape(quantization.quantize, small_models.shapes(name)))
+    patterns = [pattern for pattern, _ in sharding.PARAMETER_AXES]
+    decides = {next(pattern for pattern in patterns if re.fullmatch(pattern, path)) for path in paths}
+    assert [pattern for pattern in patterns if pattern not in decides] == []
 
 
 def test_an_unknown_parameter_is_refused_by_name() -> None:

@@ -32,8 +32,6 @@ def test_a_win_is_said_and_no_controls_claim_nothing(fakes, store) -> None:
     store.append(fakes.prediction(number, "4", variant=controls.BLANK) for number in range(10))
     assert table(store)[-1] == "1 of 1 skills beat every control (the 95 % intervals do not overlap)"
 
-    assert table(store)[-1] == "every family is above all its controls outside the intervals"
-
 
 def test_columns_stand_below_one_another_in_a_terminal_where_a_chinese_letter_takes_two(fakes, store) -> None:
     store.claim({})

@@ -81,3 +81,11 @@ def test_scores_in_half_precision_meet_the_softmax_in_float32() -> None:
     query, key = jnp.zeros((1, 1, 1, 8), "bfloat16"), jnp.zeros((1, 2_000, 1, 8), "bfloat16")
     value = jnp.ones((1, 2_000, 1, 8), "bfloat16")
     np.testing.assert_allclose(layers.attend(query, key, value).astype("float32"), 1.0, rtol=4e-3)
+
+
+@pytest.mark.parametrize(("num_queries", "num_keys", "wanted"), [(6, 6, True), (5, 6, False), (6, 5, False)])
+def test_masked_lengths_must_both_be_even_for_cudnn(cudnn_cases, num_queries, num_keys, wanted) -> None:
+    query, _, _, _ = arrays("bfloat16", length=num_queries)
+    key, _, _, mask = arrays("bfloat16", length=num_keys)
+    layers.attend(query, key, key, mask=mask)
+    assert bool(cudnn_cases) == wanted

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small_models
 
+from m3it_jax.generation import kv_cache
 from m3it_jax.models.encoder_decoder import EncoderDecoder, RelativeBias, distance_buckets
 
 CONFIG = small_models.T5
@@ -56,3 +57,29 @@ def test_a_written_token_sees_what_was_read_and_no_later_token() -> None:
     whole, changed = scores(embeds, ids), scores(embeds, ids.at[0, 3].set(8))
     np.testing.assert_array_equal(whole[:, :3], changed[:, :3])
     assert np.abs(whole[:, 3] - changed[:, 3]).max() > 1e-3
+
+
+def test_writing_token_by_token_from_a_cache_equals_the_whole_answer_at_once() -> None:
+    """What was read, what was written and the distances between are the same in a cache (layers of their own)."""
+    name = "blip2_t5"
+    stacked = small_models.make(name)[1]["decoder"]
+    rest = {part: leaf for part, leaf in stacked.items() if part != "blocks"}
+    own = {f"blocks_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], stacked["blocks"]) for n in range(CONFIG.num_layers)}
+    whole = EncoderDecoder(CONFIG, jnp.dtype("float32"))
+    layered, params = whole.clone(layered=True), {"params": {**rest, **own}}
+    embeds = jax.random.normal(jax.random.key(0), (2, 7, CONFIG.embed_dim))
+    segment_ids = jnp.asarray([[1] * 7, [1] * 5 + [0] * 2])
+    ids = jnp.asarray([[CONFIG.start_id, 5, 9, 4], [CONFIG.start_id, 8, 3, 1]])
+    encoded = whole.apply({"params": stacked}, embeds, segment_ids, method="encode")
+    wanted = np.asarray(whole.apply({"params": stacked}, ids, encoded, segment_ids, method="decode"))
+    places = jnp.zeros_like(segment_ids)
+    cache = kv_cache.make(CONFIG, num_rows=2, num_slots=6, dtype=jnp.dtype("float32"))
+    hidden, cache = layered.apply(params, embeds, places, segment_ids, cache=cache, method="prefill")
+    assert hidden.shape[1] == 1
+    for step in range(4):
+        scores = layered.apply(params, hidden, method="logits")
+        np.testing.assert_allclose(scores[:, 0], wanted[:, step], atol=1e-3)
+        if step < 3:
+            new = layered.apply(params, ids[:, step + 1 : step + 2], method="embed")
+            at = jnp.full((2, 1), step + 1)
+            hidden, cache = layered.apply(params, new, at, jnp.ones((2, 1), jnp.int32), cache=cache, method="extend")

@@ -89,3 +89,14 @@ def test_rotation_turns_pairs_by_the_angle_of_its_base() -> None:
             number = (x[..., pair] + 1j * x[..., pair + 3]) * np.exp(1j * angle)
             np.testing.assert_allclose(turned[..., pair], number.real, atol=1e-4)
             np.testing.assert_allclose(turned[..., pair + 3], number.imag, atol=1e-4)
+
+
+def test_a_transposed_kernel_gives_the_same_product() -> None:
+    """[out, in] in the place of the axes as they are (generation/layered.py), with and without a bias."""
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 4))
+    linear = layers.Linear((6, 7), jnp.dtype("float32"), num_axes=2)
+    params = linear.init(jax.random.key(1), x)["params"] | {"bias": jax.random.normal(jax.random.key(2), (6, 7))}
+    wanted = np.einsum("BTij,ijkl->BTkl", x, params["kernel"]) + np.asarray(params["bias"])
+    turned = {"bias": params["bias"], "transposed_kernel": params["kernel"].reshape(12, 42).T}
+    for given in (params, turned):
+        np.testing.assert_allclose(linear.apply({"params": given}, x), wanted, atol=1e-4)

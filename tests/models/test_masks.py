@@ -25,3 +25,8 @@ def test_an_empty_slot_is_never_attended_to() -> None:
     ones, slots = jnp.ones((1, 2), jnp.int32), jnp.asarray([[1, 0, 1, 0]])
     mask = masks.segment_causal_mask(ones, ones * 9, key_segments=slots, key_positions=jnp.zeros((1, 4), jnp.int32))
     np.testing.assert_array_equal(mask[0, 0], [[True, False, True, False]] * 2)
+
+
+def test_real_keys_are_those_of_a_segment_before_and_after_the_query() -> None:
+    mask = masks.real_mask(jnp.asarray([[1, 1, 0], [2, 0, 0]]))
+    np.testing.assert_array_equal(mask, [[[[True, True, False]]], [[[True, False, False]]]])

@@ -129,3 +129,14 @@ def test_clip_drops_the_class_token_that_it_computed() -> None:
     kept = tokens(dataclasses.replace(config, keeps_class_token=True))
     assert kept.shape == (1, 10, 24) and config.num_tokens == 9
     np.testing.assert_array_equal(kept[:, 1:], tokens(config))
+
+
+def test_an_encoder_decoder_without_an_answer_begins_with_the_start_token_alone() -> None:
+    model, params = small_models.make("blip2_t5")
+    batch = small_models.make_batch(small_models.SMALL["blip2_t5"])
+    ids = batch.pop("decoder_ids")
+    run = jax.jit(model.apply)
+    alone = run({"params": params}, {name: jnp.asarray(array) for name, array in batch.items()})
+    answered = run({"params": params}, {"decoder_ids": jnp.asarray(ids), **batch})
+    assert alone.shape[1] == 1
+    np.testing.assert_allclose(alone[:, 0], answered[:, 0], atol=1e-4)

@@ -135,9 +135,7 @@ def test_the_heads_of_a_tower_cost_what_their_products_multiply(objective: str) 
 @pytest.mark.parametrize(
     ("objective", "table"),
     [
-        pytest.param("response", STAGE_1, id="stage_1", marks=pytest.mark.slow),
         pytest.param("response", STAGE_2, id="stage_2"),
-        pytest.param("response", ALL, id="all", marks=pytest.mark.slow),
         pytest.param("vit_tower", ALL, id="tower"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import small_models
@@ -191,3 +192,15 @@ def test_a_held_out_source_in_the_data_stops_a_run_by_size_too(config, tmp_path)
         setup.prepare(config)
     config.data.mixture = {"ones": 1.0}
     setup.prepare(config)
+
+
+def test_what_is_trained_is_float32_and_what_is_frozen_has_the_type_asked_for(config, fresh_run) -> None:
+    config.trainable, config.init_from = STAGE_1, {"all": str(fresh_run)}
+    config.model.frozen_dtype = "bfloat16"
+    state = setup.abstract_state(config, setup.prepare(config))
+    for tree, dtype in ((state.trainable, "float32"), (state.frozen, "bfloat16")):
+        leaves = parameter_paths.flatten(tree)
+        assert leaves and {str(leaf.dtype) for leaf in leaves.values()} == {dtype}
+    assert set(state.trainable) == {"qformer", "projection"} and set(state.frozen) == {"vit", "decoder"}
+    moments = {str(leaf.dtype) for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim}
+    assert moments == {"float32"} and str(state.step.dtype) == "int32"

@@ -20,7 +20,9 @@ def test_a_caption_is_translated_in_six_directions(instances) -> None:
 
 
 def test_lines_pictures_and_languages_stay_together(instances, raw) -> None:
-    for record in instances("multi30k", "train"):
+    records = instances("multi30k", "train")
+    assert {record.meta["origin"].split("/")[0] for record in records} == {"train:1", "train:2"} and len(records) == 12
+    for record in records:
         line, direction = record.meta["origin"].removeprefix("train:").split("/")
         source, target = direction.split("-")
         for code, text in ((source, record.inputs), (target, record.outputs)):

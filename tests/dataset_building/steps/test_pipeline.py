@@ -65,6 +65,13 @@ def test_a_record_has_all_that_the_draft_says():
     }
 
 
+def test_a_record_has_the_licence_of_its_source_unless_it_brings_its_own():
+    own = dataclasses.replace(DRAFT, outputs="that", licence="CC0")
+    licensed = dataclasses.replace(spec(DRAFT, own), licence="CC BY 4.0")
+    told = {record.outputs: record.meta["licence"] for record in pipeline.Stream(licensed, {}, 0).instances("train")}
+    assert told == {"this": "CC BY 4.0", "that": "CC0"}
+
+
 def test_ids_come_from_content_not_from_order():
     other = dataclasses.replace(DRAFT, outputs="that")
     forward = [record.id for record in stream(DRAFT, other).instances("train")]

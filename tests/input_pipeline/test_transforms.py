@@ -322,8 +322,8 @@ def test_a_text_that_is_too_long_fills_its_room_exactly(name, num_images):
     layout = transforms.Layout.of(words, asked, picture_len=5, max_text_len=240, max_response_len=12)
     outputs = "a red car and a blue one " * 9
     # Letters that are pieces of their own, so that no cut leaves a place free.
-    row = row_of(layout, words, instruction="Say.", inputs="? " * 600, outputs=outputs, num_images=num_images)
+    row = row_of(layout, words, instruction="Say.", inputs="? " * 600, outputs=outputs, new_pictures=num_images)
     marks = len(layout.open_ids) + len(layout.close_ids)
-    assert len(row["token_ids"]) - num_images * (5 + marks) in (239, 240)
-    assert len(row["token_ids"]) <= layout.row_len(num_images)
+    assert row["segment_ids"].sum() - num_images * (5 + marks) in (239, 240)
+    assert len(row["token_ids"]) == layout.row_len(num_images)
     assert row["loss_mask"].sum() == 12

@@ -149,9 +149,21 @@ def test_report_is_one_self_contained_page(place, scores, capsys):
         (["generate", "{place}", "--image", "{place}/data/README.md", "--instruction", "What?"], 1, "README.md"),
         (["check", "{place}/none"], 1, "none"),
         (["train", "{root}/configs/tiny.py", "--run-dir", "{place}/new", "--data.path={place}/none"], 1, "none"),
-        (["train", "{root}/configs/tiny.py", "--run-dir", "{place}/stage2", "--data.path={place}/data"], 2, "stage2"),
+        (["train", "{root}/configs/tiny.py", "--run-dir", "{place}/stage2", "--data.path={place}/data"], 1, "stage2"),
+        (["train", "{root}/configs/tiny.py", "--run-dir", "{place}/new", "--num_steps=0"], 2, "num_steps"),
+        (["eval", "{place}", "--data", "{place}/data", "--tasks", "nothing"], 2, "nothing"),
     ],
-    ids=["no-checkpoint", "no-data", "no-picture", "text-as-picture", "no-folder", "no-data-folder", "other-run"],
+    ids=[
+        "no-checkpoint",
+        "no-data",
+        "no-picture",
+        "text-as-picture",
+        "no-folder",
+        "no-data-folder",
+        "other-run",
+        "no-steps",
+        "no-task",
+    ],
 )
 def test_wrong_input_is_one_line(place, capfd, words, code, told):
     capfd.readouterr()

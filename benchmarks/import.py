@@ -63,7 +63,7 @@ def write_checkpoint(folder: pathlib.Path, num_layers: int) -> dict[str, int]:
     entries = families.entries(variant)
     sizes = {entry.key: 2 * math.prod(entry.shape) for entry in entries}
     folder.mkdir()
-    ids = hf_export.TokenIds(bos=1, eos=2, pad=0, image=None)
+    ids = hf_export.TokenIds(bos=1, eos=(2,), pad=0, image=full.decoder.vocab_size - 1)
     for name, values in hf_export.export_files(variant, ids, dtype="float16").items():
         (folder / name).write_text(json.dumps(values), "utf-8")
     noise = np.random.default_rng(0).normal(scale=0.02, size=1 << 20).astype(np.float16)

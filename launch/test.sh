@@ -31,6 +31,7 @@ check imports lint-imports --no-logo
 check types mypy
 # `not device and not network` and nothing else stays out, and no path is left out.
 check tests "$PYTHON" -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder --durations=20 -m "not device and not network" "$@"
+say_reference
 
 if [ -n "$failed" ]; then
   say "failed:$failed (after $SECONDS s)"

@@ -211,9 +211,10 @@ def load(
         tokenizer,
         max_rows=max_rows,
         prompt_format=prompts.FORMATS[variant.prompt],
-        image_token_id=_image_token_id(run),
+        image_token_id=_image_token_id(run, tokenizer),
         qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
         stop_ids=_stop_ids(config),
+        num_ids=variant.decoder.vocab_size if _is_foreign(location, config) else None,
     )
     return Assistant(sampler, config, step)
 
@@ -242,10 +243,25 @@ def _stop_ids(config: Mapping[str, Any]) -> list[int]:
     return [one for one in found if type(one) is int] if isinstance(found, list) else []
 
 
-def _image_token_id(run: Path) -> int | None:
-    """Returns the id that stands for a picture's positions in the ids of imported weights' reference, if it has one."""
+def _is_foreign(location: checkpointing.Location, config: Mapping[str, Any]) -> bool:
+    """Returns whether the weights, or those that a run began with, were imported.
+
+    Such a vocabulary often has spare rows behind the tokenizer's ids, and the reference may choose one of them.
+    """
+    fields = config.get("model")
+    name = fields.get("variant") if isinstance(fields, Mapping) else None
+    return location.is_imported or name not in variants.VARIANTS
+
+
+def _image_token_id(run: Path, tokenizer: tokenization.Tokenizer) -> int | None:
+    """Returns the id that stands for a picture's positions in the ids of the reference, if it has one.
+
+    Imported weights say it themselves; for others it is what an export of them writes.
+    """
     path = run / "hf" / checkpointing.CONFIG_FILE
-    found = json.loads(path.read_text("utf-8-sig")) if path.is_file() else {}
+    if not path.is_file():
+        return tokenizer.image_id
+    found = json.loads(path.read_text("utf-8-sig"))
     return found.get("image_token_index", found.get("image_token_id"))
 
 

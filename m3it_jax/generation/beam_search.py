@@ -62,7 +62,9 @@ def search(
         logits, cache = _next_logits(model, params, state)
         return _choose(logits, {**state, "kv_cache": cache}, settings)
 
-    state = jax.lax.while_loop(lambda state: ~state["done"].all(), advance, state)
+    # Scores that are no numbers end no row by themselves: no comparison with them holds.
+    most = settings["max_new"].max()
+    state = jax.lax.while_loop(lambda state: ~state["done"].all() & (state["num_new"] < most), advance, state)
     best = state["finished"].argmax(axis=1)[:, None]
     tokens = jnp.take_along_axis(state["finished_tokens"], best[:, :, None], axis=1)[:, 0]
     return tokens, jnp.take_along_axis(state["finished_len"], best, axis=1)[:, 0]

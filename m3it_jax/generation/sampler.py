@@ -34,6 +34,7 @@ class Sampler:
         image_token_id: int | None = None,
         qformer_tokenizer: Tokenizer | None = None,
         stop_ids: Sequence[int] = (),
+        num_ids: int | None = None,
     ):
         """Takes what answers are made of.
 
@@ -46,9 +47,11 @@ class Sampler:
           image_token_id: Stands for each position of a picture in ids of the family's reference; None if it has none.
           qformer_tokenizer: Encodes what the Q-Former reads, if it reads text.
           stop_ids: Ids of which each ends an answer; none: the end id of the tokenizer.
+          num_ids: Ids that may be chosen, from 0 on; None: those of the vocabulary.
         """
         self.model, self.params = layered.of(model, params)
         self.tokenizer, self.max_rows, self.image_token_id = tokenizer, max_rows, image_token_id
+        self.num_ids = tokenizer.vocab_size if num_ids is None else num_ids
         self._qformer_tokenizer = qformer_tokenizer
         self.max_len = model.decoder.config.max_len
         self.num_queries = model.picture_len
@@ -221,7 +224,7 @@ class Sampler:
             samplings,
             num_rows=num_rows,
             stop_ids=self.stop_ids,
-            num_ids=self.tokenizer.vocab_size,
+            num_ids=self.num_ids,
             stops=self.stop_texts.settings(stops),
         )
 
@@ -288,7 +291,7 @@ class Sampler:
 
         Raises:
           ConfigError: the response is no text.
-          UserError: see `token_logits`; or a picture file is missing.
+          UserError: see `token_logits`; a picture file is missing; or the scores are no numbers.
         """
         check_text("response", response)
         shown = self.beside(pictures.read_all(request.images, request.video), request.instruction, request.inputs)
@@ -301,6 +304,11 @@ class Sampler:
         else:
             row = self._row(prompt_ids, response_ids, len(shown))
             before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
+        if not np.isfinite(before).all():
+            raise errors.UserError(
+                "the model's scores are no finite numbers, so its weights or a picture given as numbers are damaged; "
+                "`m3it weights verify` or the run's metrics.jsonl say where they went wrong"
+            )
         highest = before.max(axis=-1, keepdims=True)
         log_sums = highest[:, 0] + np.log(np.exp(before - highest).sum(axis=-1))
         return float((before[np.arange(len(response_ids)), response_ids] - log_sums).sum())

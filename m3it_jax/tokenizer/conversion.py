@@ -1,6 +1,7 @@
 """A SentencePiece unigram model as a `tokenizer.json`, which transformers reads without guessing a class.
 
-Vocabularies that are trained here are exported so; imported ones keep their own files.
+Vocabularies that are trained here are exported so; imported ones keep their own files. Pieces have real spaces there,
+and not the character U+2581 that SentencePiece writes for them: one that stands in a text would come out as a space.
 """
 
 import json
@@ -15,6 +16,14 @@ from m3it_jax.tokenizer.settings import Settings
 from m3it_jax.tokenizer.vocabulary import SPACE_MARK
 
 _ROLES = ("unk", "bos", "eos", "pad")
+
+# `<0x0A>` in a text is text: it is cut behind its first character, so that no piece of a byte is found in it.
+_SPLIT_BYTE_SPELLINGS = {
+    "type": "Split",
+    "pattern": {"Regex": "<(?=0x[0-9A-F]{2}>)"},
+    "behavior": "MergedWithPrevious",
+    "invert": False,
+}
 
 
 def transformers_files(model: bytes, probes: Iterable[str]) -> dict[str, dict[str, Any]] | None:
@@ -31,22 +40,20 @@ def transformers_files(model: bytes, probes: Iterable[str]) -> dict[str, dict[st
     ids = {role: getattr(processor, f"{role}_id")() for role in _ROLES}
     pieces = {role: processor.id_to_piece(index) for role, index in ids.items() if index >= 0}
     spec = _spec(processor, ids, pieces)
-    config = {f"{role}_token": piece for role, piece in pieces.items()}
+    config: dict[str, Any] = {f"{role}_token": piece for role, piece in pieces.items()}
     config |= {"clean_up_tokenization_spaces": False, "tokenizer_class": "PreTrainedTokenizerFast"}
+    config["model_input_names"] = ["input_ids", "attention_mask"]  # the class would have the models take one more
     none = Settings(specials={}, added={}, is_legacy=False)
-    # The spelling of a byte piece, and the space mark, are ordinary text here alone: without them both must agree.
     theirs, ours = JsonFile(json.dumps(spec).encode(), none), SentencePieceFile(model, none)
-    for text in probes:
-        plain = text.replace(SPACE_MARK, "").replace("<0x", "")
-        if theirs.encode(plain, "start") != ours.encode(plain, "start"):
-            return None
+    if any(theirs.encode(text, "start") != ours.encode(text, "start") for text in probes):
+        return None
     return {"tokenizer.json": spec, "tokenizer_config.json": config}
 
 
 def _spec(processor: Any, ids: dict[str, int], pieces: dict[str, str]) -> dict[str, Any]:
     size = processor.vocab_size()
+    has_bytes = any(processor.is_byte(index) for index in range(size))
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    space = {"String": " "}
     begin = {"id": pieces.get("bos"), "ids": [ids["bos"]], "tokens": [pieces.get("bos")]}
     text = {"Sequence": {"id": "A", "type_id": 0}}
     first = [{"SpecialToken": {"id": begin["id"], "type_id": 0}}] if begin["id"] else []
@@ -55,26 +62,22 @@ def _spec(processor: Any, ids: dict[str, int], pieces: dict[str, str]) -> dict[s
         "truncation": None,
         "padding": None,
         "added_tokens": [{"id": ids[role], "content": piece, **flags} for role, piece in pieces.items()],
-        "normalizer": {"type": "Replace", "pattern": space, "content": SPACE_MARK},
-        "pre_tokenizer": None,
+        "normalizer": None,
+        "pre_tokenizer": _SPLIT_BYTE_SPELLINGS if has_bytes else None,
         "post_processor": {
             "type": "TemplateProcessing",
             "single": [*first, text],
             "pair": [*first, text, {"Sequence": {"id": "B", "type_id": 0}}],
             "special_tokens": {begin["id"]: begin} if begin["id"] else {},
         },
-        "decoder": {
-            "type": "Sequence",
-            "decoders": [
-                {"type": "Replace", "pattern": {"String": SPACE_MARK}, "content": " "},
-                {"type": "ByteFallback"},
-                {"type": "Fuse"},
-            ],
-        },
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
         "model": {
             "type": "Unigram",
             "unk_id": ids["unk"],
-            "vocab": [[processor.id_to_piece(index), processor.get_score(index)] for index in range(size)],
-            "byte_fallback": any(processor.is_byte(index) for index in range(size)),
+            "vocab": [
+                [processor.id_to_piece(index).replace(SPACE_MARK, " "), processor.get_score(index)]
+                for index in range(size)
+            ],
+            "byte_fallback": has_bytes,
         },
     }

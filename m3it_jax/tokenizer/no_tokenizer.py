@@ -15,6 +15,7 @@ class NoTokenizer(Tokenizer):
         """Takes where the tokenizer was looked for, and how many ids the model embeds."""
         self._path, self.vocab_size, self.fingerprint = path, vocab_size, ""
         self.bos_id, self.eos_id, self.pad_id = BOS_ID, EOS_ID, UNK_ID
+        self.image_id = vocab_size
 
     def _refuse(self) -> errors.UserError:
         return errors.UserError(

@@ -12,7 +12,10 @@ from m3it_jax.tokenizer import settings as settings_files
 from m3it_jax.tokenizer.sentencepiece_file import SentencePieceFile
 from m3it_jax.tokenizer.vocabulary import Place, Vocabulary
 
-__all__ = ["Place", "Tokenizer", "files", "find", "find_qformer"]
+__all__ = ["IMAGE", "Place", "Tokenizer", "files", "find", "find_qformer"]
+
+# The token that stands for a picture's positions in the ids of every family (transformers models/*/processing_*.py).
+IMAGE = "<image>"
 
 # By what the files are called in a run folder or an imported folder; the first that is there counts. What transformers
 # reads is first, since both may be there.
@@ -28,6 +31,8 @@ class Tokenizer:
       bos_id: Begin of a text; -1 if the vocabulary has none (T5).
       eos_id: End of a text.
       pad_id: Padding; a vocabulary without it has its unknown id here, which is never negative.
+      image_id: What stands for a picture's positions in transformers' ids: the vocabulary's own `<image>`, or the
+        first id behind it, where transformers' processors put one.
       fingerprint: SHA-256 of the file, and of what the files beside it change.
     """
 
@@ -42,6 +47,8 @@ class Tokenizer:
         ids = {role: self._id(role, settings) for role in settings_files.ROLES}
         self.vocab_size = max(self._vocabulary.size, max(self._vocabulary.added, default=0) + 1)
         self.bos_id, self.eos_id = ids["bos"], ids["eos"]
+        own = self._token_id(IMAGE)
+        self.image_id = self.vocab_size if own is None else own
         # A vocabulary may have no padding id (-1), which must never be used as an index.
         self.pad_id = next((index for index in (ids["pad"], ids["unk"], ids["eos"]) if index >= 0), 0)
         special = {index for index, added in self._vocabulary.added.items() if added.special}
@@ -53,9 +60,13 @@ class Tokenizer:
         if role not in settings.specials:
             return self._vocabulary.own_ids[role]
         content = settings.specials[role]
-        added = {token.content: index for index, token in self._vocabulary.added.items()}
-        index = None if content is None else added.get(content, self._vocabulary.token_id(content))
+        index = None if content is None else self._token_id(content)
         return -1 if index is None else index
+
+    def _token_id(self, content: str) -> int | None:
+        """Returns the id of a piece or an added token that is spelled so, or None."""
+        added = {token.content: index for index, token in self._vocabulary.added.items()}
+        return added.get(content, self._vocabulary.token_id(content))
 
     def _fingerprint(self, data: bytes, ids: dict[str, int]) -> str:
         changed: dict[str, Any] = {
@@ -119,8 +130,12 @@ class Tokenizer:
         return b"" if token_id in self._special else self._vocabulary.piece_bytes(token_id)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of `ids`; special ids are skipped, broken UTF-8 from byte pieces becomes U+FFFD."""
-        return self._vocabulary.decode([int(index) for index in ids if int(index) not in self._special])
+        """Returns the text of `ids`; broken UTF-8 from byte pieces becomes U+FFFD.
+
+        Special ids are skipped, and so are those behind the vocabulary's, which a model may have spare rows for.
+        """
+        known = (int(index) for index in ids if int(index) < self.vocab_size)
+        return self._vocabulary.decode([index for index in known if index not in self._special])
 
 
 def _vocabulary(data: bytes, settings: settings_files.Settings) -> Vocabulary:

@@ -21,7 +21,7 @@ def test_the_documents_are_what_the_results_say(render) -> None:
     texts = [document.read_text("utf-8") for document in render.DOCUMENTS]
     for text in texts:
         assert render.rendered(text, FOLDER / "results") == text, "run python benchmarks/render.py"
-    for name in ("step_time", "decode", "input", "build", "quickstart", "stage_one"):
+    for name in ("step_time", "decode", "input", "build", "quickstart", "stage_one", "families"):
         assert f"<!-- begin {name} -->" in "".join(texts) and (FOLDER / f"{name}.py").exists()
 
 

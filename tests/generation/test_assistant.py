@@ -2,6 +2,8 @@ import itertools
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_assistant
@@ -9,6 +11,8 @@ import tiny_assistant
 import m3it_jax
 from m3it_jax import errors, parameter_paths
 from m3it_jax.generation import pictures, request
+from m3it_jax.generation.assistant import Assistant
+from m3it_jax.generation.sampler import Sampler
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,22 @@ def test_a_video_is_given_by_its_path_and_a_likelihood_needs_no_empty_inputs(ass
     with pytest.raises(errors.ConfigError, match="video: must be a path, it is int"):
         assistant.generate("What?", video=3)
     assert "step 0" in repr(assistant) and "parameters" in repr(assistant)
+
+
+def test_scores_that_are_no_numbers_are_told_in_one_line():
+    model, params = tiny_assistant.tiny()
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
+    assistant = Assistant(Sampler(model, broken, tiny_assistant.words(), max_rows=8), {}, 0)
+    with pytest.raises(errors.UserError, match="no finite numbers.*m3it weights verify") as caught:
+        assistant.log_likelihood("What is this?", "", [tiny_assistant.png()], "a circle")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_takes_the_placeholder_that_its_export_names(run_folder):
+    assistant = m3it_jax.load(run_folder)
+    placeholder, queries = assistant.sampler.tokenizer.vocab_size, assistant.sampler.num_queries
+    words = assistant.sampler.tokenizer.encode("What is this?")
+    shown = assistant.logits([tiny_assistant.png()], [*[placeholder] * queries, *words])
+    assert shown.shape[0] == queries + len(words)
+    other = assistant.logits([tiny_assistant.png(3)], [*[placeholder] * queries, *words])
+    assert np.abs(shown[-1] - other[-1]).max() > 1e-3

@@ -114,3 +114,9 @@ def test_a_wider_search_never_finds_a_worse_answer_than_greedy_does(parts):
     for row in range(2):
         greedy, wide = search(parts, 1, 0.0)[row], search(parts, 3, 0.0)[row]
         assert value(parts, row, wide, 0.0) >= value(parts, row, greedy, 0.0) - 1e-6
+
+
+def test_scores_that_are_no_numbers_do_not_keep_it_going(parts):
+    model, params = parts
+    broken = model, jax.tree.map(lambda leaf: leaf * jnp.nan, params)
+    assert all(len(answer) <= LONGEST for answer in search(broken, 3, 1.0))  # without a bound this never returns

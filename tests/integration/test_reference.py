@@ -62,7 +62,7 @@ def test_the_script_makes_the_stored_checkpoints(reference_python, tmp_path):
 def _write_folder(folder: pathlib.Path, variant, params: dict[str, np.ndarray]) -> None:
     """Writes our parameters {path: array} as a folder of transformers, configuration included."""
     folder.mkdir()
-    ids = hf_export.TokenIds(bos=1, eos=2, pad=0, image=variant.decoder.vocab_size - 1)
+    ids = hf_export.TokenIds(bos=1, eos=(2,), pad=0, image=variant.decoder.vocab_size - 1)
     for name, values in hf_export.export_files(variant, ids, dtype="float32").items():
         (folder / name).write_text(json.dumps(values), encoding="utf-8")
     tensors = mapping.to_hf(families.entries(variant), params)

@@ -8,17 +8,23 @@ case "$*" in
   *version_info*) echo 3.12 ;;
   *"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
   *"--dry-run"*) echo "Would install torch-{torch}" ;;
-  *"-m pip install"*) echo "$@" >>"$CALLS"; exit {code} ;;
+  *"-m pip install"*) echo "$@" >>"$CALLS"; case "$*" in *requirements-4*) exit {code_4} ;; esac; exit {code} ;;
+  *importlib.metadata*) echo transformers 5.9 with torch 2.13 ;;
   *cpu_count*) echo 2 ;;
 esac
 """
 
 
-def _run(house, *, torch="2.13.0+cpu", code=0, **environment):
+def _reference_line(result):
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("reference: ")]
+    return line
+
+
+def _run(house, *, torch="2.13.0+cpu", code=0, code_4=0, **environment):
     house.make_environment()
     for tool in ("ruff", "lint-imports", "mypy"):
         house.program(house.venv / "bin" / tool, "#!/bin/sh\n")
-    house.program(house.tools / "snake", FAKE_PYTHON.format(torch=torch, code=code))
+    house.program(house.tools / "snake", FAKE_PYTHON.format(torch=torch, code=code, code_4=code_4))
     house.program(house.venv / "bin" / "python", (house.tools / "snake").read_text())
     result = house.run("test.sh", M3IT_PYTHON="snake", **{"M3IT_NO_REFERENCE": "", **environment})
     assert result.returncode == 0, result.stderr
@@ -60,3 +66,21 @@ def test_a_disk_with_too_little_space_is_told(house):
 def test_a_choice_of_the_user_is_kept(house, name, value, words):
     told, _ = _run(house, **{name: value})
     assert len(told) == 1 and words in told[0] and not (house.root / ".venv-reference").exists()
+
+
+def test_the_last_lines_say_what_was_compared_with(house):
+    _, result = _run(house)
+    both = "transformers 5.9 with torch 2.13, and transformers 5.9 with torch 2.13, and what transformers 5.24.0"
+    assert _reference_line(result).startswith(f"reference: the program itself, {both}")
+    _, result = _run(house, M3IT_NO_REFERENCE="1")
+    line = _reference_line(result)
+    assert line.startswith(
+        "reference: what transformers 5.24.0 and 4.57.6 computed before, as stored; the program itself"
+    )
+    assert line.endswith("did not run (M3IT_NO_REFERENCE is set)")
+
+
+def test_version_4_may_be_missing(house):
+    told, result = _run(house, code_4=1)
+    assert told == [] and "transformers 4.57 could not be installed" in result.stderr
+    assert "(4.57 did not run: M3IT_REFERENCE_PYTHON_4 is not set)" in _reference_line(result)

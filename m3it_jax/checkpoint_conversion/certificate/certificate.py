@@ -1,8 +1,9 @@
 """The parity certificate: does a checkpoint of ours compute what the Hugging Face folder beside it computes?
 
-Seven answers, each with its figures and its `ok`: the same model; every tensor equal bit for bit after mapping back;
-every layer, and the scores, equal to the plain reference (`plain/`); the tokenizer's ids; prepared pictures; and our
-greedy output, which the reference must find the likeliest token by token. `problems` says in words what does not hold.
+Nine answers, each with its figures and its `ok`: the same model; every tensor equal bit for bit after mapping back, and
+finite; every layer, and the scores, equal to the plain reference (`plain/`); two pictures, seen as transformers would
+see them (`sight`); the tokenizer's ids; prepared pictures; what ends an answer; and our greedy output, which the
+reference must find the likeliest token by token. `problems` says in words what does not hold.
 """
 
 import dataclasses
@@ -20,14 +21,14 @@ from PIL import Image
 
 from m3it_jax import checkpointing, errors, parameter_paths, safetensors_files
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.checkpoint_conversion.certificate import checks, findings, whole_program
+from m3it_jax.checkpoint_conversion.certificate import checks, endings, findings, sight, whole_program
 from m3it_jax.checkpoint_conversion.certificate.comparison import Comparison, Probe
 from m3it_jax.checkpoint_conversion.certificate.layerwise import LayerwiseModel
 from m3it_jax.checkpoint_conversion.certificate.plain import folder as plain_folder
 from m3it_jax.checkpoint_conversion.certificate.plain import pixels, settings, text
 from m3it_jax.checkpoint_conversion.certificate.plain.joined import PlainModel
 from m3it_jax.checkpoint_conversion.certificate.whole_program import Answer
-from m3it_jax.checkpoint_conversion.folders import planning
+from m3it_jax.checkpoint_conversion.folders import placeholder, planning
 from m3it_jax.checkpoint_conversion.folders.planning import Plan
 from m3it_jax.models import variants
 from m3it_jax.models.variants import Variant
@@ -80,7 +81,8 @@ def verify(
         plan = planning.plan(hf_dir, dtype=None, scratch=Path(scratch))
         sides = _Sides(hf_dir, plan, checkpoint, location.run, variant, parameter_paths.flatten(params))
         result["tolerance"] = {"layers": findings.LAYER, "logits": findings.LOGITS}
-        result["model"] = _compare_models(plan.variant, variant)
+        sides, num_added = _with_placeholder(sides, plain)
+        result["model"] = _compare_models(plan.variant, sides.variant) | {"added_rows": num_added}
         if result["model"]["ok"]:
             result |= _compare(sides, plain, _counter(sides, finished))
     result |= {"versions": _versions(), "hashes": _hashes(hf_dir)}
@@ -103,6 +105,22 @@ def _check_order(hf_dir: Path, checkpoint: Path) -> None:
         config = folder / settings.CONFIG_FILE
         if config.is_file() and wrong in plain_folder.read_json(config):
             raise errors.ConfigError(f"{folder}: is {kind}, and {order}")
+
+
+def _with_placeholder(sides: _Sides, plain: PlainModel) -> tuple[_Sides, int]:
+    """Returns our side with the rows that an export adds for the placeholder, if HF_DIR has them, and their number."""
+    path, size = tokenization.find(sides.run), sides.variant.decoder.vocab_size
+    if not path.is_file():
+        return sides, 0
+    own = tokenization.Tokenizer.load(path)
+    num_added = placeholder.num_added(sides.variant, own.image_id)
+    if plain.image_id != own.image_id or sides.plan.variant.decoder.vocab_size != size + num_added:
+        return sides, 0
+    return dataclasses.replace(
+        sides,
+        variant=placeholder.grown_variant(sides.variant, num_added),
+        params=placeholder.grown(sides.params, num_added, pad_id=own.pad_id),
+    ), num_added
 
 
 def _compare_models(theirs: Variant, ours: Variant) -> dict[str, Any]:
@@ -141,20 +159,45 @@ def _compare(sides: _Sides, plain: PlainModel, step: Callable[[], None]) -> dict
         path = tokenization.find_qformer(tokenization.find(sides.run))
         questions = _compare_texts(sides.hf_dir / text.QFORMER_FOLDER, path)
     vocabularies = [one for one in (texts, questions) if one is not None]
+    result = {
+        "tensors": tensors,
+        "tokenizer": texts,
+        "qformer_tokenizer": questions or findings.left_out("no Q-Former reads text"),
+        "preprocessing": preprocessing,
+        "endings": endings.compare(sides.hf_dir, sides.run, sides.variant),
+    }
+    if tensors["not_finite"]:
+        none = findings.left_out("the weights hold numbers that are not finite")
+        return result | {"layers": {}, "logits": none, "sight": none, "greedy": none}
     missing = [one["left_out"] for one in vocabularies if "left_out" in one]
     answer: Answer | str = missing[0] if missing else "the tokenizers differ"
     if not missing and all(one["ok"] for one in vocabularies):
         answer = whole_program.answer(sides.checkpoint, sides.variant, sides.params)
     step()
-    comparison = Comparison(plain, LayerwiseModel(sides.variant, sides.params), step)
-    scores = comparison.run(_probe(sides, plain, processor, answer=answer))
+    return result | _compare_computed(sides, plain, step, processor=processor, answer=answer)
+
+
+def _compare_computed(
+    sides: _Sides,
+    plain: PlainModel,
+    step: Callable[[], None],
+    *,
+    processor: Mapping[str, Any] | None,
+    answer: Answer | str,
+) -> dict[str, Any]:
+    """Returns the answers about what both models compute beside two pictures."""
+    ours, seen = LayerwiseModel(sides.variant, sides.params), sight.look(sides.hf_dir, plain)
+    probe = _probe(sides, plain, processor, answer=answer)
+    probe = dataclasses.replace(probe, given=seen.given(probe.row), image_id=seen.image_id)
+    comparison = Comparison(plain, ours, step)
+    scores = comparison.run(probe)
+    other = Comparison(plain, ours, step).run(
+        dataclasses.replace(probe, pixels=_shown(sides, processor, is_first=False))
+    )
     return {
-        "tensors": tensors,
         "layers": comparison.layers,
         "logits": findings.judge_scores(scores),
-        "tokenizer": texts,
-        "qformer_tokenizer": questions or findings.left_out("no Q-Former reads text"),
-        "preprocessing": preprocessing,
+        "sight": sight.judge(seen, first=scores, second=other),
         "greedy": findings.left_out(answer) if isinstance(answer, str) else findings.judge_answer(scores, answer),
     }
 
@@ -166,7 +209,8 @@ def _counter(sides: _Sides, finished: Callable[[int, int], None]) -> Callable[[]
     states = 2 + variant.vit.num_layers + 1 + variant.vit.has_final_norm + decoder.num_layers + 2
     states += 0 if variant.qformer is None else variant.qformer.num_layers + 1
     states += getattr(decoder, "num_encoder_layers", -2) + 2
-    total = len(sides.plan.entries) + len(sides.plan.unused) + states + 3  # pictures, texts, answer
+    # Pictures, texts, answer; two pictures go through all states.
+    total = len(sides.plan.entries) + len(sides.plan.unused) + 2 * states + 3
     count = itertools.count(1)
     return lambda: finished(next(count), total)
 
@@ -184,10 +228,6 @@ def _compare_texts(folder: Path, path: Path) -> dict[str, Any]:
 def _probe(sides: _Sides, plain: PlainModel, processor: Mapping[str, Any] | None, *, answer: Answer | str) -> Probe:
     """Returns what both models are shown: the row that our program made, or without one a picture and random text."""
     draw = np.random.default_rng(0)
-    side = sides.variant.vit.image_size
-    shown = draw.normal(size=(3, side, side))
-    if processor is not None:
-        shown = pixels.prepare(Image.open(whole_program.picture()), processor)
     if isinstance(answer, Answer):
         row, new = list(answer.row), list(answer.new_ids[:-1])
         text_ids = (
@@ -201,11 +241,20 @@ def _probe(sides: _Sides, plain: PlainModel, processor: Mapping[str, Any] | None
         text_ids = draw.integers(1, 100, 8).tolist() if plain.qformer_reads_text else []
     start = [getattr(sides.variant.decoder, "start_id", 0)]
     return Probe(
-        pixels=shown.astype(np.float32),
+        pixels=_shown(sides, processor, is_first=True),
         row=row if plain.is_encoder_decoder else row + new,
         text_ids=text_ids,
         written=[*start, *new] if plain.is_encoder_decoder else (),
     )
+
+
+def _shown(sides: _Sides, processor: Mapping[str, Any] | None, *, is_first: bool) -> np.ndarray:
+    """Returns one of two probe pictures as HF_DIR's processor prepares it, or noise where it has none."""
+    if processor is None:
+        side = sides.variant.vit.image_size
+        return np.random.default_rng(0 if is_first else 1).normal(size=(3, side, side)).astype(np.float32)
+    name = whole_program.PICTURE if is_first else whole_program.OTHER_PICTURE
+    return pixels.prepare(Image.open(whole_program.picture(name)), processor).astype(np.float32)
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from m3it_jax.checkpoint_conversion.certificate import probes
 from m3it_jax.checkpoint_conversion.certificate.comparison import NO_NUMBER
 from m3it_jax.checkpoint_conversion.certificate.plain import pixels
 from m3it_jax.checkpoint_conversion.certificate.plain.text import PlainTokenizer
-from m3it_jax.checkpoint_conversion.files import sources
+from m3it_jax.checkpoint_conversion.files import finite, sources
 from m3it_jax.checkpoint_conversion.folders.planning import Plan
 from m3it_jax.checkpoint_conversion.names import mapping
 from m3it_jax.checkpoint_conversion.names.mapping import Entry
@@ -40,13 +40,15 @@ def compare_tensors(
       carried: The tensors that our folder holds for the way back, by their names in HF_DIR.
       on_tensor: Is called after each tensor.
     """
-    digest, unequal = hashlib.sha256(), []
+    digest, unequal, broken = hashlib.sha256(), [], []
     result: dict[str, Any] = {"num": len(plan.tensors), "num_carried": 0, "num_copies": 0, "unused": {}}
     for entry in plan.entries:
         wanted = sources.whole(plan.tensors[entry.key])
         digest.update(f"{entry.key} {wanted.dtype} {wanted.shape}".encode())
         digest.update(wanted.reshape(-1).view(np.uint8).data)
-        unequal += _difference(entry.key, wanted, _mapped_back(entry, params))
+        held = _mapped_back(entry, params)
+        unequal += _difference(entry.key, wanted, held)
+        broken += _not_finite(entry.key, hf_dir=wanted, checkpoint=held)
         on_tensor()
     for key, row in plan.unused.items():
         wanted = sources.whole(plan.tensors[key])
@@ -60,7 +62,18 @@ def compare_tensors(
             result["unused"][key] = row.reason
         on_tensor()
     result |= {"num_unequal": len(unequal), "differences": unequal[:_NAMED], "sha256": digest.hexdigest()}
-    return {"ok": not unequal, **result}
+    result["not_finite"] = broken[:_NAMED]
+    return {"ok": not unequal and not broken, **result}
+
+
+def _not_finite(key: str, **sides: np.ndarray) -> list[dict[str, Any]]:
+    """Returns where a tensor of either side first holds a number that is not finite, or nothing."""
+    found = []
+    for side, array in sides.items():
+        place = finite.first_not_finite(array)
+        if place is not None:
+            found.append({"tensor": key, "index": list(place), "side": side, "value": _number(array[place])})
+    return found
 
 
 def _mapped_back(entry: Entry, params: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -25,12 +25,16 @@ class Probe:
     Attributes:
       pixels: A normalised picture float32 [3, h, w], None where the models take none.
       row: Token ids of the row, -1 for each position of the picture.
+      given: The same row as the processor of HF_DIR writes it; empty: as `row`.
+      image_id: What HF_DIR's model looks for in it; None: -1.
       text_ids: The instruction in the Q-Former's vocabulary; empty where it reads none.
       written: Token ids that a T5 has written, its start id first; empty for other models.
     """
 
     pixels: np.ndarray | None
     row: Sequence[int]
+    given: Sequence[int] = ()
+    image_id: int | None = None
     text_ids: Sequence[int] = ()
     written: Sequence[int] = ()
 
@@ -67,7 +71,7 @@ class Comparison:
         """Returns the scores of both models."""
         plain, ours = self._plain, self._ours
         pictures = _Pair() if probe.pixels is None else self._picture(probe.pixels, probe.text_ids)
-        embedded = plain.embedded(probe.row, pictures.plain)
+        embedded = plain.embedded(probe.given or probe.row, pictures.plain, image_id=probe.image_id)
         if plain.is_encoder_decoder:
             encoded = self._walk(
                 "encoder", plain.encoder_states(embedded), ours.encoder_steps(probe.row), context=pictures

@@ -52,12 +52,23 @@ def judge_answer(scores: Scores, answer: Answer) -> dict[str, Any]:
 
 def problems(certificate: Mapping[str, Any]) -> list[str]:
     """Returns a line for each thing that does not hold; the first is the nearest to its cause."""
-    return [line for lines in (_model, _tensors, _texts, _pictures, _layers, _outputs) for line in lines(certificate)]
+    return [
+        line
+        for lines in (_model, _finite, _tensors, _texts, _pictures, _endings, _sight, _layers, _outputs)
+        for line in lines(certificate)
+    ]
 
 
 def _model(told: Mapping[str, Any]) -> Iterator[str]:
     for name, pair in told["model"]["differences"].items():
         yield f"model: {name} is {pair['hf_dir']} in HF_DIR and {pair['checkpoint']} in CHECKPOINT"
+
+
+def _finite(told: Mapping[str, Any]) -> Iterator[str]:
+    sides = {"hf_dir": "HF_DIR", "checkpoint": "CHECKPOINT"}
+    for one in told.get("tensors", {}).get("not_finite", []):
+        where = f"{one['tensor']}{one['index']}"
+        yield f"tensors: {where} is {one['value']} in {sides[one['side']]}, which no weight may be"
 
 
 def _tensors(told: Mapping[str, Any]) -> Iterator[str]:
@@ -102,6 +113,18 @@ def _pictures(told: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _endings(told: Mapping[str, Any]) -> Iterator[str]:
+    for one in told.get("endings", {}).get("differences", []):
+        yield (
+            f"endings: {one['file']}: eos_token_id is {one['hf_dir']} in HF_DIR, and CHECKPOINT ends an answer at "
+            f"{one['checkpoint']}"
+        )
+
+
+def _sight(told: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"sight: {line}" for line in told.get("sight", {}).get("problems", []))
+
+
 def _layers(told: Mapping[str, Any]) -> Iterator[str]:
     for part, rows in told.get("layers", {}).items():
         wrong = [row for row in rows if row["max_abs_diff"] > LAYER * max(1.0, row["scale"])]
@@ -142,8 +165,11 @@ def _rows(told: Mapping[str, Any]) -> Iterator[str]:
             f"{part:<14} {len(rows)} states, largest difference {worst['max_abs_diff']:.1e} at values up to "
             f"{worst['scale']:.1f}"
         )
-    logits = told["logits"]
-    yield f"logits         largest difference {logits['max_abs_diff']:.1e} at values up to {logits['scale']:.1f}"
+    logits, sight = told["logits"], told["sight"]
+    apart = "{max_abs_diff:.1e} at values up to {scale:.1f}"
+    yield f"logits         {logits.get('left_out') or 'largest difference ' + apart.format(**logits)}"
+    seen = "left_out" not in sight and f"another picture changes them by {sight['between_pictures']:.1f}, "
+    yield f"sight          {sight.get('left_out') or f'{seen}largest difference {apart.format(**sight)}'}"
     yield f"tokenizer      {texts.get('left_out') or _count(texts['num_texts'] - texts['num_unequal'], texts)}"
     same = (
         "" if "left_out" in pictures else f"{pictures['identical']:.3%} identical, at most {pictures['max_steps']}/255"

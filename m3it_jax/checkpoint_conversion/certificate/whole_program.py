@@ -17,7 +17,7 @@ from m3it_jax.generation.request import Request
 from m3it_jax.models import variants, vlm
 from m3it_jax.models.variants import Variant
 
-INSTRUCTION, PICTURE = "Describe the picture.", "odd size"
+INSTRUCTION, PICTURE, OTHER_PICTURE = "Describe the picture.", "odd size", "noise"
 NUM_NEW_TOKENS = 32  # CHOICE: long enough for a wrong position or cache to show
 
 _SPARE = 1.5  # CHOICE: memory for activations, caches and the compiler, as a share of the parameters
@@ -31,7 +31,7 @@ class Answer:
       row: What the language model read: token ids, -1 for each position of the picture.
       text: What the Q-Former read beside the picture; empty where it reads no text.
       new_ids: The answer's ids, the end mark included.
-      num_ids: Ids that could be chosen: those of the tokenizer.
+      num_ids: Ids that could be chosen.
       output: The answer in words.
     """
 
@@ -60,9 +60,9 @@ def variant_of(run: Path, config: Mapping[str, Any]) -> Variant:
     return variants.VARIANTS[name]
 
 
-def picture() -> io.BytesIO:
-    """Returns the probe picture, encoded."""
-    return io.BytesIO(probes.pictures()[PICTURE])
+def picture(name: str = PICTURE) -> io.BytesIO:
+    """Returns a probe picture, encoded."""
+    return io.BytesIO(probes.pictures()[name])
 
 
 def prepare(data: bytes, variant: Variant) -> np.ndarray:
@@ -93,7 +93,7 @@ def answer(checkpoint: Path, variant: Variant, params: Mapping[str, np.ndarray])
         row=np.where(shown, -1, prepared.row["token_ids"]).tolist(),
         text=prompt.prompt(INSTRUCTION, "") if prompt.qformer_reads_prompt else "",
         new_ids=list(new_ids),
-        num_ids=sampler.tokenizer.vocab_size,
+        num_ids=sampler.num_ids,
         output=asked.text(new_ids),
     )
 

@@ -6,12 +6,11 @@ that transformers never reads (`image_seq_length`, the Q-Former's `encoder_hidde
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.checkpoint_conversion.configs import clip_config, hf_values, llava_config
+from m3it_jax.checkpoint_conversion.configs import clip_config, hf_processor, hf_values, llava_config
 from m3it_jax.checkpoint_conversion.configs.hf_values import Values
 from m3it_jax.models.decoder import DecoderConfig
 from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
@@ -31,8 +30,6 @@ FAMILIES = {
     ("llava", "llama"): ("llava", "llava"),
 }
 
-CUBIC = 3  # PIL's number of bicubic resampling, which every family's processor uses
-
 
 def recognise(
     hf_config: Mapping[str, Any], *, where: str, preprocessor: Mapping[str, Any] | None = None
@@ -42,8 +39,8 @@ def recognise(
     Args:
       hf_config: The values of config.json.
       where: Its path, for messages.
-      preprocessor: The values of preprocessor_config.json, if the folder has one: mean and deviation of the pixels are
-        read there, and the rest must be what the family does.
+      preprocessor: How pictures are prepared, where that is known: mean and deviation of the pixels are read there, and
+        the rest must be what the family does.
 
     Raises:
       UserError: the model is of no family, or has a feature that is not computed here; the field is named.
@@ -68,7 +65,7 @@ def recognise(
     linear = ProjectionConfig(mlp_dim=0, activation="gelu")
     bridge = _bridge(values, decoder.embed_dim) if is_llava else linear
     if preprocessor is not None:
-        vit = _read_pixels(vit, Values(preprocessor, f"{where}: preprocessor_config.json"))
+        vit = hf_processor.with_pixels(vit, Values(preprocessor, f"{where}: preprocessor_config.json"))
     return family, Variant(vit, qformer, bridge, decoder, prompt)
 
 
@@ -277,27 +274,3 @@ _LANGUAGE_MODELS: dict[str, Callable[[Values], DecoderConfig | EncoderDecoderCon
 def _language(values: Values, kind: str) -> DecoderConfig | EncoderDecoderConfig:
     values.must_be("quantization_config", None)
     return _LANGUAGE_MODELS[kind](values)
-
-
-def _read_pixels(vit: ViTConfig, values: Values) -> ViTConfig:
-    """Returns the tower with the processor's mean and deviation; the rest must be what the family does."""
-    for name in ("do_resize", "do_rescale", "do_normalize"):
-        values.must_be(name, True)
-    values.must_be("resample", CUBIC)
-    values.must_be("do_pad", False)  # to a square, which transformers' LLaVA processor offers
-    crops = vit.image_fit == "crop"
-    if not crops:
-        values.must_be("do_center_crop", False, also=None)
-    edge = vit.image_size
-    values.must_be("size", {"shortest_edge": edge} if crops else {"height": edge, "width": edge}, also=edge)
-    if crops:
-        values.must_be("do_center_crop", True)
-        values.must_be("crop_size", {"height": edge, "width": edge}, also=edge)
-    rescale = values.number("rescale_factor", 1 / 255)
-    if not math.isclose(rescale * 255, 1, rel_tol=1e-6):
-        values.refuse("rescale_factor", rescale, "1/255")
-    return dataclasses.replace(
-        vit,
-        pixel_mean=values.triple("image_mean", CLIP_MEAN),
-        pixel_std=values.triple("image_std", CLIP_STD),
-    )

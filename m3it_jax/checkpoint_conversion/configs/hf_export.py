@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from m3it_jax import errors
-from m3it_jax.checkpoint_conversion.configs import hf_config, hf_values
+from m3it_jax.checkpoint_conversion.configs import hf_config, hf_processor, hf_values
 from m3it_jax.models.decoder import DecoderConfig
 from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 from m3it_jax.models.qformer import QFormerConfig
@@ -28,12 +28,25 @@ _PROCESSORS = {"blip-2": "Blip2Processor", "instructblip": "InstructBlipProcesso
 
 @dataclasses.dataclass(frozen=True)
 class TokenIds:
-    """Ids that the configuration names. `image` stands where a picture's vectors go; None: the vocabulary has none."""
+    """Ids that the configuration names.
+
+    Attributes:
+      bos: Begin of a text; None if there is none.
+      eos: What ends an answer: the end id and, in formats that end one at a text, each token with that text.
+      pad: Padding.
+      image: The placeholder, which stands where a picture's vectors go.
+    """
 
     bos: int | None
-    eos: int
+    eos: tuple[int, ...]
     pad: int
-    image: int | None
+    image: int
+
+    def named(self) -> dict[str, Any]:
+        """Returns the ids of text under transformers' names."""
+        ends = self.eos[0] if len(self.eos) == 1 else list(self.eos)
+        begin = {} if self.bos is None else {"bos_token_id": self.bos}
+        return begin | {"eos_token_id": ends, "pad_token_id": self.pad}
 
 
 def export_family(variant: Variant) -> str:
@@ -42,7 +55,7 @@ def export_family(variant: Variant) -> str:
     Raises:
       UserError: transformers has no class that computes this model; the field is named.
     """
-    config = config_json(variant, TokenIds(bos=None, eos=0, pad=0, image=None), dtype="float32")
+    config = config_json(variant, TokenIds(bos=None, eos=(0,), pad=0, image=0), dtype="float32")
     return hf_config.FAMILIES[(config["model_type"], config["text_config"]["model_type"])][0]
 
 
@@ -58,7 +71,7 @@ def export_files(variant: Variant, ids: TokenIds, *, dtype: str) -> dict[str, Js
       UserError: transformers has no class that computes this model; the field is named.
     """
     config = config_json(variant, ids, dtype=dtype)
-    generation = {"bos_token_id": ids.bos, "eos_token_id": ids.eos, "pad_token_id": ids.pad}
+    generation = ids.named()
     if variant.is_encoder_decoder:
         generation["decoder_start_token_id"] = config["text_config"]["decoder_start_token_id"]
     processor: Json = {"processor_class": _PROCESSORS[config["model_type"]]}
@@ -73,7 +86,7 @@ def export_files(variant: Variant, ids: TokenIds, *, dtype: str) -> dict[str, Js
         }
     return {
         "config.json": config,
-        "generation_config.json": {name: value for name, value in generation.items() if value is not None},
+        "generation_config.json": generation,
         "preprocessor_config.json": _preprocessor(variant.vit) | {"processor_class": processor["processor_class"]},
         "processor_config.json": processor,
     }
@@ -92,13 +105,12 @@ def config_json(variant: Variant, ids: TokenIds, *, dtype: str) -> Json:
     kind = "llava" if variant.qformer is None else "instructblip" if variant.qformer.text_vocab_size else "blip-2"
     values: Json = {
         "architectures": [_CLASSES[kind]],
+        "image_token_index": ids.image,
         "model_type": kind,
         "text_config": _text(variant.decoder, ids) | {"torch_dtype": dtype},
         "torch_dtype": dtype,
         "vision_config": _vision(variant.vit, kind),
     }
-    if ids.image is not None:
-        values["image_token_index"] = ids.image
     if variant.qformer is not None:
         values |= {
             "num_query_tokens": variant.qformer.num_queries,
@@ -171,8 +183,7 @@ def _qformer(config: QFormerConfig, kind: str, *, picture_dim: int) -> Json:
 
 
 def _text(config: DecoderConfig | EncoderDecoderConfig, ids: TokenIds) -> Json:
-    names = {"bos_token_id": ids.bos, "eos_token_id": ids.eos, "pad_token_id": ids.pad}
-    shared = {"vocab_size": config.vocab_size} | {name: value for name, value in names.items() if value is not None}
+    shared = {"vocab_size": config.vocab_size} | ids.named()
     if isinstance(config, EncoderDecoderConfig):
         return shared | _t5(config)
     return shared | (_opt(config) if config.positions == "learned" else _llama(config))
@@ -238,7 +249,7 @@ def _preprocessor(config: ViTConfig) -> Json:
         "do_resize": True,
         "image_mean": list(config.pixel_mean),
         "image_std": list(config.pixel_std),
-        "resample": hf_config.CUBIC,
+        "resample": hf_processor.CUBIC,
         "rescale_factor": 1 / 255,
     }
     if config.image_fit == "stretch":

@@ -1,7 +1,7 @@
 """Reading a foreign configuration: a value of the wrong kind, or one that is not computed, is refused by its name."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NoReturn
 
 from m3it_jax import errors
@@ -55,6 +55,12 @@ class Values:
         found = self._values.get(name)
         if found is not None and found != value and found != also:
             self.refuse(name, found, repr(value))
+
+    def must_know(self, used: Set[str], harmless: Set[str]) -> None:
+        """Checks that every field is one that is used, or one that changes nothing."""
+        for name in self._values:
+            if name not in used and name not in harmless:
+                self.refuse(name, self._values[name], f"the fields {', '.join(sorted(used))}")
 
     def text(self, name: str, default: str) -> str:
         """Returns a text."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from m3it_jax import safetensors_files
-from m3it_jax.checkpoint_conversion.files import sources
+from m3it_jax import errors, safetensors_files
+from m3it_jax.checkpoint_conversion.files import finite, sources
 from m3it_jax.checkpoint_conversion.files.sources import Made, Source, Terms
 
 _WORKERS = 2  # each maps a tensor; NumPy copies and writes let the other run
@@ -42,6 +42,7 @@ class Move:
       path: File that takes it, already of its size.
       offset: Byte of that file.
       dtype: Type of the numbers there.
+      name: What the tensor is called, if its numbers must be finite; empty if they need not be.
     """
 
     source: Source
@@ -51,6 +52,7 @@ class Move:
     path: Path
     offset: int
     dtype: np.dtype
+    name: str = ""
 
     @property
     def num_bytes(self) -> int:
@@ -84,6 +86,7 @@ def run(moves: Iterable[Move], *, finished: Callable[[int], None] = lambda num_b
 
     Raises:
       OSError: a file cannot be read or written; what has been written is left to the caller.
+      UserError: a number of a tensor with a name is infinite or not a number.
     """
     waiting: queue.SimpleQueue[Move] = queue.SimpleQueue()
     targets: dict[Path, int] = {}
@@ -148,7 +151,7 @@ def _make(move: Move, descriptor: int) -> None:
             _turn(move, terms, descriptor, shape=shape)
         else:
             piece = sources.block(terms, move.begin, move.begin + math.prod(move.shape)).reshape(shape)
-            _write(descriptor, piece.transpose(axes).astype(move.dtype, copy=False), move.offset)
+            _write(move, descriptor, piece.transpose(axes).astype(move.dtype, copy=False), offset=move.offset)
 
 
 def _fewest_axes(shape: Sequence[int], axes: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -171,7 +174,8 @@ def _copy(move: Move, terms: Terms, descriptor: int) -> None:
     size = math.prod(move.shape)
     for begin in range(0, size, step):
         block = sources.block(terms, move.begin + begin, move.begin + min(begin + step, size))
-        _write(descriptor, block.astype(move.dtype, copy=False), move.offset + begin * move.dtype.itemsize)
+        offset = move.offset + begin * move.dtype.itemsize
+        _write(move, descriptor, block.astype(move.dtype, copy=False), offset=offset)
 
 
 def _turn(move: Move, terms: Terms, descriptor: int, *, shape: Sequence[int]) -> None:
@@ -191,11 +195,27 @@ def _turn(move: Move, terms: Terms, descriptor: int, *, shape: Sequence[int]) ->
             turned = tile[: len(piece), :width]
             turned[...] = piece  # numbers change their type here
             band[:width, top : top + len(piece)] = turned.T
-        _write(descriptor, band[:width], move.offset + left * rows * move.dtype.itemsize)
+        _write(move, descriptor, band[:width], offset=move.offset + left * rows * move.dtype.itemsize)
 
 
-def _write(descriptor: int, block: np.ndarray, offset: int) -> None:
-    view = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
+def _write(move: Move, descriptor: int, block: np.ndarray, *, offset: int) -> None:
+    block = np.ascontiguousarray(block)
+    if move.name and not finite.is_finite(block):  # while it is in the cache
+        raise errors.UserError(_not_finite(move))
+    view = block.reshape(-1).view(np.uint8).data
     while len(view):
         count = os.pwrite(descriptor, view, offset)
         view, offset = view[count:], offset + count
+
+
+def _not_finite(move: Move) -> str:
+    """Returns the message that names a number which is none, or which has become too large for its new type."""
+    size = math.prod(move.shape)
+    with move.source.opened() as terms:
+        found = finite.first_not_finite(sources.block(terms, move.begin, move.begin + size))
+        where = f"{move.source.origin}: {move.name}"
+        if found is None:
+            return f"{where}: holds numbers too large for {move.dtype.name}; import it with --dtype float32"
+        value = sources.block(terms, move.begin + found[0], move.begin + found[0] + 1)[0]
+    place = [int(index) for index in np.unravel_index(move.begin + found[0], move.source.shape)]
+    return f"{where}{place} is {float(value)}; the weights are damaged, fetch or train them again"

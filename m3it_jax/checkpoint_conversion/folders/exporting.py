@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import checkpointing, errors, safetensors_files, tokenizer
+from m3it_jax import checkpointing, errors, prompts, safetensors_files, tokenizer
 from m3it_jax.checkpoint_conversion.configs import hf_export
 from m3it_jax.checkpoint_conversion.files import hf_folder, new_folder, transfer
 from m3it_jax.checkpoint_conversion.files.sources import Made, Source, Stored
 from m3it_jax.checkpoint_conversion.files.transfer import Move
-from m3it_jax.checkpoint_conversion.folders import cards, side_files
+from m3it_jax.checkpoint_conversion.folders import cards, placeholder, side_files, tokenizer_files
 from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.checkpoint_conversion.names.mapping import Entry
 from m3it_jax.models import abstract, variants
@@ -46,6 +46,7 @@ class Written:
       dtype: Its type there.
       entry: How our parameters make it; None if it is given back as it came.
       carried: The tensor that is given back.
+      num_added: Rows at its end that our parameters do not have (`placeholder`).
     """
 
     key: str
@@ -53,6 +54,7 @@ class Written:
     dtype: np.dtype
     entry: Entry | None = None
     carried: Source | None = None
+    num_added: int = 0
 
     @property
     def num_bytes(self) -> int:
@@ -72,6 +74,7 @@ class Plan:
       origins: Where the weights come from, in words.
       shards: The files and what they hold, {name: tensors}.
       files: JSON files, {name: values}; none for imported weights, which have their own.
+      ids: Special ids of the tokenizer; None for imported weights, whose files say them.
     """
 
     location: checkpointing.Location
@@ -81,6 +84,7 @@ class Plan:
     origins: dict[str, str]
     shards: dict[str, list[Written]]
     files: dict[str, dict[str, Any]]
+    ids: hf_export.TokenIds | None
 
 
 def plan(checkpoint: Path, *, dtype: np.dtype | None = None, shard_bytes: int = SHARD_BYTES) -> Plan:
@@ -108,10 +112,13 @@ def plan(checkpoint: Path, *, dtype: np.dtype | None = None, shard_bytes: int = 
             held = f"has shape {found[path][0]}" if path in found else "is missing"
             raise errors.UserError(f"{location.run}: parameter {path} {held}, the model needs {shape}")
     told = config.get("weights", {})
-    tensors = [Written(entry.key, entry.shape, dtype or found[entry.paths[0]][1], entry=entry) for entry in entries]
+    has_files = (location.run / side_files.KEPT / hf_folder.CONFIG_FILE).is_file()
+    ids = None if has_files else token_ids(location.run, variant)
+    num_added = 0 if ids is None else placeholder.num_added(variant, ids.image)
+    tensors = [_written(entry, dtype or found[entry.paths[0]][1], num_added) for entry in entries]
     tensors += _given_back(location, told.get("copies", {}), tensors)
     tensors += _filled_up(variant, tensors)
-    has_files = (location.run / side_files.KEPT / hf_folder.CONFIG_FILE).is_file()
+    grown = placeholder.grown_variant(variant, num_added)
     return Plan(
         location=location,
         variant=variant,
@@ -119,8 +126,17 @@ def plan(checkpoint: Path, *, dtype: np.dtype | None = None, shard_bytes: int = 
         family=told.get("family") or hf_export.export_family(variant),
         origins=dict(told.get("origins", {"all": f"{location.run.name}, step {location.step}"})),
         shards=_shards(tensors, shard_bytes),
-        files={} if has_files else hf_export.export_files(variant, _token_ids(location.run, variant), dtype="float32"),
+        files={} if ids is None else hf_export.export_files(grown, ids, dtype="float32"),
+        ids=ids,
     )
+
+
+def _written(entry: Entry, dtype: np.dtype, num_added: int) -> Written:
+    """Returns the tensor of an entry, with the rows that a vocabulary grows by."""
+    if not num_added or entry.paths[0] not in placeholder.VOCABULARY:
+        return Written(entry.key, entry.shape, dtype, entry=entry)
+    rows, *rest = entry.shape
+    return Written(entry.key, (rows + num_added, *rest), dtype, entry=entry, num_added=num_added)
 
 
 def _given_back(location: checkpointing.Location, copies: dict[str, str], made: list[Written]) -> Iterator[Written]:
@@ -143,17 +159,18 @@ def _filled_up(variant: Variant, made: list[Written]) -> Iterator[Written]:
             yield Written(key, shape, dtype, carried=source)
 
 
-def _token_ids(run: Path, variant: Variant) -> hf_export.TokenIds:
-    """Returns the special ids of the tokenizer beside a checkpoint; without one those of LLaMA stand in the files.
-
-    The placeholder of pictures is the first id that the tokenizer leaves free, where transformers' processor adds it.
-    """
-    path = tokenizer.find(run)
-    if not path.is_file():
-        return hf_export.TokenIds(bos=tokenizer.BOS_ID, eos=tokenizer.EOS_ID, pad=tokenizer.UNK_ID, image=None)
-    own = tokenizer.Tokenizer.load(path)
-    free = own.vocab_size if own.vocab_size < variant.decoder.vocab_size else None
-    return hf_export.TokenIds(bos=None if own.bos_id < 0 else own.bos_id, eos=own.eos_id, pad=own.pad_id, image=free)
+def token_ids(run: Path, variant: Variant) -> hf_export.TokenIds:
+    """Returns the special ids of the tokenizer beside a checkpoint; without one those of LLaMA stand in the files."""
+    path, size = tokenizer.find(run), variant.decoder.vocab_size
+    own = tokenizer.Tokenizer.load(path) if path.is_file() else tokenizer.NoTokenizer(path, size)
+    stops = prompts.FORMATS[variant.prompt].stops
+    ends = [own.eos_id] + [
+        index
+        for index in range(own.vocab_size)
+        if index != own.eos_id and any(stop.encode() in own.token_bytes(index) for stop in stops)
+    ]
+    bos = None if own.bos_id < 0 else own.bos_id
+    return hf_export.TokenIds(bos=bos, eos=tuple(ends), pad=own.pad_id, image=own.image_id)
 
 
 def _shards(tensors: list[Written], shard_bytes: int) -> dict[str, list[Written]]:
@@ -216,6 +233,11 @@ def _moves(found: Plan, folder: Path) -> Iterator[Move]:
                     offset=place.offset + number * size * place.dtype.itemsize,
                     dtype=place.dtype,
                 )
+            if tensor.num_added and found.ids is not None:
+                (path,) = entry.paths
+                new = placeholder.added_rows(params[path], path, count=tensor.num_added, pad_id=found.ids.pad)
+                offset = place.offset + math.prod(entry.shape) * place.dtype.itemsize
+                yield dataclasses.replace(transfer.whole_move(new, place), offset=offset)
 
 
 def _parameters(location: checkpointing.Location) -> dict[str, Source]:
@@ -239,7 +261,9 @@ def _write_side_files(found: Plan, folder: Path) -> None:
     for name, values in found.files.items():
         new_folder.write_json(folder / name, values)
     if not kept.is_dir():
-        side_files.give_tokenizers(run, folder)
+        tokenizer_files.give(run, folder)
+    if found.ids is not None:
+        tokenizer_files.add_placeholder(folder, found.ids.image)
     _say_dtype(found, folder / hf_folder.CONFIG_FILE)
     if (run / CERTIFICATE).is_file():
         shutil.copyfile(run / CERTIFICATE, folder / CERTIFICATE)

@@ -127,6 +127,7 @@ def _create_params(found: Plan, folder: Path) -> Iterator[Move]:
                 path=place.path,
                 offset=place.offset + (entry.layer or 0) * size * place.dtype.itemsize,
                 dtype=place.dtype,
+                name=entry.key,
             )
     values = abstract.fresh(found.variant, found.fresh, seed=found.seed) if found.fresh else {}
     for path, value in values.items():

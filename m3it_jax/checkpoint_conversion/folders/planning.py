@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 
 from m3it_jax import errors, safetensors_files
-from m3it_jax.checkpoint_conversion.configs import clip_config, generation_values, hf_config, hf_export, llava_config
+from m3it_jax.checkpoint_conversion.configs import (
+    clip_config,
+    generation_values,
+    hf_config,
+    hf_export,
+    hf_processor,
+    llava_config,
+)
 from m3it_jax.checkpoint_conversion.configs.generation_values import Generation
 from m3it_jax.checkpoint_conversion.files import derived, hf_folder, reading
 from m3it_jax.checkpoint_conversion.files.sources import Source
-from m3it_jax.checkpoint_conversion.folders import parts
+from m3it_jax.checkpoint_conversion.folders import parts, side_files
 from m3it_jax.checkpoint_conversion.folders.parts import Origin
 from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.checkpoint_conversion.names.mapping import Entry, Unused
@@ -20,7 +27,7 @@ from m3it_jax.models import abstract, variants
 from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 from m3it_jax.models.variants import Variant
 
-_PREPROCESSOR, _GENERATION = "preprocessor_config.json", "generation_config.json"
+_GENERATION = "generation_config.json"
 # What a part may differ in from its variant and still compute the same: room for positions, tables not yet grown,
 # dropout; sizes are told by the tensors.
 _FREE_FIELDS = {"max_len", "vocab_size", "text_vocab_size", "text_max_len", "dropout_rate", "start_id"}
@@ -92,11 +99,10 @@ def plan(source: Path, *, dtype: np.dtype | None, scratch: Path, is_dry: bool = 
         return _of_parts(parts.read(source), where=source, dtype=dtype, scratch=scratch, is_dry=is_dry)
     if not source.is_dir():
         raise errors.UserError(f"{source}: no such folder; give a Hugging Face folder, or a JSON file of parts")
-    config, pixels = source / hf_folder.CONFIG_FILE, source / _PREPROCESSOR
+    config = source / hf_folder.CONFIG_FILE
     values = hf_folder.read_json(config)
-    family, variant = hf_config.recognise(
-        values, where=str(config), preprocessor=hf_folder.read_json(pixels) if pixels.is_file() else None
-    )
+    family, variant = hf_config.recognise(values, where=str(config))
+    variant = hf_processor.applied(variant, side_files.processor(source))
     generation = _generation(source, variant)
     variant = _starting(variant, generation)
     entries, known = families.entries(variant), families.unused(variant)

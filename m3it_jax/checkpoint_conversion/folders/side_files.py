@@ -5,17 +5,13 @@ import shutil
 from pathlib import Path
 
 from m3it_jax import errors
-from m3it_jax.checkpoint_conversion.files import hf_folder, new_folder
+from m3it_jax.checkpoint_conversion.configs import hf_processor
+from m3it_jax.checkpoint_conversion.files import hf_folder
+from m3it_jax.checkpoint_conversion.folders.tokenizer_files import TOKENIZERS
 from m3it_jax.models.variants import Variant
-from m3it_jax.tokenizer import Tokenizer, conversion, probe_texts
+from m3it_jax.tokenizer import Tokenizer
 
 KEPT = "hf"  # folder of ours that holds them
-# Tokenizers under the names that a folder of ours gives them -> names in Hugging Face folders, the first found.
-TOKENIZERS: dict[str, tuple[str, ...]] = {
-    "tokenizer.model": ("tokenizer.model", "spiece.model"),
-    "tokenizer.json": ("tokenizer.json",),
-    "qformer_tokenizer.json": ("qformer_tokenizer/tokenizer.json",),
-}
 _FOLDERS = ("qformer_tokenizer",)
 _ENDINGS = (".json", ".txt", ".model", ".jinja")
 _LICENCES = re.compile(r"(licen[cs]e|notice|use_policy)(\..*)?", re.IGNORECASE)
@@ -67,18 +63,15 @@ def find_tokenizer(folder: Path, name: str) -> Path | None:
     return next((folder / theirs for theirs in TOKENIZERS[name] if (folder / theirs).is_file()), None)
 
 
-def give_tokenizers(run: Path, out: Path) -> None:
-    """Copies the tokenizers of a folder of ours to where Hugging Face looks for them."""
-    for name, theirs in TOKENIZERS.items():
-        if (run / name).is_file():
-            target = out / theirs[0]
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(run / name, target)
-    model = run / "tokenizer.model"
-    if model.is_file() and not (run / "tokenizer.json").is_file():
-        # transformers guesses a class for a bare SentencePiece file, and guesses wrongly for ours.
-        for name, values in (conversion.transformers_files(model.read_bytes(), probe_texts.TEXTS) or {}).items():
-            new_folder.write_json(out / name, values)
+def processor(folder: Path) -> hf_processor.Processor:
+    """Returns what the processor's files of a Hugging Face folder say; none of them has to exist.
+
+    Raises:
+      UserError: one is no JSON object, or they prepare pictures in two ways.
+    """
+    old, new = folder / hf_processor.PICTURES_FILE, folder / hf_processor.PROCESSOR_FILE
+    pictures = hf_folder.read_json(old) if old.is_file() else None
+    return hf_processor.of_files(folder, pictures, hf_folder.read_json(new) if new.is_file() else {})
 
 
 def check_tokenizers(folder: Path, variant: Variant) -> None:

@@ -7,7 +7,7 @@ from m3it_jax import errors
 from m3it_jax.checkpoint_conversion.configs import hf_config, hf_export
 from m3it_jax.models.variants import VARIANTS
 
-IDS = hf_export.TokenIds(bos=1, eos=2, pad=0, image=9)
+IDS = hf_export.TokenIds(bos=1, eos=(2,), pad=0, image=9)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -26,6 +26,12 @@ def test_the_ids_stand_where_transformers_reads_them():
     assert files["generation_config.json"] == {"decoder_start_token_id": 0, "eos_token_id": 2, "pad_token_id": 0}
     assert files["config.json"]["image_token_index"] == 9 and files["config.json"]["torch_dtype"] == "bfloat16"
     assert files["processor_config.json"] == {"num_query_tokens": 32, "processor_class": "Blip2Processor"}
+
+
+def test_several_ends_are_a_list_everywhere():
+    files = hf_export.export_files(VARIANTS["tiny"], dataclasses.replace(IDS, eos=(2, 13)), dtype="float32")
+    assert files["generation_config.json"]["eos_token_id"] == files["config.json"]["text_config"]["eos_token_id"]
+    assert files["generation_config.json"]["eos_token_id"] == [2, 13]
 
 
 @pytest.mark.parametrize(

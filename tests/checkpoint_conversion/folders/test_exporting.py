@@ -1,33 +1,25 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
-from checkpoint_conversion import small_folders
+import tiny_assistant
+from checkpoint_conversion import runs, small_folders
 from checkpoint_conversion.small_folders import STORED
+from tokenizers import Tokenizer as Fast
+from tokenizers import models
 
 from m3it_jax import checkpointing, errors, parameter_paths, safetensors_files
 from m3it_jax.checkpoint_conversion.folders import exporting, importing
 from m3it_jax.models import variants
 
-
-def as_run(imported, run, *, step=7):
-    """Makes a run folder with the parameters, the model and the tokenizer of imported weights."""
-    params, _, _ = checkpointing.restore_params(imported)
-    manager = checkpointing.open_manager(run, 1)
-    checkpointing.save(manager, step, {"params": params}, position={})
-    manager.close()
-    variants.write(variants.read(imported), run)
-    (run / "config.json").write_text(json.dumps({"model": {"variant": "elsewhere"}}))
-    for path in imported.glob("*tokenizer*"):
-        shutil.copyfile(path, run / path.name)
-    return run
+# Of the tokenizers of the stored folders: their own `<image>`, Ying-VLM's next id.
+PLACEHOLDERS = {"ying_vlm": 392, "blip2_opt": 370, "llava": 392}
 
 
 @pytest.mark.parametrize("family", ["ying_vlm", "blip2_opt", "llava"])
 def test_a_run_is_written_from_its_variant(tmp_path, family):
     importing.convert(STORED / family, tmp_path / "ours")
-    run = as_run(tmp_path / "ours", tmp_path / "run")
+    run = runs.as_run(tmp_path / "ours", tmp_path / "run")
     found = exporting.plan(run)
     exporting.convert(found, tmp_path / "hf")
     wanted, made = small_folders.arrays(STORED / family), small_folders.arrays(tmp_path / "hf")
@@ -40,8 +32,32 @@ def test_a_run_is_written_from_its_variant(tmp_path, family):
     assert theirs.keys() == again.keys()
     for path, leaf in theirs.items():
         np.testing.assert_array_equal(again[path], leaf, err_msg=path)
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["image_token_index"] == PLACEHOLDERS[family]
     assert "run, step 7" in (tmp_path / "hf" / "README.md").read_text()
     assert (tmp_path / "hf" / "generation_config.json").is_file()
+
+
+def test_a_full_vocabulary_grows_by_the_placeholder(tmp_path):
+    run = tiny_assistant.write_run(tmp_path / "run", variant="tiny")
+    size = variants.VARIANTS["tiny"].decoder.vocab_size
+    (run / "tokenizer.model").unlink()
+    pieces = {f"w{number}": number for number in range(size - 4)} | {"<unk>": size - 4, "<s>": size - 3}
+    pieces |= {"</s>": size - 2, "<pad>": size - 1}
+    fast = Fast(models.WordLevel(pieces, unk_token="<unk>"))
+    fast.save(str(run / "tokenizer.json"))
+    found = exporting.plan(run)
+    exporting.convert(found, tmp_path / "hf")
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert config["image_token_index"] == size and config["text_config"]["vocab_size"] == size + 1
+    made = small_folders.arrays(tmp_path / "hf")
+    params = parameter_paths.flatten(checkpointing.restore_params(run)[0])
+    embedding, head = (made[f"language_model.{name}.weight"] for name in ("model.embed_tokens", "lm_head"))
+    np.testing.assert_array_equal(embedding[:size], params["decoder/token_embedding/embedding"])
+    np.testing.assert_array_equal(head[:size], params["decoder/head/kernel"].T)
+    assert len(embedding) == len(head) == size + 1
+    hidden = np.random.default_rng(0).normal(size=(200, head.shape[1])).astype(np.float32)
+    assert (hidden @ head.T).argmax(axis=1).max() < size
+    importing.convert(tmp_path / "hf", tmp_path / "again")  # what was written is read
 
 
 def test_shards_hold_no_more_than_asked_and_the_index_names_all(tmp_path):

@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -120,6 +121,22 @@ def test_damaged_and_foreign_weights_are_refused(folder):
     refused(folder, r"model-00002-of-00002\.safetensors: is cut off")
     (folder / "model-00002-of-00002.safetensors").unlink()
     refused(folder, "index.json: names model-00002-of-00002.safetensors, which is not there")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("language_model.model.layers.1.mlp.down_proj.weight", (3, 5)),  # turned on the way
+        ("language_model.model.embed_tokens.weight", (17, 2)),  # copied
+        ("vision_model.encoder.layers.2.self_attn.qkv.weight", (30, 4)),  # cut into three
+    ],
+)
+def test_a_number_that_is_none_is_named_with_its_place(folder, key, place, value):
+    tensors = small_folders.arrays(folder)
+    tensors[key][place] = value
+    small_folders.rewrite(folder, tensors)
+    refused(folder, rf"\.safetensors: {re.escape(key)}\[{place[0]}, {place[1]}\] is {value}; the weights are damaged")
 
 
 def test_an_unknown_model_and_a_tokenizer_too_large_are_refused(folder):

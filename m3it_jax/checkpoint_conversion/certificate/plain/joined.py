@@ -108,11 +108,26 @@ class PlainModel:
         activation = arithmetic.ACTIVATIONS[self.config.get("projector_hidden_act", "gelu")]
         return arithmetic.linear(mlp, "linear_2", activation(hidden))
 
-    def embedded(self, row: Sequence[int], pictures: np.ndarray | None = None) -> np.ndarray:
-        """Returns the embeddings [T, D] of a row of token ids; each -1 takes the next vector of `pictures`."""
+    @property
+    def image_id(self) -> int | None:
+        """The id whose positions take a picture's vectors; None for a model that names none."""
+        default = 32_000 if self.config["model_type"] == "llava" else None  # configuration_llava.py
+        return self.config.get("image_token_index", self.config.get("image_token_id", default))
+
+    def embedded(
+        self, row: Sequence[int], pictures: np.ndarray | None = None, *, image_id: int | None = None
+    ) -> np.ndarray:
+        """Returns the embeddings [T, D] of a row of token ids, with pictures where the model looks for them.
+
+        Args:
+          row: The ids.
+          pictures: Vectors [Q, D] that take the places of `image_id` one after another, as far as there are any.
+          image_id: The placeholder; None: vectors stand where the row has -1.
+        """
         embeds = self._language.rows(_EMBEDDING[self.text["model_type"]], [max(token, 0) for token in row])
         if pictures is not None:
-            embeds[np.asarray(row) < 0] = pictures
+            places = np.flatnonzero(np.asarray(row) == (-1 if image_id is None else image_id))[: len(pictures)]
+            embeds[places] = pictures[: len(places)]
         return embeds
 
     def encoder_states(self, embeds: np.ndarray) -> Iterator[np.ndarray]:

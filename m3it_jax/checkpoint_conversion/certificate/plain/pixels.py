@@ -24,13 +24,11 @@ def read_settings(path: Path) -> dict[str, Any] | None:
     Raises:
       UserError: the file is no JSON, or asks for something that is not known here.
     """
-    file = path / PREPROCESSOR_FILE
-    settings: dict[str, Any] | None = None
-    if file.is_file():
-        settings = folder.read_json(file)
-    elif (path / PROCESSOR_FILE).is_file():
-        file = path / PROCESSOR_FILE
-        settings = folder.read_json(file).get("image_processor")
+    file, newer = path / PREPROCESSOR_FILE, path / PROCESSOR_FILE
+    settings: dict[str, Any] | None = folder.read_json(file) if file.is_file() else None
+    inside = folder.read_json(newer).get("image_processor") if newer.is_file() else None
+    if inside is not None:
+        file, settings = newer, {**(settings or {}), **inside}
     if settings is None:
         return None
     for name in ("size", "image_mean", "image_std"):

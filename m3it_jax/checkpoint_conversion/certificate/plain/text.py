@@ -45,6 +45,17 @@ def read_tokenizer(folder: Path) -> PlainTokenizer | None:
     return _sentencepiece(found[0]) if found else None
 
 
+def pieces(folder: Path) -> dict[str, int] | None:
+    """Returns {spelling: id} of the vocabulary's file in a folder, added tokens included; None where it has none."""
+    if (folder / FAST_FILE).is_file():
+        return tokenizers.Tokenizer.from_file(str(folder / FAST_FILE)).get_vocab(with_added_tokens=True)
+    found = [folder / name for name in SENTENCEPIECE_FILES if (folder / name).is_file()]
+    if not found:
+        return None
+    model = sentencepiece.SentencePieceProcessor(model_file=str(found[0]))
+    return {model.id_to_piece(index): index for index in range(model.vocab_size())}
+
+
 def encode_with_specials(path: Path, text: str) -> list[int]:
     """Returns ids with the special ones that a `tokenizer.json` puts around a text, as a Q-Former's BERT reads it."""
     return tokenizers.Tokenizer.from_file(str(path)).encode(text).ids

@@ -140,6 +140,12 @@ def _outputs(told: Mapping[str, Any]) -> Iterator[str]:
     logits, greedy = told.get("logits", {"ok": True}), told.get("greedy", {"ok": True})
     if not logits["ok"]:
         yield f"logits: differ by {logits['max_abs_diff']:.1e} at values up to {logits['scale']:.1f}"
+    sight = told.get("sight", {})
+    if not sight.get("ok", True) and not sight["problems"]:
+        yield (
+            f"sight: beside a second picture the scores differ by {sight['max_abs_diff']:.1e} at values up to "
+            f"{sight['scale']:.1f}"
+        )
     if not greedy["ok"]:
         one = max(greedy["differences"], key=lambda one: one["margin"])
         yield (

@@ -144,5 +144,5 @@ def test_a_kernel_that_is_square_and_not_turned(sides):
         file.seek(one.offset)
         file.write(np.ascontiguousarray(np.swapaxes(kernel, -1, -2)).tobytes())
     found = problems(sides)
-    assert found[0].startswith("tensors: qformer.encoder.layer.0.attention.attention.query.weight[0, 1] is ")
+    assert found[0].startswith("tensors: qformer.encoder.layer.0.crossattention.attention.query.weight[0, 1] is ")
     assert any(line.startswith("layers: qformer differs in ") and "first in state 1" in line for line in found)

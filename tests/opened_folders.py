@@ -23,7 +23,7 @@ from checkpoint_conversion.small_folders import STORED
 from PIL import Image
 
 import m3it_jax
-from m3it_jax import prompts
+from m3it_jax import prompts, schema
 from m3it_jax.checkpoint_conversion.folders import exporting, importing
 from m3it_jax.models import variants
 from m3it_jax.models.variant import Variant
@@ -151,9 +151,9 @@ def ask(folder: pathlib.Path, variant: Variant, files: list[pathlib.Path]) -> di
     style = prompts.FORMATS[variant.prompt]
     text, pieces = style.prompt(INSTRUCTION, ""), None
     if variant.qformer is None:
-        text = "<image>".join(style.segments(INSTRUCTION, "", num_pictures=1))
+        text = "<image>".join(style.segments(schema.Turn(INSTRUCTION, "", new_pictures=1)))
     elif style.has_pictures_inside:
-        before, after = style.segments(INSTRUCTION, "", num_pictures=1)
+        before, after = style.segments(schema.Turn(INSTRUCTION, "", new_pictures=1))
         pieces = [[before, True], None, [after, False]]
     elif style.picture_open or style.picture_close:
         pieces = [[style.picture_open, False], None, [style.picture_close, False], [text, True]]

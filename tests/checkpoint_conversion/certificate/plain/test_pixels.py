@@ -44,6 +44,7 @@ def test_settings_are_found_where_each_version_puts_them(tmp_path):
     values = {"size": 8, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": values}))
     assert pixels.read_settings(tmp_path) == values
+    (tmp_path / "processor_config.json").unlink()
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 8, "image_mean": [0.5] * 3}))
     with pytest.raises(errors.UserError, match="preprocessor_config.json: has no image_std"):
         pixels.read_settings(tmp_path)

@@ -310,10 +310,9 @@ def test_requirements_have_lower_bounds_and_the_project_reads_them():
     assert all(project["project"]["optional-dependencies"].values()), "an extra without content"
 
 
-def test_decisions_have_numbers_of_their_own():
-    # Numbers are given out before decisions land, so one may be missing for a while; none stands twice.
+def test_decisions_are_numbered_without_gaps():
     numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))]
-    assert len({*numbers}) == len(numbers) and numbers[:18] == list(range(1, 19))
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 6
 
 
 def test_links_in_the_documents_lead_somewhere():

@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=options.positive,
         default=100,
-        help="most records of each source, spread over its splits (default: 100)",
+        help="records to show per source, spread over its splits (default: 100)",
     )
     parser.add_argument(
         "--tokenizer",
         metavar="FILE",
         type=pathlib.Path,
-        help="SentencePiece model that cuts the texts into tokens (default: the data folder's own)",
+        help="SentencePiece model that splits the texts into tokens (default: the data folder's own)",
     )
     options.add_dry_run(parser)
 

@@ -23,13 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--raw", type=pathlib.Path, required=True, help="folder with the original files, in RAW/<source>/"
     )
     parser.add_argument(
-        "--download", action="store_true", help="first fetch what is missing in RAW and needs no login (may be large)"
+        "--download",
+        action="store_true",
+        help="first download files that RAW lacks and that need no login (may be large)",
     )
     parser.add_argument(
         "--frames",
         choices=("uniform", "random"),
         default="uniform",
-        help="which 8 frames of a video: in the middle of equal parts, or at random (default: uniform)",
+        help="how to choose the 8 frames of a video: from the middle of equal parts, or at random (default: uniform)",
     )
     parser.add_argument(
         "--allow",
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="TERMS",
-        help="leave out what the licences do not allow: some of commercial,research,unknown, joined by commas as in "
+        help="skip rows whose licence does not allow this use: commercial, research or unknown, joined by commas as in "
         "data.allow; research takes commercial in, unknown is allowed by name only",
     )
     parser.add_argument(

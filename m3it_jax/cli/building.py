@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser, *, decides: str, work: str, jobs: str) -> None:
     """Adds the options of a verb that makes a data folder from files; the words stand in its help."""
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data; finished sources are kept")
-    parser.add_argument("--seed", type=int, default=0, help=f"decides {decides} (default: 0)")
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, help="data folder to write; finished sources are kept"
+    )
+    parser.add_argument("--seed", type=int, default=0, help=f"random seed; decides {decides} (default: 0)")
     parser.add_argument(
         "--max-bad",
         type=options.share,

@@ -27,13 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls",
         action="store_true",
-        help="also answer with blank and with shuffled pictures, and take the majority answers of the train split",
+        help="also answer with blank and with shuffled pictures, and use the most common training answers",
     )
-    parser.add_argument("--max-new-tokens", type=options.positive, metavar="N", help="longest answer (default: 32)")
+    parser.add_argument(
+        "--max-new-tokens", type=options.positive, metavar="N", help="maximum number of tokens per answer (default: 32)"
+    )
     parser.add_argument(
         "--rescore",
         action="store_true",
-        help="score the answers that are there (those of --tasks and --limit); loads no model",
+        help="score the stored answers (those of --tasks and --limit) without loading a model",
     )
     options.add_decoder_weights(parser)
     options.add_limit(parser)

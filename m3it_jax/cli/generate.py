@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--inputs", metavar="TEXT", default="", help="what the instruction is about: a question, options"
     )
     add_sampling(parser)
-    parser.add_argument("--num-beams", metavar="N", type=int, help="beams of beam search (default 1: none)")
+    parser.add_argument("--num-beams", metavar="N", type=int, help="number of beams (default 1: no beam search)")
     parser.add_argument("--length-penalty", metavar="X", type=float, help="beam search: above 0 favours long answers")
     parser.add_argument(
         "--early-stopping",
@@ -51,16 +51,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Adds the settings of decoding that `generate` and `chat` share; what is not given keeps its default."""
-    parser.add_argument("--max-new-tokens", metavar="N", type=int, help="most tokens of an answer (default 32)")
-    parser.add_argument("--min-new-tokens", metavar="N", type=int, help="fewest tokens of an answer (default 0)")
-    parser.add_argument("--temperature", metavar="X", type=float, help="0 is greedy (default); above, tokens are drawn")
-    parser.add_argument("--top-k", metavar="N", type=int, help="draw from the N likeliest tokens (default 0: all)")
     parser.add_argument(
-        "--top-p", metavar="X", type=float, help="draw from the likeliest tokens of this share (default 1)"
+        "--max-new-tokens", metavar="N", type=int, help="maximum number of tokens in the answer (default 32)"
     )
-    parser.add_argument("--repetition-penalty", metavar="X", type=float, help="above 1 avoids repetition (default 1)")
-    parser.add_argument("--seed", metavar="N", type=int, help="of the draws (default 0)")
-    parser.add_argument("--stop", metavar="TEXT", action="append", help="the answer ends before this text; repeatable")
+    parser.add_argument(
+        "--min-new-tokens", metavar="N", type=int, help="minimum number of tokens in the answer (default 0)"
+    )
+    parser.add_argument(
+        "--temperature", metavar="X", type=float, help="0 is greedy (default); above 0, tokens are sampled"
+    )
+    parser.add_argument("--top-k", metavar="N", type=int, help="sample from the N most likely tokens (default 0: all)")
+    parser.add_argument(
+        "--top-p",
+        metavar="X",
+        type=float,
+        help="sample from the most likely tokens that together have this probability (default 1)",
+    )
+    parser.add_argument(
+        "--repetition-penalty", metavar="X", type=float, help="above 1, repetition is penalised (default 1)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, help="random seed for sampling (default 0)")
+    parser.add_argument("--stop", metavar="TEXT", action="append", help="end the answer before this text; repeatable")
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`m3it import`: take rows that others have made into a data folder."""
+"""`m3it import`: import other people's data into a data folder."""
 
 import argparse
 import pathlib
@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
     parser.add_argument("format", choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     parser.add_argument("paths", nargs="+", type=pathlib.Path, metavar="PATH", help="files or folders of that format")
-    parser.add_argument(
-        "--source", default="", metavar="NAME", help="name of the source, where the files do not tell it"
-    )
+    parser.add_argument("--source", default="", metavar="NAME", help="name of the source, if the files do not say it")
     parser.add_argument(
         "--split",
         choices=schema.SPLITS,
@@ -40,12 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="SHARE",
             help=f"share of the training pictures (0 to 1) that becomes the split {split}, with every row about them",
         )
-    parser.add_argument("--task", choices=schema.TASKS, default="", help="task of the source (default: by the format)")
+    parser.add_argument(
+        "--task", choices=schema.TASKS, default="", help="task of the source (default: depends on the format)"
+    )
     parser.add_argument(
         "--language", default="", metavar="TAG", help="language of the texts (default: en, or the source's)"
     )
     parser.add_argument(
-        "--images", type=pathlib.Path, metavar="FOLDER", help="where pictures that rows name are looked up"
+        "--images", type=pathlib.Path, metavar="FOLDER", help="folder that holds the pictures named in the rows"
     )
     parser.add_argument(
         "--licence", default="", metavar="TEXT", help="terms of the rows (default: the source's, or unknown)"

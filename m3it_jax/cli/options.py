@@ -21,7 +21,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """Adds `--dry-run`, for verbs that write."""
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done and write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, without writing anything")
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_decoder_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoder-weights",
         choices=("int8",),
-        help="keep the language model's weights as int8: a quarter of the memory, somewhat less quality",
+        help="store the language model's weights as int8: a quarter of the memory, slightly lower quality",
     )
 
 

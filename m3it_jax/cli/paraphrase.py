@@ -41,13 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='fields of each request (default: {"temperature": 0, "max_tokens": 200})',
     )
     parser.add_argument(
-        "--concurrency", type=options.positive, default=8, metavar="N", help="most requests at once (default: 8)"
+        "--concurrency",
+        type=options.positive,
+        default=8,
+        metavar="N",
+        help="maximum number of requests in flight (default: 8)",
     )
-    parser.add_argument("--requests-per-minute", type=_amount, metavar="N", help="most requests in a minute")
     parser.add_argument(
-        "--max-tokens-total", type=options.positive, metavar="N", help="most tokens that this run may use"
+        "--requests-per-minute", type=_amount, metavar="N", help="maximum number of requests per minute"
     )
-    parser.add_argument("--max-cost", type=_amount, metavar="X", help="most that this run may cost, by --prices")
+    parser.add_argument(
+        "--max-tokens-total", type=options.positive, metavar="N", help="maximum number of tokens for this run"
+    )
+    parser.add_argument("--max-cost", type=_amount, metavar="X", help="maximum cost of this run, given --prices")
     parser.add_argument(
         "--prices",
         type=_amount,
@@ -59,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unanswered",
         choices=("stop", "fallback"),
         default="stop",
-        help="where the endpoint gave no answer: write nothing, or take the template's sentence (default: stop)",
+        help="if the endpoint gave no answer: write nothing, or use the template's sentence (default: stop)",
     )
     parser.add_argument(
         "--jobs", type=options.positive, help="worker processes that write (default: one for each core)"

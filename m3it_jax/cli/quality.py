@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--admit",
         type=pathlib.Path,
         metavar="FILE",
-        help='with --out: take these records back out of quarantine; a JSONL of {"id": ..., "outputs": another answer}',
+        help='with --out: restore these records from quarantine; lines of {"id": ..., "outputs": another answer}',
     )
     parser.add_argument("--jobs", type=options.positive, help="worker processes (default: one for each core)")
     options.add_json(parser)

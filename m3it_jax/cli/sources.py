@@ -12,7 +12,7 @@ EXAMPLE = "m3it sources vqa-v2\n  m3it sources --check data/m3it"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
-    parser.add_argument("source", nargs="?", metavar="SOURCE", help="tell all that is known of one source")
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help="show everything known about one source")
     parser.add_argument(
         "--check", type=pathlib.Path, metavar="DATA", help="compare a built set with the paper's counts"
     )

@@ -1,4 +1,4 @@
-"""`m3it stats`: count what is in a data folder."""
+"""`m3it stats`: count the contents of a data folder."""
 
 import argparse
 import pathlib
@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
     parser.add_argument("data", type=pathlib.Path, help="data folder")
     parser.add_argument("--html", type=pathlib.Path, metavar="FILE", help="write one self-contained page to FILE")
-    parser.add_argument("--licences", action="store_true", help="tell under which terms the records stand; reads none")
+    parser.add_argument(
+        "--licences", action="store_true", help="show the licences of the records, without reading them"
+    )
     options.add_limit(parser)
     options.add_json(parser)
 

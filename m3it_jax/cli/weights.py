@@ -21,21 +21,21 @@ _CERTIFICATE = "certificate.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the actions and their options."""
     actions = parser.add_subparsers(dest="action", metavar="import|export|verify", required=True)
-    taken = actions.add_parser("import", help="Hugging Face folder, or a JSON file of parts, into a folder of ours")
+    taken = actions.add_parser("import", help="import a Hugging Face folder, or a JSON file of parts")
     taken.add_argument("source", metavar="HF_DIR", type=pathlib.Path, help="folder with config.json, or file of parts")
-    taken.add_argument("out", metavar="OUT", type=pathlib.Path, help="folder to make")
-    given = actions.add_parser("export", help="a checkpoint into the layout that `transformers` loads")
+    taken.add_argument("out", metavar="OUT", type=pathlib.Path, help="folder to create")
+    given = actions.add_parser("export", help="export a checkpoint in the layout that `transformers` loads")
     given.add_argument("source", metavar="CHECKPOINT", type=pathlib.Path, help="run folder or imported folder")
-    given.add_argument("out", metavar="HF_DIR", type=pathlib.Path, help="folder to make")
+    given.add_argument("out", metavar="HF_DIR", type=pathlib.Path, help="folder to create")
     given.add_argument(
-        "--shard-size", metavar="BYTES", type=_size, default="5GB", help="most bytes of a file, as 5GB or 500MB"
+        "--shard-size", metavar="BYTES", type=_size, default="5GB", help="maximum size of a file, such as 5GB or 500MB"
     )
-    given.add_argument("--no-certificate", action="store_true", help="do not compare what both compute at the end")
+    given.add_argument("--no-certificate", action="store_true", help="skip the comparison of both models at the end")
     for action in (taken, given):
-        action.add_argument("--dtype", choices=_DTYPES, help="convert all parameters (default: as they are stored)")
+        action.add_argument("--dtype", choices=_DTYPES, help="convert all parameters to this type (default: as stored)")
         options.add_dry_run(action)
         options.add_json(action)
-    proved = actions.add_parser("verify", help="compare what both compute, and write CHECKPOINT/certificate.json")
+    proved = actions.add_parser("verify", help="compare what both models compute and write CHECKPOINT/certificate.json")
     proved.add_argument("source", metavar="HF_DIR", type=pathlib.Path, help="folder in Hugging Face layout")
     proved.add_argument("checkpoint", metavar="CHECKPOINT", type=pathlib.Path, help="imported folder or run folder")
     options.add_json(proved)

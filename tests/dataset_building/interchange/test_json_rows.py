@@ -186,7 +186,7 @@ def test_another_form_is_named_with_its_place(tmp_path, content, words):
     [
         ('[{"a": 1}]'.encode("utf-16"), "is UTF-16 text; save it as UTF-8: iconv"),
         ('[{"a": 1}]'.encode("utf-16-be"), "is UTF-16 text"),
-        (gzip.compress(b"[]"), "is packed with gzip; unpack it: gunzip"),
+        (gzip.compress(b"[]", mtime=0), "is packed with gzip; unpack it: gunzip"),
         (b"PAR1....", "is a Parquet file; use format parquet"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
         (b'[{"a": "\xff"}]', "is no UTF-8 from byte 8 on"),

@@ -63,7 +63,7 @@ def _known() -> frozenset[str]:
         from py3langid import langid  # not above: its model takes a second and 30 MB
     except ImportError as error:
         raise checking.ScoringError(
-            "language_match: py3langid is not installed; run pip install 'm3it_jax[eval]'"
+            "language_match: py3langid is not installed; run pip install -e '.[eval]' in the repository"
         ) from error
     return frozenset(langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE).labels)
 

@@ -85,7 +85,10 @@ def source(name: str, place: pathlib.Path) -> pathlib.Path:
     if name in reference_goldens.WHOLE and name != "minigpt4":
         return STORED / name
     is_minigpt4 = name == "minigpt4"
-    variant = reference_goldens.variant_of("minigpt4" if is_minigpt4 else "ying_vlm")
+    variant = dataclasses.replace(
+        reference_goldens.variant_of("minigpt4" if is_minigpt4 else "ying_vlm"),
+        decoder=reference_goldens.variant_of("minigpt4").decoder,  # the stored LLaMA, whose rotary base is its own
+    )
     tower = str(STORED / ("blip2_t5" if is_minigpt4 else "blip2_opt"))
     variants.write(variant, place)
     parts = {"variant": str(place), "vit": tower, "qformer": tower, "decoder": str(STORED / "llama")}

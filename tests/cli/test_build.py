@@ -127,7 +127,8 @@ def test_an_empty_split_is_told_with_its_reason(tmp_path, capsys):
     (raw / "st-vqa" / "test_task_3.json").unlink()
     assert m3it("build", "text-vqa", "st-vqa", "--raw", raw, "--out", tmp_path / "data", "--jobs", 1) == 0
     wanted = (
-        "st-vqa: test is empty (the paper has 4,070): the raw files hold no row of it; the publisher keeps the answers",
+        "st-vqa: test is empty (the paper has 4,070): the raw files hold no row of it, or are not there; "
+        "the publisher keeps the answers",
         "text-vqa: test is empty (the paper has 5,734): its rows were left out: answer-withheld 1; "
         "the publisher keeps the answers",
     )

@@ -19,7 +19,7 @@ from m3it_jax.models import abstract, variants
 from m3it_jax.models.projection import ProjectionConfig
 
 RECIPES = sorted((pathlib.Path(__file__).parents[2] / "configs" / "weights").glob("*.json"))
-IDS = hf_export.TokenIds(bos=1, eos=2, pad=0, image=None)
+IDS = hf_export.TokenIds(bos=1, eos=(2,), pad=0, image=None)
 
 # Canonical names -> those of the authors' files; LAVIS' as convert_blip_2_original_to_pytorch.py reads them.
 EVA = [

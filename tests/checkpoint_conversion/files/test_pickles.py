@@ -33,9 +33,7 @@ def reference(reference_python, monkeypatch):
 def test_without_torch_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.delenv(pickles.PYTHON_VARIABLE, raising=False)
     monkeypatch.setattr(pickles.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        errors.UserError, match=r"pip install 'm3it_jax\[pickle\]', or name a Python .* M3IT_TORCH_PYTHON"
-    ):
+    with pytest.raises(errors.UserError, match=r"pip install -e '.\[pickle\]' .*or name a Python .* M3IT_TORCH_PYTHON"):
         pickles.interpreter()
     monkeypatch.setenv(pickles.PYTHON_VARIABLE, str(tmp_path / "python"))
     with pytest.raises(errors.UserError, match="is no program"):

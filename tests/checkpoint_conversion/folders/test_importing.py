@@ -193,14 +193,16 @@ def test_what_a_killed_import_left_is_no_hindrance(folder):
 SLOW = """
 import pathlib, sys, time
 from m3it_jax.checkpoint_conversion.files import transfer
-from m3it_jax.cli import main
+from m3it_jax.cli import program
+begun = pathlib.Path(sys.argv[3])
 write = transfer._write
-def slowly(*arguments):
-    pathlib.Path(sys.argv[3]).touch()
+def slowly(*arguments, **named):
+    begun.touch()
     time.sleep(0.2)
-    write(*arguments)
+    write(*arguments, **named)
 transfer._write = slowly
-sys.exit(main.main(["weights", "import", sys.argv[1], sys.argv[2]]))
+sys.argv = ["m3it", "weights", "import", *sys.argv[1:3]]
+program.main()
 """
 
 

@@ -339,7 +339,7 @@ def test_ctrl_c_ends_a_download_at_once_and_leaves_nothing(site, tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         told = process.communicate(timeout=300)[1]
     assert process.returncode == 130 and [line for line in told.splitlines() if line.startswith("m3it:")] == [
-        "m3it: interrupted"
+        "m3it: interrupted; the same command resumes where it left off"
     ], told
     assert "Traceback" not in told and ended.wait(300), "somebody is still downloading"
     assert not (tmp_path / "coco").exists() and not (tmp_path / "out").exists()

@@ -297,5 +297,5 @@ def test_a_title_in_another_encoding_does_not_matter(tmp_path):
 def test_without_pyav_the_user_is_told_what_to_install(clip, monkeypatch):
     path = clip(9)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(errors.UserError, match=r"pip install 'm3it_jax\[build\]'"):
+    with pytest.raises(errors.UserError, match=r"pip install -e '.\[build\]'"):
         read(path)

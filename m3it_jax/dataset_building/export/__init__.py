@@ -9,7 +9,6 @@ Files are made under `OUT/.exporting` and move when all of them are whole. A rer
 """
 
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import os
@@ -271,13 +270,11 @@ def _write_file(order: Order, part: Part, *, table: records.RecordTable, shown: 
             os.replace(partial, made)
         finally:
             partial.unlink(missing_ok=True)
-    with open(made, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "path": part.name,
         "source": part.source,
         "split": part.split,
         "records": part.stop - part.start,
         "bytes": made.stat().st_size,
-        "sha256": digest,
+        "sha256": file_safety.sha256(made),
     }

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-from m3it_jax import errors, schema
+from m3it_jax import errors, file_safety, schema
 from m3it_jax.dataset_building.specification import Assets, FramePick, RawFile, Rejected, RowError, SourceSpec
 
 # CHOICE: no single picture of the 40 sources comes near; a file that says it is one and is larger is not read.
@@ -296,9 +296,7 @@ def inventory(spec: SourceSpec, assets: Assets) -> list[dict[str, Any]]:
 
 
 def _file(path: pathlib.Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"files": 1, "bytes": path.stat().st_size, "sha256": digest}
+    return {"files": 1, "bytes": path.stat().st_size, "sha256": file_safety.sha256(path)}
 
 
 def _folder(path: pathlib.Path) -> dict[str, Any]:

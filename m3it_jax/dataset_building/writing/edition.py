@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -261,8 +260,7 @@ def _write_manifest(order: Order) -> dict[str, Any]:
     if order.tokenizer is not None:
         file_safety.write_whole(order.out / TOKENIZER, order.tokenizer.read_bytes())
     if order.vocab_size is not None or order.tokenizer is not None:
-        digest = hashlib.sha256((order.out / TOKENIZER).read_bytes()).hexdigest()
-        manifest["tokenizer"] = {"file": TOKENIZER, "sha256": digest}
+        manifest["tokenizer"] = {"file": TOKENIZER, "sha256": file_safety.sha256(order.out / TOKENIZER)}
     bill = json.dumps(card.bill_of_materials(made), ensure_ascii=False, indent=2) + "\n"
     file_safety.write_whole(order.out / BILL, bill)
     file_safety.write_whole(order.out / "README.md", card.text(manifest, made, introduction=order.introduction))

@@ -47,9 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
 
 _PATHS = ("checkpoint", "image", "video", "config")  # arguments that hold paths as plain texts
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-
-_RESUMING = ("mini", "import", "build", "paraphrase", "train", "eval")  # they keep what is finished
+EXIT_FAILED, EXIT_USAGE = 1, 2
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PLACE = (  # of these a path of the user is the cause
@@ -66,7 +64,11 @@ _PLACE = (  # of these a path of the user is the cause
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `m3it VERB ...` and returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Runs `m3it VERB ...` and returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 stopped after saving.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C; `program` says so and ends the process.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     # Not at import: a program that imports the package keeps its environment. TensorFlow's start-up notes say nothing
     # to a user.
@@ -83,9 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(str(error), EXIT_USAGE)
     except errors.UserError as error:
         return _refuse(str(error), EXIT_FAILED, notes=getattr(error, "__notes__", ()))
-    except KeyboardInterrupt:
-        kept = "; the same command resumes where it left off" if argv and argv[0] in _RESUMING else ""
-        return _refuse(f"interrupted{kept}", EXIT_INTERRUPTED)
     except BrokenPipeError:  # `m3it stats DATA | head`: the reader has left, so nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
@@ -211,7 +210,3 @@ def _refuse(message: str, code: int, *, notes: Sequence[str] = ()) -> int:
     for number, text in enumerate((message, *notes)):
         print(("  " if number else "m3it: ") + " ".join(text.split()), file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

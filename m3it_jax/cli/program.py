@@ -4,21 +4,27 @@ An interrupt can reach Python while XLA still compiles in a thread of its own. T
 then takes the devices away from under that thread, which ends in a segmentation fault (exit code 139). So after an
 interrupt the process unwinds, which lets locks go and removes half-made files, and then ends without that way out.
 
+Meanwhile nobody else may write to stderr. Libraries that were cut off in the middle of an import print tracebacks of
+their own, from threads and from C, so the first Ctrl-C points stderr at nothing and only the last line passes it by.
+
 Nothing heavy is imported here: from its first lines on, Ctrl-C finds this module's handler and not a traceback.
 """
 
-import _thread
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 _INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended: 128 + SIGINT
+_STDERR = 2  # its file descriptor, where the process was given one
 _AGAIN = 0.02  # seconds until an interrupt is raised again that came where none can be raised
 _HURRY = 1.0  # seconds after the first Ctrl-C from which on a second one no longer waits for the unwinding
+
+_RESUMING = ("mini", "import", "build", "paraphrase", "train", "eval")  # verbs that keep what is finished
 
 
 class Interrupts:
@@ -28,6 +34,7 @@ class Interrupts:
         """Nothing was interrupted yet."""
         self.first: float | None = None  # when the first Ctrl-C came
         self._swallowed = False
+        self._stderr = _STDERR  # where the last line goes
 
     def take_over(self) -> None:
         """Becomes the handler of Ctrl-C, unless the process was started with Ctrl-C ignored, as `nohup` does."""
@@ -35,33 +42,64 @@ class Interrupts:
             return
         signal.signal(signal.SIGINT, self._note)
         sys.unraisablehook = self._unraisable
+        sys.excepthook = self._printed
+
+    def leave(self) -> NoReturn:
+        """Ends the process after an interrupt, with a line that says so."""
+        kept = "; the same command resumes where it left off" if sys.argv[1:2] and sys.argv[1] in _RESUMING else ""
+        # A line may stand half-written on a terminal, and the terminal has put ^C behind it.
+        begin = "\n" if os.isatty(self._stderr) else ""
+        if sys.__stderr__ is not None:
+            with contextlib.suppress(OSError):  # the reader has left
+                os.write(self._stderr, f"{begin}m3it: interrupted{kept}\n".encode())
+        leave()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self.first is None or self._swallowed:
+            if self.first is None:
+                self._silence()
             self.first, self._swallowed = self.first or time.monotonic(), False
             raise KeyboardInterrupt
         if time.monotonic() - self.first > _HURRY:
-            leave("interrupted")
+            self.leave()
+
+    def _silence(self) -> None:
+        """Lets nothing but the last line reach stderr from here on."""
+        if sys.__stderr__ is None:
+            return  # closed at the start; the number may be that of another file by now
+        self._stderr = os.dup(_STDERR)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, _STDERR)
+        os.close(nothing)
+
+    def _raise_later(self) -> None:
+        """Raises an interrupt again that came where none can be raised; here it would be swallowed once more."""
+        self._swallowed = True
+        main_thread = threading.main_thread().ident
+        threading.Timer(_AGAIN, signal.pthread_kill, (main_thread, signal.SIGINT)).start()  # it ends a sleep as well
 
     def _unraisable(self, ignored: Any) -> None:
-        """Raises an interrupt again that came where none can be raised, such as in the end of an object."""
+        """Is told of what came in the end of an object, or in another callback."""
         if ignored.exc_type is KeyboardInterrupt:
-            self._swallowed = True
-            threading.Timer(_AGAIN, _thread.interrupt_main).start()  # here it would be swallowed once more
+            self._raise_later()
         else:
             sys.__unraisablehook__(ignored)
 
+    def _printed(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """Is told of what C prints and drops, as NumPy does while it is imported."""
+        if kind is KeyboardInterrupt:
+            self._raise_later()
+        else:
+            sys.__excepthook__(kind, error, trace)
 
-def leave(message: str = "") -> NoReturn:
+
+def leave() -> NoReturn:
     """Ends the process with exit code 130 and nothing else: no thread is waited for, no module is cleared."""
-    if message:
-        print(f"m3it: {message}", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            pass  # the reader has left
+        if stream is not None:  # as in a process that was started without
+            with contextlib.suppress(OSError, ValueError):  # the reader has left
+                stream.flush()
     os._exit(_INTERRUPTED)
 
 
@@ -75,11 +113,13 @@ def main() -> NoReturn:
         code = verbs.main()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done: what is left is the way out
     except KeyboardInterrupt:
-        leave("interrupted")
+        interrupts.leave()
     except Exception:
         if interrupts.first is None:
             raise
-        leave("interrupted")  # a library has made its own error of it
-    if code == _INTERRUPTED or (code and interrupts.first is not None):
-        leave()
+        interrupts.leave()  # a library has made its own error of it
+    if code and interrupts.first is not None:
+        interrupts.leave()  # so has one of our own messages
+    if code == _INTERRUPTED:
+        leave()  # the verb has said what it saved
     sys.exit(code)

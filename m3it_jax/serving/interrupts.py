@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TextIO
 
+# Seconds between two looks for a Ctrl-C while a line is typed. Readline draws its prompt and then waits for a key; a
+# Ctrl-C between the two is noted and wakes nobody, so an alarm that does nothing wakes it now and then.
+_LOOK_EVERY = 0.2
+
 _STOPPING = b"\nm3it: stopping this answer; Ctrl-C again leaves\n"
 
 
@@ -30,10 +34,12 @@ class Stop:
     def __enter__(self) -> "Stop":
         """Takes Ctrl-C over."""
         self._before = signal.signal(signal.SIGINT, self._note)
+        self._alarm_before = signal.signal(signal.SIGALRM, _wake)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Gives it back."""
+        signal.signal(signal.SIGALRM, self._alarm_before)
         signal.signal(signal.SIGINT, self._before)
 
     def lines(self, read: Callable[[], str]) -> Iterator[str]:
@@ -45,6 +51,7 @@ class Stop:
         while True:
             try:
                 self._is_typing = True
+                signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
                 line = read()
             except EOFError:
                 return
@@ -54,13 +61,21 @@ class Stop:
                 print("\n(Ctrl-C again or /quit leaves)", file=self._notes, flush=True)
                 continue
             finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
                 self._is_typing = False
             self._count = 0
             yield line
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
         self._count += 1
-        if self._is_typing or self._count > 1:
+        if self._count > 1 and callable(self._before):
+            self._before(number, frame)  # Ctrl-C as it is elsewhere
+        elif self._is_typing:
             raise KeyboardInterrupt
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)  # `print` may be what was interrupted
+        else:
+            # Not `print`, which may be what was interrupted.
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)
+
+
+def _wake(number: int, frame: FrameType | None) -> None:
+    """Does nothing: the signal has ended a wait in C, and Python looks for other signals then."""

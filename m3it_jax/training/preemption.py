@@ -14,10 +14,13 @@ class Preemption:
     def __init__(self) -> None:
         """Nothing is noted yet."""
         self.signal: signal.Signals | None = None
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def __enter__(self) -> "Preemption":
         """Takes the two signals over."""
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number, handler in self._before.items():
+            if handler is not signal.SIG_IGN:  # as for a program that a script has put into the background
+                signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -26,9 +29,10 @@ class Preemption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.signal is signal.SIGINT and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        before = self._before[signal.SIGINT]
+        if self.signal is signal.SIGINT and number == signal.SIGINT and callable(before):
+            before(number, frame)  # Ctrl-C as it is elsewhere
+            return
         if self.signal is None:
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)  # `print` may be interrupted itself
         self.signal = signal.Signals(number)

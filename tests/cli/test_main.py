@@ -82,7 +82,6 @@ def test_overrides_reach_the_verb_that_takes_them(verb):
     [
         (errors.UserError("data/x: is broken;\n build it again"), 1, "m3it: data/x: is broken; build it again"),
         (errors.ConfigError("seed=-1: must be 0 or more"), 2, "m3it: seed=-1"),
-        (KeyboardInterrupt(), 130, "m3it: interrupted"),
         (OSError(28, "No space left on device", "/data/x"), 1, "m3it: the disk is full at /data/x"),
         (ValueError("RESOURCE: No space left on device [writing]"), 1, "m3it: the disk is full"),
         (PermissionError(13, "Permission denied", "/data/x"), 1, "m3it: /data/x: no permission"),

@@ -1,7 +1,9 @@
 """Ctrl-C in a conversation: the first stops an answer or empties a line, the second leaves."""
 
+import ctypes
 import io
 import signal
+import threading
 
 import pytest
 
@@ -57,3 +59,19 @@ def test_the_handler_before_comes_back():
     with interrupts.Stop(io.StringIO()):
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_prompt_that_waits_in_c_looks_for_a_ctrl_c_that_came_before():
+    """Readline draws the prompt, then waits: a Ctrl-C between the two wakes nothing by itself."""
+    libc = ctypes.CDLL(None)
+    rescue = threading.Timer(10.0, signal.pthread_kill, (threading.get_ident(), signal.SIGALRM))
+    rescue.start()
+
+    def read() -> str:
+        libc.pause()  # until any signal comes
+        return "woken" if rescue.is_alive() else "asleep"
+
+    with interrupts.Stop(io.StringIO()) as stop:
+        assert next(stop.lines(read)) == "woken"
+    rescue.cancel()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

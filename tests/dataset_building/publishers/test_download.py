@@ -307,12 +307,13 @@ def test_entries_are_found_whatever_stands_around_them(names, wanted, chosen):
 
 BUILD = """
 import pathlib, sys
-from m3it_jax.cli import main
+from m3it_jax.cli import program
 from m3it_jax.dataset_building.publishers import download
 raw, url = pathlib.Path(sys.argv[1]), sys.argv[2]
 wanted = download.Wanted(url, "", (("a.txt", raw / "coco" / "a.txt"),), raw / download.DOWNLOADS)
 download.plan = lambda specs, folder, *, load: ([] if (raw / "coco" / "a.txt").exists() else [wanted], [])
-sys.exit(main.main(["build", "coco", "--raw", str(raw), "--out", str(raw / "out"), "--download"]))
+sys.argv = ["m3it", "build", "coco", "--raw", str(raw), "--out", str(raw / "out"), "--download"]
+program.main()
 """
 
 

@@ -36,13 +36,16 @@ MAX_PIXELS = 40_000_000
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _SOURCE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# The entry of `meta` by which a record without a picture is told from one whose picture was lost.
+TEXT_ONLY = "text_only"
+
 # How a PNG and a JPEG begin.
 PICTURE_BEGINS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """One instruction about one or several pictures.
+    """One instruction about one or several pictures, or in text alone where `meta.text_only` says so.
 
     Attributes:
       id: Stable text derived from the content (`content_id`), unique within a data set.
@@ -52,13 +55,14 @@ class Instance:
       instruction: What to do; never empty.
       inputs: The text that the instruction is about (a question, options); may be empty.
       outputs: The wanted answer; never empty.
-      images: Encoded PNG or JPEG bytes, at least one; the frames of a video in order.
+      images: Encoded PNG or JPEG bytes, at least one unless `meta.text_only`; the frames of a video in order.
       meta: Whatever else is known, as JSON: `group` (the picture's identity, which decides the split), `skill`,
         `options`, `references` (all right answers), `captions` (one for each picture), `attributes`, `boxes`,
         `box_colours`, `slots` (texts put into the instruction); of a conversation, `turns` (those before this one, see
         `Turn`), `new_pictures` (how many this one is the first to show) and `system` (what was said before all turns);
-        and its passport: `licence`, `version` (of the source), `origin` and `origin_split` (the publisher's own id and
-        split), `changes` (made to texts and pictures, in order), `admitted` (reasons that a reviewer set aside).
+        `text_only` (true: there is no picture and none is missing); and its passport: `licence`, `version` (of the
+        source), `origin` and `origin_split` (the publisher's own id and split), `changes` (made to texts and pictures,
+        in order), `admitted` (reasons that a reviewer set aside).
     """
 
     id: str
@@ -157,8 +161,11 @@ def problems(instance: Instance) -> Iterator[tuple[str, str]]:
         yield "empty-instruction", "instruction is empty"
     if not instance.outputs.strip():
         yield "empty-output", "outputs is empty"
-    if not instance.images:
-        yield "no-image", "a record needs at least one picture"
+    told = instance.meta.get(TEXT_ONLY) if isinstance(instance.meta, Mapping) else None
+    if not instance.images and told is not True:
+        yield "no-image", f"a record needs at least one picture, or meta.{TEXT_ONLY}: true"
+    if instance.images and told is True:
+        yield "bad-meta", f"meta.{TEXT_ONLY} is true, the record has {len(instance.images)} pictures"
     for number, image in enumerate(instance.images):
         if not isinstance(image, bytes) or not image.startswith(PICTURE_BEGINS):
             yield "not-an-image", f"images[{number}] is neither PNG nor JPEG by its first bytes"
@@ -229,6 +236,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _true(value: Any) -> bool:
+    return value is True
+
+
 def _number(value: Any) -> bool:
     return type(value) is int and value >= 0
 
@@ -251,6 +262,7 @@ _META: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("changes", "box_colours", "admitted"), _texts, "a list of texts"),
     (("skill", "group", "origin", "origin_split", "licence", "version", "system"), _text, "text"),
     ((_NEW,), _number, _NUMBER),
+    ((TEXT_ONLY,), _true, "true, or left out where there are pictures"),
 )
 
 

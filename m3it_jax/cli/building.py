@@ -47,6 +47,7 @@ def carry_out(order: "Order", args: argparse.Namespace) -> dict[str, Any]:
     if args.json:
         options.write_json(args.json, outcome.manifest)
     options.print_manifest(outcome.manifest, order.out, where=_told(outcome, order))
+    _tell_text_only(order)
     _tell_left_out(order)
     return outcome.manifest
 
@@ -82,6 +83,19 @@ def _told(outcome: "Outcome", order: "Order") -> str:
         told.append("nothing has changed, so nothing was built")
     done = "written to" if outcome.built or others else "unchanged:"
     return "; ".join([*told, f"{done} {order.out}; its card is {order.out / 'README.md'}"])
+
+
+def _tell_text_only(order: "Order") -> None:
+    """Prints a line for each source that has records without a picture: how many, and which share."""
+    from m3it_jax import records
+    from m3it_jax.dataset_building.inspection import statistics
+
+    folder = records.DataFolder.open(order.out)
+    for name in sorted(order.names()):
+        splits = folder.provenance(name).get("statistics", {}).values()
+        if texts := sum(seen.get("text_only", 0) for seen in splits):
+            told = statistics.share(texts, sum(seen["records"] for seen in splits))
+            print(f"{name}: {told} are text alone, without a picture", file=sys.stderr)
 
 
 def _tell_left_out(order: "Order") -> None:

@@ -23,6 +23,7 @@ from m3it_jax import errors, rng, schema
 
 OWN, BLANK, SHUFFLED, MAJORITY = "own", "blank", "shuffled", "majority"
 CONTROLS = (BLANK, SHUFFLED, MAJORITY)
+OF_PICTURES = (BLANK, SHUFFLED)  # not applicable to questions in text alone
 
 # Draws of a partner that shows another thing before all candidates are gone through: with 2 equally frequent groups,
 # one question in 65,536 needs the slow way.

@@ -15,7 +15,11 @@ def table(scores: Mapping[str, Any]) -> str:
     """
     families = scores["families"]
     verdicts = {name: entry["beats"] for kind in ("skills", "families") for name, entry in scores.get(kind, {}).items()}
-    rows = {name: _row(name, entry, verdicts.get(name, {})) for name, entry in scores["tasks"].items()}
+    texts = scores.get("not_applicable", {})
+    rows = {
+        name: _row(name, entry, beats=verdicts.get(name, {}), texts=texts.get(name, {}))
+        for name, entry in scores["tasks"].items()
+    }
     header = ["task", "metric", "n", "score [low, high]", *controls.CONTROLS, "does not beat"]
     skills = [row for name, row in rows.items() if name not in families]
     lines = _aligned([header, *skills, None, *(rows[name] for name in families)])
@@ -24,6 +28,9 @@ def table(scores: Mapping[str, Any]) -> str:
     for name, controls_left_out in scores["left_out"].items():
         missing = ", ".join(f"{control} ({number})" for control, number in controls_left_out.items())
         lines.append(f"{name}: left out, for want of answers: {missing}; the same command with --controls adds them")
+    for name, texts in scores.get("not_applicable", {}).items():
+        number = f"{max(texts.values()):,} of {next(iter(scores['tasks'][name].values()))['n']:,} questions"
+        lines.append(f"{name}: {number} are text alone; {' and '.join(texts)} are not applicable to them")
     return "\n".join(filter(None, lines))
 
 
@@ -52,15 +59,16 @@ def lost(beats: Mapping[str, bool]) -> list[str]:
     return [control for control, won in beats.items() if not won]
 
 
-def _row(name: str, entry: Mapping[str, Any], beats: Mapping[str, bool]) -> list[str]:
+def _row(name: str, entry: Mapping[str, Any], *, beats: Mapping[str, bool], texts: Mapping[str, int]) -> list[str]:
     metric, score = next(iter(entry.items()))
-    others = (score["controls"].get(control) for control in controls.CONTROLS)
+    none = {control: "n/a" for control, number in texts.items() if number == score["n"]}
+    others = {control: score["controls"].get(control) for control in controls.CONTROLS}
     return [
         name,
         metric,
         str(score["n"]),
         f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}]",
-        *("-" if value is None else f"{value:.1f}" for value in others),
+        *(none.get(control, "-") if value is None else f"{value:.1f}" for control, value in others.items()),
         ", ".join(lost(beats)) if beats else "-",
     ]
 

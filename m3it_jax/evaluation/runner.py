@@ -190,6 +190,8 @@ def _requests(
                 partner[question.id] = every[number]
     for variant in variants:
         for question in kept:
+            if variant in controls.OF_PICTURES and not question.num_images:
+                continue  # nothing to take away
             if variant != controls.SHUFFLED:
                 yield _Request(question, variant, question)
             elif question.id in partner:
@@ -212,7 +214,7 @@ def _chunks(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
     chunk: list[_Request] = []
     for request in sorted(requests, key=size):
         images = request.question.num_images
-        rows = max(1, min(CHUNK_ROWS, CHUNK_IMAGES // images))
+        rows = max(1, min(CHUNK_ROWS, CHUNK_IMAGES // max(images, 1)))
         if chunk and (len(chunk) >= rows or chunk[0].question.num_images != images):
             yield chunk
             chunk = []

@@ -6,10 +6,13 @@
      "skills": {SKILL: {"metric": headline metric, "beats": {"blank": true, ...}}},
      "coverage": {"answered": questions that the model has answered, "records": those of the split; None if unknown},
      "left_out": {TASK: {CONTROL: number of the model's answers that it has no answer beside}},
+     "not_applicable": {TASK: {CONTROL: questions in text alone}}, of the controls that take pictures away
      "lock": {...}}
 
 TASK is a skill or a family (all records of its skills together). Values run from 0 to 100. A control that did not
 answer the model's questions, each of them, is left out: scores over different questions say nothing about each other.
+A question in text alone has no picture to be taken away: beside others, its own answer stands in those controls; a task
+of such questions alone does not have them. `not_applicable` is there if there are some.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,6 +52,8 @@ def score(
         scores["tasks"][task.name] = _task_scores(task, by_variant, protocol)
         if left_out:
             scores["left_out"][task.name] = left_out
+        if texts := sum(_is_text(row) for row in by_variant.get(controls.OWN, ())):
+            scores.setdefault("not_applicable", {})[task.name] = dict.fromkeys(controls.OF_PICTURES, texts)
     for family in tasks.FAMILIES:
         entry = scores["tasks"].get(family.name)
         if entry:
@@ -95,6 +100,10 @@ def _partnerless(rows: Sequence[Mapping[str, Any]]) -> set[_Kind]:
     return {kind for kind, found in groups.items() if len(found) == 1} - shuffled
 
 
+def _is_text(row: Mapping[str, Any]) -> bool:
+    return row.get("num_images") == 0
+
+
 def _kind(row: Mapping[str, Any]) -> _Kind:
     return row["skill"], row.get("num_images")
 
@@ -111,6 +120,8 @@ def _comparable(
     for control in filter(by_variant.__contains__, controls.CONTROLS):
         found = by_variant[control]
         free = partnerless if control == controls.SHUFFLED else set()
+        if control in controls.OF_PICTURES and not all(map(_is_text, own.values())):
+            found = {**{key: row for key, row in own.items() if _is_text(row)}, **found}
         lacking = sum(key not in found and _kind(row) not in free for key, row in own.items())
         if lacking:
             left_out[control] = lacking

@@ -47,6 +47,6 @@ def _held(folder: records.DataFolder, source: str, *, share: float, seed: int) -
 
 
 def _group(instance: schema.Instance) -> str:
-    """Returns the identity of a record's pictures: the builder's, else their content."""
-    found = instance.meta.get("group")
+    """Returns the identity of a record's pictures: the builder's, else their content; without any, the record's own."""
+    found = instance.meta.get("group") or (None if instance.images else instance.id)
     return str(found) if found else hashlib.sha256(b"".join(instance.images)).hexdigest()

@@ -77,7 +77,12 @@ class Plan:
         self.source_names = sorted({stream.source for stream in streams})
         self.num_records = sum(len(stream.records) for stream in streams)
         self._buckets = [
-            _bucket([s for s in streams if s.num_images == n], min(global_batch_size, max_images // n), max_images)
+            # Rows of text alone have no picture to be limited by.
+            _bucket(
+                [s for s in streams if s.num_images == n],
+                min(global_batch_size, max_images // n) if n else global_batch_size,
+                max_images,
+            )
             for n in sorted({stream.num_images for stream in streams})
         ]
         # Weights are shares of rows: a bucket with small steps needs more of them for the same share.
@@ -106,7 +111,8 @@ class Plan:
             if rows % parts:
                 raise errors.ConfigError(
                     f"data.global_batch_size, data.max_images: a step of rows with {num_images} pictures has {rows} "
-                    f"rows, which {parts} hosts or devices cannot share; choose multiples of {parts * num_images}"
+                    f"rows, which {parts} hosts or devices cannot share; choose multiples of "
+                    f"{parts * max(num_images, 1)}"
                 )
 
     def step(self, step: int) -> tuple[int, IntArray]:
@@ -285,7 +291,11 @@ def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, obj
         split, numbers = held_pictures.part(folder, data, name, seed=seed)
         if folder.sources[name].splits.get(split) and (numbers is None or len(numbers)):
             pictures = np.asarray(folder.table(name, split).num_images)
-            counts[name] = np.ones_like(pictures) if objective == "towers" else pictures
+            if objective == "towers":  # a tower learns nothing of a row without a picture
+                numbers = np.flatnonzero(pictures) if numbers is None else numbers[pictures[numbers] > 0]
+                pictures = np.ones_like(pictures)
+            if numbers is None or len(numbers):
+                counts[name] = pictures
             if numbers is not None:
                 chosen[name] = numbers
     counts = counts | {name: np.zeros(0, np.int64) for name in folder.sources if name not in counts}

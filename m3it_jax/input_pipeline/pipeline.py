@@ -188,11 +188,12 @@ class Pipeline:
         """Yields this host's part of the batches of steps [start_step, start_step + num_steps).
 
         For the objective `response`, B rows with n pictures each (n may differ from step to step):
-          images uint8 [B*n, h, w, 3], row by row (not there when pictures are shown as captions);
+          images uint8 [B*n, h, w, 3], row by row (not there when pictures are shown as captions, or n is 0);
           token_ids, image_token_index, segment_ids, positions int32 [B, T] and loss_mask float32 [B, T] as drawn in
           `transforms`, but image_token_index counts over the pictures of the whole step (all hosts);
           source_index int32 [B], into `source_names`;
-          where the Q-Former reads the prompt too, text_ids int32 and text_mask bool [B*n, C], a row for each picture.
+          where the Q-Former reads the prompt too, text_ids int32 and text_mask bool [B*n, C], a row for each picture
+          (not there if n is 0).
         For the objective `towers`: images uint8 [B, h, w, 3], caption_ids int32 [B, C] (0 is padding), attributes int32
         [B, A] (label, or -1), source_index int32 [B].
 
@@ -208,7 +209,7 @@ class Pipeline:
             except Exception as error:  # TensorFlow would keep only its text, see below
                 failures[int(step)] = error
                 raise
-            return [batch[name] for name in self._arrays]
+            return [batch.get(name, np.zeros(0, _TYPES.get(name, tf.int32).as_numpy_dtype)) for name in self._arrays]
 
         types = [_TYPES.get(name, tf.int32) for name in self._arrays]
         wanted = tf.Variable(True)
@@ -226,7 +227,8 @@ class Pipeline:
                     arrays = next(stream)
                 except tf.errors.OpError as error:
                     raise failures.get(step, error) from None
-                yield {name: array.numpy() for name, array in zip(self._arrays, arrays, strict=True)}
+                batch = {name: array.numpy() for name, array in zip(self._arrays, arrays, strict=True)}
+                yield {name: array for name, array in batch.items() if len(array)}  # no picture, no array of pictures
         finally:
             # An iterator that dies while a call is under way waits for it with Python's lock held, which the call
             # needs: so the calls under way are let finish first.
@@ -242,7 +244,7 @@ class Pipeline:
 
     def _response_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
         """Returns the batch of `rows`, the first of which is row `first_row` of its step."""
-        with_images = self._config.picture_as == "embeddings"
+        with_images = self._config.picture_as == "embeddings" and num_images > 0
         size, queries = self._image_size, num_images * self._layout.picture_len
         images = np.empty((len(rows), num_images, size, size, 3), np.uint8) if with_images else None
         columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
@@ -258,7 +260,9 @@ class Pipeline:
                 columns[name].append(array)
         batch = {name: np.stack(arrays) for name, arrays in columns.items()}
         for name in _QFORMER_TEXT if self._reads_text else ():
-            batch[name] = np.repeat(batch[name], num_images, axis=0)  # each picture is read with its row's text
+            text = batch.pop(name)
+            if num_images:  # each picture is read with its row's text
+                batch[name] = np.repeat(text, num_images, axis=0)
         if images is not None:
             batch["images"] = images.reshape(-1, size, size, 3)
         return batch | {"source_index": rows[:, 0].astype(np.int32)}

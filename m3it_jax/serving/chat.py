@@ -36,7 +36,7 @@ def asked_in_training(rows: Sequence[Mapping[str, Any]], most: int = _SHOWN) -> 
     chosen = (first + [row for row in rows if row not in first])[:most]
     lines = ["It was trained on questions such as these; about anything else it answers too, and is wrong:"]
     for row in chosen:
-        shown = "1 picture" if row["num_images"] == 1 else f"{row['num_images']} pictures"
+        shown = _counted(row["num_images"])
         text = " ".join(f"{row['instruction']} {row['inputs']}".split())
         lines.append(f"  {text if len(text) <= 90 else text[:87] + '...'}  ({row['source']}, {shown})")
     if len(rows) > len(chosen):
@@ -143,8 +143,11 @@ def _video(conversation: Conversation, files: list[str]) -> str:
 
 
 def _shown(conversation: Conversation) -> str:
-    number = conversation.num_pictures
-    return f"{number} picture{'' if number == 1 else 's'} shown"
+    return f"{_counted(conversation.num_pictures)} shown"
+
+
+def _counted(number: int) -> str:
+    return f"{number} picture{'' if number == 1 else 's'}" if number else "no picture"
 
 
 def _new(conversation: Conversation, _: list[str]) -> str:

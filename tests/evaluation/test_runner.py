@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from m3it_jax import errors
-from m3it_jax.evaluation import controls, runner, tasks
+from m3it_jax.evaluation import controls, report, runner, scores, tasks
 
 PROTOCOL = tasks.Protocol(max_new_tokens=5)
 EVERY = (controls.OWN, *controls.CONTROLS)
@@ -170,3 +170,52 @@ def test_a_chunk_holds_questions_of_about_one_length_instruction_and_inputs_toge
     asked = [request(0, "a" * 9, ""), request(1, "a", "b" * 20), request(2, "a" * 4, "b"), request(3, "a" * 30, "")]
     (chunk,) = runner._chunks(asked)
     assert [request.question.number for request in chunk] == [2, 0, 1, 3]
+
+
+SCORED = tasks.Protocol(max_new_tokens=5, resamples=50)
+
+
+class Teller:
+    def generate_batch(self, requests):
+        self.most = max(getattr(self, "most", 0), *(len(request["images"]) for request in requests))
+        return ["4" if not request["images"] else "a picture" for request in requests]
+
+
+@pytest.fixture
+def texts(folder):
+    """Every second question of `one` has no picture, and `two` none at all."""
+    import dataclasses
+
+    for source, kept in (("one", 2), ("two", 1)):
+        for split in ("train", "test"):
+            table = folder.tables[source, split]
+            for number in range(0, len(table), kept):
+                meta = {**table[number].meta, "text_only": True}
+                table[number] = dataclasses.replace(table[number], images=(), meta=meta, outputs="4")
+    return folder
+
+
+def test_no_control_takes_away_what_is_not_there(texts, store):
+    variants = (controls.OWN, *controls.CONTROLS)
+    runner.predict(Teller(), texts, store, identity={}, protocol=SCORED, variants=variants)
+    rows = store.predictions()
+    counts = {variant: sum(row["variant"] == variant for row in rows) for variant in variants}
+    assert counts == {"own": 30, "blank": 10, "shuffled": 10, "majority": 30}
+    assert not [row for row in rows if row["variant"] in controls.OF_PICTURES and row["num_images"] == 0]
+    found = scores.score(store, SCORED)
+    half, none = found["tasks"]["digit"]["exact_match"], found["tasks"]["two-sum"]
+    assert half["value"] == 50.0 and half["n"] == 20
+    # The questions in text alone keep their answers: both controls are over the same questions as the score.
+    assert half["controls"] == {"blank": 50.0, "shuffled": 50.0, "majority": half["controls"]["majority"]}
+    assert set(next(iter(none.values()))["controls"]) == {"majority"}
+    assert found["not_applicable"]["digit"] == {"blank": 10, "shuffled": 10}
+    assert found["not_applicable"]["two-sum"] == {"blank": 10, "shuffled": 10} and not found["left_out"]
+    told = report.table(found)
+    assert "two-sum: 10 of 10 questions are text alone; blank and shuffled are not applicable to them" in told
+    (line,) = [line for line in told.splitlines() if line.startswith("two-sum ")]
+    assert line.count("n/a") == 2
+
+
+def test_folders_of_pictures_alone_say_nothing_of_it(folder, store):
+    runner.predict(Teller(), folder, store, identity={}, protocol=SCORED)
+    assert "not_applicable" not in scores.score(store, SCORED)

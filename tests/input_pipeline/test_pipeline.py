@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3it_jax import config, errors, prompts, tokenizer
-from m3it_jax.input_pipeline import pipeline, preprocessing, tower_rows
+from m3it_jax.input_pipeline import held_pictures, mixture, pipeline, preprocessing, tower_rows, transforms
 
 AUGMENT = config.AugmentConfig(shift=0.1, rotate=10.0, jitter=0.2)
 
@@ -377,3 +377,75 @@ def test_turns_of_another_form_are_told_with_their_record(make_pipeline, tiny, t
     made._tables[0].read = lambda number: broken
     with pytest.raises(errors.UserError, match=r"record ones-0: meta.turns\[0\].outputs is empty; see `m3it check`"):
         made.batch(0)
+
+
+@pytest.fixture(scope="module")
+def mixed(tiny, tmp_path_factory):
+    text = {"source": "texts", "images": (), "meta": {"text_only": True}}
+    texts = [dataclasses.replace(tiny.instance("ones", n), id=f"texts-{n}", **text) for n in range(24)]
+    sources = {"ones": [tiny.instance("ones", n) for n in range(20)], "texts": texts}
+    return tiny.write_folder(tmp_path_factory.mktemp("mixed"), sources)
+
+
+@pytest.mark.parametrize("name", prompts.FORMATS)
+def test_rows_without_a_picture_have_batches_of_their_own(make_pipeline, mixed, words, name):
+    read_len = 32 if prompts.FORMATS[name].qformer_reads_prompt else 0
+    layout = transforms.Layout.of(
+        words,
+        prompts.FORMATS[name],
+        picture_len=4,
+        max_text_len=240,
+        max_response_len=40,
+        qformer_text_len=read_len,
+    )
+    made = make_pipeline(data_folder=mixed, layout=layout, qformer_tokenizer=words if read_len else None)
+    assert made.plan.rows_per_step() == {0: 8, 1: 8}  # no picture limits the rows
+    seen = set()
+    for step, batch in enumerate(made.batches(0, 12)):
+        has_pictures = made.plan.step(step)[0] > 0
+        seen.add(has_pictures)
+        assert ("images" in batch, "text_ids" in batch) == (has_pictures, has_pictures and read_len > 0)
+        assert batch["token_ids"].shape == (8, layout.row_len(int(has_pictures)))
+        assert (batch["image_token_index"].max() >= 0) == has_pictures
+        pipeline.check_first_batch(batch, layout, vocab_size=400, record_ids=made.record_ids(step))
+        alone = made.batch(step)
+        assert alone.keys() == batch.keys() and all(np.array_equal(batch[key], alone[key]) for key in batch)
+    assert seen == {True, False}
+
+
+def test_a_text_row_is_the_row_of_the_same_texts_without_its_picture(make_pipeline, mixed, layout):
+    made = make_pipeline(data_folder=mixed, redraw_instructions=False)
+    rows = {}
+    for step in range(12):
+        ids, batch = made.record_ids(step), made.batch(step)
+        rows |= {name: batch["token_ids"][place] for place, name in enumerate(ids)}
+    block = layout.block_len(layout.picture_len)
+    both = [number for number in range(20) if {f"ones-{number}", f"texts-{number}"} <= rows.keys()]
+    assert len(both) > 5
+    for number in both:
+        assert np.array_equal(rows[f"texts-{number}"], rows[f"ones-{number}"][block:])
+
+
+def test_towers_are_trained_on_pictures_alone(make_pipeline, mixed):
+    made = make_pipeline(data_folder=mixed, objective="towers")
+    assert made.source_names == ["ones"] and made.num_records == 20
+    assert {name.split("-")[0] for step in range(6) for name in made.record_ids(step)} == {"ones"}
+    with pytest.raises(errors.ConfigError, match=r"data.mixture\['texts'\]: the source has no record"):
+        make_pipeline(data_folder=mixed, objective="towers", mixture={"texts": 1.0})
+
+
+def test_captions_in_place_of_pictures_leave_text_rows_as_they_are(make_pipeline, mixed):
+    batch = make_pipeline(data_folder=mixed, picture_as="captions", mixture={"texts": 1.0}).batch(0)
+    assert "images" not in batch and batch["image_token_index"].max() == -1
+
+
+def test_rows_that_hosts_cannot_share_are_told_in_rows(mixed):
+    streams = [mixture.Stream("texts", 0, 0, np.arange(9), 1.0)]
+    plan = mixture.Plan(streams, seed=0, global_batch_size=6, max_images=4)
+    with pytest.raises(errors.ConfigError, match="6 rows, which 4 .* choose multiples of 4"):
+        plan.check_divisible(4)
+
+
+def test_text_rows_are_held_back_one_by_one(mixed):
+    held = held_pictures._held(mixed, "texts", share=0.25, seed=0)
+    assert held.sum() == 6  # one by one, and not all as if they showed the same

@@ -288,3 +288,18 @@ def test_perf_lines_tell_the_useful_work_and_its_share_of_the_peak(config, tmp_p
     done = sum(count(prepared.pipeline.batch(number)) for number in (0, 1))
     assert line["perf/flops_per_s"] * 2 * line["perf/step_s"] == pytest.approx(done)
     assert line["perf/mfu"] == pytest.approx(line["perf/flops_per_s"] / 1e9)
+
+
+def test_text_rows_are_trained_beside_pictures(config, tiny, tmp_path):
+    text = {"source": "texts", "images": (), "meta": {"text_only": True}}
+    texts = [dataclasses.replace(tiny.instance("ones", n), id=f"texts-{n}", **text) for n in range(16)]
+    folder = tiny.write_folder(
+        tmp_path / "data", {"ones": [tiny.instance("ones", n) for n in range(16)], "texts": texts}
+    )
+    config.data.path, config.data.mixture, config.data.max_images = str(folder.path), {}, 8
+    config.log.every = 1
+    assert train(config, tmp_path / "run") == 6
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {"train/loss/ones", "train/loss/texts"} <= {name for line in lines for name in line}
+    assert all(np.isfinite(line["train/loss"]) for line in lines)
+    assert {setup.prepare(config).pipeline.plan.step(step)[0] for step in range(6)} == {0, 1}

@@ -23,6 +23,7 @@ class Collector:
         self._folder = folder
         self._images = 0
         self._image_bytes = 0
+        self._text_only = 0
         self._characters: collections.Counter[str] = collections.Counter()
         self._longest: collections.Counter[str] = collections.Counter()
         self._languages: collections.Counter[str] = collections.Counter()
@@ -36,6 +37,7 @@ class Collector:
         self.count += 1
         self._images += len(instance.images)
         self._image_bytes += sum(map(len, instance.images))
+        self._text_only += not instance.images
         self._languages[instance.language] += 1
         skill = str(instance.meta.get("skill", instance.source))
         self._skills[skill] += 1
@@ -55,7 +57,8 @@ class Collector:
         """Returns the numbers; `majority` is the share (0..1) of a skill's commonest answer.
 
         Lengths are in characters of a turn. `answers` and `majority` are of the records' own answers, the last ones of
-        conversations. `conversations` is there if a record has several turns: how many do, and their turns.
+        conversations. `text_only` is there if a record has no picture: how many have none. `conversations` is there if
+        a record has several turns: how many do, and their turns.
         """
         skills = {}
         for skill, number in sorted(self._skills.items()):
@@ -74,6 +77,7 @@ class Collector:
         return {
             "records": self.count,
             "images": self._images,
+            **({"text_only": self._text_only} if self._text_only else {}),
             "image_bytes": self._image_bytes,
             "languages": dict(sorted(self._languages.items())),
             "skills": skills,
@@ -132,12 +136,19 @@ def table(told: Mapping[str, Any]) -> str:
         )
     for name, source in told["sources"].items():
         for split, seen in source["splits"].items():
+            if texts := seen.get("text_only"):
+                lines.append(f"text alone in {name}, {split}: {share(texts, seen['records'])}")
             if talks := seen.get("conversations"):
                 number, turns = f"{talks['records']} of {seen['records']} records", f"{talks['turns']} turns"
                 lines.append(f"conversations in {name}, {split}: {number}, {turns}, at most {talks['most']} in one")
     for name, counts in told["totals"].items():
         lines.append(f"records by {name}: " + ", ".join(f"{key} {number}" for key, number in counts.items()))
     return "\n".join(lines)
+
+
+def share(part: int, records: int) -> str:
+    """Returns how many of some records are meant, with their share of them."""
+    return f"{part:,} of {records:,} records ({part / records:.1%})"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

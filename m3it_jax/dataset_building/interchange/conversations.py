@@ -1,14 +1,16 @@
 """Files of conversations about pictures, LLaVA's and those of chat APIs -> drafts. `dialogues` reads a row."""
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
 from m3it_jax.dataset_building.interchange import dialogues, json_rows, picture_values, request, turns
 from m3it_jax.dataset_building.specification import Assets, Draft, RowError, Rows, SourceSpec
 
+_LOOKED_AT = 100  # rows of a file
 _LIFTED = ("url", "image", "images", "image_url")
 
 
@@ -18,9 +20,21 @@ def llava_specs(asked: request.Request) -> list[SourceSpec]:
     Raises:
       UserError: a path is missing, its rows are of another format, or nothing says where the pictures are.
     """
-    if asked.images is None:
+    if asked.images is None and not _begins_with_text(asked):
         raise errors.UserError("format llava: its rows name picture files; give --images FOLDER")
     return _specs(asked, "llava")
+
+
+def _begins_with_text(asked: request.Request) -> bool:
+    """Returns whether the first rows are conversations in text alone; a later picture without a folder is told."""
+    for file in request.files(asked, suffixes=(".json", ".jsonl"), default_split="train"):
+        for row in itertools.islice(json_rows.rows(file.path, lifted=_LIFTED), _LOOKED_AT):
+            try:
+                if isinstance(row, tuple) and dialogues.read(row[1], "llava").pictures:
+                    return False
+            except RowError:
+                return False
+    return True
 
 
 def messages_specs(asked: request.Request) -> list[SourceSpec]:
@@ -60,14 +74,15 @@ def drafts_of(place: str, row: Any, *, form: str, folder: pathlib.Path | None, s
 
 
 def conversation(place: str, row: Any, *, form: str, folder: pathlib.Path | None, split: str) -> turns.Conversation:
-    """Returns what a row says, with its pictures.
+    """Returns what a row says, with its pictures; a row that has none and says so becomes a record of text alone.
 
     Raises:
-      RowError: the row has another form, or a picture cannot be one; `text-only` if it has none.
+      RowError: the row has another form, or a picture cannot be one.
     """
     said = dialogues.read(row, form)
+    extra: dict[str, Any] = {"conversation": str(row["id"])[:200]} if row.get("id") is not None else {}
     if not said.pictures:
-        raise RowError("text-only", "has no picture")
+        extra[schema.TEXT_ONLY] = True
     found = [picture_values.of(value, folder) for value in said.pictures]
     return turns.Conversation(
         turns=said.turns,
@@ -76,5 +91,5 @@ def conversation(place: str, row: Any, *, form: str, folder: pathlib.Path | None
         origin=place,
         split=split,
         changes=said.changes,
-        extra={"conversation": str(row["id"])[:200]} if row.get("id") is not None else {},
+        extra=extra,
     )

@@ -10,6 +10,8 @@ r"""One row with a conversation, in any of the forms in use -> its turns, and it
 Where a picture goes is told by the word <image> in a text, or by a part of the message; each picture has one place.
 At the begin of a turn the mark is taken out, at the end too (and `changes` says so), in the midst it becomes `image 2`,
 the number of the picture in the conversation. Where nothing tells a place, all pictures come with the first question.
+
+A row is text alone if it says so: it has neither field of pictures, or null or an empty list there, and no mark.
 """
 
 import dataclasses
@@ -276,6 +278,13 @@ def _values(places: Sequence[_Picture], beside: list[Any], row: Mapping[str, Any
         raise RowError("no-image", f"has no picture under image or images; field {hidden[0]!r} holds {hidden[1]!r}")
     if sorted(set(numbered)) != list(range(len(beside))):
         raise RowError("placeholder-count", f"{len(places)} times {PLACEHOLDER} for {len(beside)} pictures")
+    for name in _BESIDE if not beside else ():
+        if row.get(name) not in (None, []):
+            raise RowError(
+                "no-image",
+                f"field {name!r} holds {row[name]!r:.80}, which is no picture; leave it out, "
+                "or null, where there is none",
+            )
     if not beside and (row.get("video") or row.get("videos")):
         raise RowError("unsupported-part", "names a video; give its frames as pictures")
     return [beside[number] for number in numbered]

@@ -193,7 +193,8 @@ def drafts(assets: Assets, split: str, seed: int, *, rows: Rows) -> Iterator[Dra
 
 
 def _drafts(place: str, row: Any, *, rows: Rows, split: str, seed: int) -> Iterator[Draft | schema.Instance]:
-    images = tuple(request.picture(value) for value in m3it_rules.picture_field(row, IMAGE_KEYS))
+    is_text = own.is_own(row) and not any(row.get(key) for key in IMAGE_KEYS)  # `meta` has to say so, too
+    images = tuple(request.picture(value) for value in ([] if is_text else m3it_rules.picture_field(row, IMAGE_KEYS)))
     if own.is_own(row):
         yield own.instance(row, images, source=rows.name)
         return

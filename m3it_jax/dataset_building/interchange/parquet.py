@@ -166,10 +166,18 @@ def _drafts(
         yield own.instance(row, tuple(each for each in stored if isinstance(each, bytes)), source=source)
     elif any(row.get(name) is not None for name in dialogues.FORMS["parquet"]):
         texts = {name: value for name, value in row.items() if not _NUMBERED.fullmatch(name)}
+        _check_text_only(row, pictures)
         said = {**texts, "image": None, "images": pictures}
         yield from conversations.drafts_of(place, said, form="parquet", folder=folder, split=split)
     elif not pictures:
-        raise RowError("text-only", "has no picture")
+        _check_text_only(row, pictures)
+        texts = _answered(row)
+        if not texts:
+            raise RowError("text-only", "has a caption and no picture")
+        extra = {schema.TEXT_ONLY: True}
+        yield Draft(
+            skill=source, **_placed(texts, 0), images=(), group="", origin=place, origin_split=split, extra=extra
+        )
     else:
         found = [picture_values.of(each, folder) for each in pictures]
         group = "+".join(dict.fromkeys(name for _, name in found))
@@ -186,6 +194,17 @@ def _pictures(row: Mapping[str, Any]) -> list[Any]:
         if found and name in _PICTURE_COLUMNS and any(each is not None for each in found):
             break
     return [each for each in found if each is not None]
+
+
+def _check_text_only(row: Mapping[str, Any], pictures: Sequence[Any]) -> None:
+    """Refuses a row that lists pictures of which none is there; null and an empty list say that there are none.
+
+    Raises:
+      RowError: `no-image`.
+    """
+    for name in _picture_columns(list(row)):
+        if not pictures and row[name] not in (None, []):
+            raise RowError("no-image", f"column {name!r} lists {len(row[name])} pictures, and all of them are null")
 
 
 def _value(value: Any) -> Any:

@@ -110,6 +110,8 @@ def _keys(row: object) -> Iterator[tuple[str, int]]:
         return
     assert isinstance(row, Draft | schema.Instance)
     group = row.group if isinstance(row, Draft) else str(row.meta.get("group", ""))
+    if not row.images:  # what is asked stands for the pictures of a row of text alone
+        yield _question(row), 1
     yield from ((f"name {part}", 0) for part in group.split("+") if part)
     for image in row.images:
         if isinstance(image, bytes):
@@ -119,6 +121,13 @@ def _keys(row: object) -> Iterator[tuple[str, int]]:
                 yield from ((_content(data), 1) for data in image.read(video.uniform))
             except RowError:
                 continue  # the row will be left out, and nothing is lost by where
+
+
+def _question(row: Draft | schema.Instance) -> str:
+    """Returns what a row of text alone asks first."""
+    own = schema.Turn(row.instruction, row.inputs)
+    first = schema.turns_of(row)[0] if isinstance(row, schema.Instance) else (*row.turns, own)[0]
+    return f"text {schema.content_id('question', first.instruction, first.inputs)}"
 
 
 def _content(data: bytes) -> str:

@@ -37,7 +37,7 @@ class Conversation:
 
     Attributes:
       turns: What was said, in order.
-      images: The pictures, in the order in which they are shown; at least one, and each is shown in one turn.
+      images: The pictures, in the order in which they are shown, each in one turn; none where all is text.
       group: The pictures' identity, as of a `Draft`.
       origin: Where the row stands.
       split: The split that it comes from.

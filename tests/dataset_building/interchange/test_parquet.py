@@ -20,10 +20,11 @@ def test_the_copy_on_the_hub_has_one_picture_a_row(imported, tmp_path, jpeg):
         {"image": {"bytes": None, "path": "/etc/passwd"}, "instruction": "Say.", "inputs": "", "outputs": "x"},
     ]
     found, rejected = imported("parquet", write(tmp_path / "train-00000.parquet", rows), source="m3it-copy")
-    (record,) = found["train"]
+    record, text = found["train"]
     assert (record.instruction, record.inputs, record.outputs, record.images) == ("Say.", "what?", "a ball", (jpeg(0),))
-    assert [row.reason for row in rejected][:3] == ["picture-format", "text-only", "missing-field"]
-    assert (rejected[3].reason, rejected[3].text) == (
+    assert (text.outputs, text.images, text.meta["text_only"]) == ("x", (), True)  # null says that there is no picture
+    assert [row.reason for row in rejected][:2] == ["picture-format", "missing-field"]
+    assert (rejected[2].reason, rejected[2].text) == (
         "picture-missing",
         "'/etc/passwd' is the name of a file; give --images FOLDER",
     )

@@ -105,7 +105,7 @@ def main() -> None:
     args = parser.parse_args()
     machine = harness.machine()
     folder = records.DataFolder.open(args.data)
-    questions = runner.limited(runner.read_questions(folder, args.split), args.limit)
+    questions = runner.limited(runner.read_questions(folder, tasks.Protocol(split=args.split)), args.limit)
     tables = {source: folder.table(source, args.split) for source in {question.source for question in questions}}
     images = [tables[question.source].read(question.number).images for question in questions]
     found, sizes = {}, {}

@@ -52,6 +52,23 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_lib.Experiment:
     return config
 
 
+def load_suite(spec: str) -> config_lib.EvalSuite:
+    """Returns the suite of evaluations of a file under `configs/`, which has `get_suite()`.
+
+    Args:
+      spec: `FILE.py` or `FILE.py:PRESET`.
+
+    Raises:
+      ConfigError: the file or the preset is wrong, or what it returns is no suite.
+    """
+    suite = _read(spec, "get_suite")
+    if not isinstance(suite, config_lib.EvalSuite) or not all(isinstance(r, config_lib.EvalRow) for r in suite.rows):
+        raise errors.ConfigError(
+            f"{spec}: get_suite returned {type(suite).__name__}, must be a config.EvalSuite of config.EvalRow"
+        )
+    return suite
+
+
 def field_types(kind: type = config_lib.Experiment, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields (dotted path, type) for every field that can be set, in the order of `config.py`."""
     for name, hint in typing.get_type_hints(kind).items():
@@ -74,7 +91,7 @@ def nearest_field(path: str) -> str:
     return max((candidate for candidate, _ in field_types()), key=likeness)
 
 
-def _read(spec: str) -> Any:
+def _read(spec: str, function: str = "get_config") -> Any:
     name, _, preset = spec.partition(".py:")
     path = pathlib.Path(name + ".py" if preset or spec.endswith(".py:") else spec)
     if path.suffix != ".py" or not path.is_file():
@@ -90,12 +107,13 @@ def _read(spec: str) -> Any:
         raise _broken(path, error) from error
     finally:
         sys.dont_write_bytecode = previous
-    if not callable(getattr(module, "get_config", None)):
-        raise errors.ConfigError(f"{path}: has no function get_config(preset); see configs/tiny.py")
-    return _call(module, path, preset)
+    if not callable(getattr(module, function, None)):
+        example = "configs/tiny.py" if function == "get_config" else "configs/eval_paper.py"
+        raise errors.ConfigError(f"{path}: has no function {function}(preset); see {example}")
+    return _call(module, path, preset, function=function)
 
 
-def _call(module: types.ModuleType, path: pathlib.Path, preset: str) -> Any:
+def _call(module: types.ModuleType, path: pathlib.Path, preset: str, *, function: str) -> Any:
     presets = getattr(module, "PRESETS", ())
     if not isinstance(presets, tuple | list) or not all(isinstance(name, str) for name in presets):
         raise errors.ConfigError(f"{path}: PRESETS={presets!r}: must be a tuple of names, as ('mini', 'paper')")
@@ -105,7 +123,8 @@ def _call(module: types.ModuleType, path: pathlib.Path, preset: str) -> Any:
         near = max(presets, key=lambda name: difflib.SequenceMatcher(None, preset, name).ratio())
         raise errors.ConfigError(f"{path}:{preset}: unknown preset; nearest {near!r}, all: {', '.join(presets)}")
     try:
-        return module.get_config(preset) if preset else module.get_config()
+        make = getattr(module, function)
+        return make(preset) if preset else make()
     except (Exception, SystemExit) as error:
         raise _broken(path, error) from error
 

@@ -1,6 +1,7 @@
 """`m3it eval`: answer held-out records and score the answers beside their controls."""
 
 import argparse
+import json
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from m3it_jax import errors, file_safety, progress, schema
 from m3it_jax.cli import generate, options
 
 if TYPE_CHECKING:
-    from m3it_jax import records
+    from m3it_jax import config, records
     from m3it_jax.evaluation import output, tasks
 
 EXAMPLE = "m3it eval runs/quickstart runs/quickstart/data --controls"
@@ -23,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", dest="data_option", type=pathlib.Path, metavar="DATA", help="the same by its name")
     parser.add_argument("--out", type=pathlib.Path, help="folder of the evaluation (default: RUN/eval/STEP)")
     parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="skills or families (default: all)")
-    parser.add_argument("--split", choices=schema.SPLITS, default="test", help="records to answer (default: test)")
+    parser.add_argument("--split", choices=schema.SPLITS, help="records to answer (default: test)")
+    parser.add_argument(
+        "--suite",
+        metavar="CONFIG",
+        help="answer the sources of a suite, each with its own split, prompt and metric, as configs/eval_paper.py",
+    )
     parser.add_argument(
         "--controls",
         action="store_true",
@@ -53,18 +59,18 @@ def run(args: argparse.Namespace) -> int:
         raise errors.ConfigError("m3it eval: give one data folder, as m3it eval CHECKPOINT DATA")
     args.data = args.data or args.data_option
     from m3it_jax import records
-    from m3it_jax.evaluation import examples, lock, output, report, scores, tasks
+    from m3it_jax.evaluation import examples, lock, output, report, scores, suites
 
+    suite = _suite(args)
     folder = records.DataFolder.open(args.data)
     if not (args.rescore and args.out):
         options.check_checkpoint(args.checkpoint)
     if args.json:
         options.check_file(args.json, option="--json")
     store = output.EvalFolder(args.out or _default_out(args.checkpoint))
-    changed = {} if args.max_new_tokens is None else {"max_new_tokens": args.max_new_tokens}
-    protocol = tasks.Protocol(split=args.split, **changed)
+    protocol = _protocol(args, store, suite)
     if args.dry_run:
-        return _say_what_would_be_done(args, folder, store)
+        return _say_what_would_be_done(args, folder, store, protocol=protocol)
     if args.rescore and not store.has_predictions():
         raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
     with file_safety.held(store.path, doing="evaluating", instead="folder with --out"):
@@ -80,17 +86,56 @@ def run(args: argparse.Namespace) -> int:
                 return False
             return kept is None or (row["source"], row["id"]) in kept
 
-        num_records = sum(source.splits.get(protocol.split, 0) for source in folder.sources.values())
+        num_records = sum(info.splits.get(protocol.split_of(name), 0) for name, info in folder.sources.items())
         result = scores.score(store, protocol, is_asked=is_asked, num_records=num_records)
         if not result["tasks"]:
             raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
+        if suite:
+            result["suite"] = suites.result(suite, result, trained_on=_trained_on(args.checkpoint))
         store.write(output.SCORES, result)
         examples.write(store, folder, protocol=protocol)
     if args.json:
         options.write_json(args.json, result)
     print(report.table(result))
+    if suite:
+        print(f"\n{suites.table(result['suite'])}")
     print(f"written to {store.path}", file=sys.stderr)
     return 0
+
+
+def _suite(args: argparse.Namespace) -> "config.EvalSuite | None":
+    if args.suite is None:
+        return None
+    from m3it_jax.cli import configuration
+
+    if args.split:
+        raise errors.ConfigError("--split: a suite has a split for each of its sources; leave --split or --suite out")
+    return configuration.load_suite(args.suite)
+
+
+def _protocol(
+    args: argparse.Namespace, store: "output.EvalFolder", suite: "config.EvalSuite | None"
+) -> "tasks.Protocol":
+    from m3it_jax.evaluation import suites, tasks
+
+    rows = suites.resolved(suite) if suite else {}
+    changed = {"max_new_tokens": suite.max_new_tokens} if suite else {}
+    if args.rescore and not suite:  # scored as it was asked
+        rows = tasks.suite_of(store.lock())
+    if args.max_new_tokens is not None:
+        changed["max_new_tokens"] = args.max_new_tokens
+    return tasks.Protocol(split=args.split or "test", suite=rows, **changed)
+
+
+def _trained_on(checkpoint: pathlib.Path) -> list[str]:
+    """Returns the sources of the mixture of a run folder; none if it does not tell."""
+    from m3it_jax import checkpointing
+
+    try:
+        config = json.loads((checkpointing.locate(checkpoint).run / "config.json").read_text("utf-8"))
+        return [name for name, weight in config["data"]["mixture"].items() if weight]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, errors.UserError):
+        return []
 
 
 def _limited_rows(store: "output.EvalFolder", args: argparse.Namespace) -> set[tuple[str, str]]:
@@ -141,10 +186,12 @@ def _answer(
     )
 
 
-def _say_what_would_be_done(args: argparse.Namespace, folder: "records.DataFolder", store: "output.EvalFolder") -> int:
+def _say_what_would_be_done(
+    args: argparse.Namespace, folder: "records.DataFolder", store: "output.EvalFolder", *, protocol: "tasks.Protocol"
+) -> int:
     from m3it_jax.evaluation import controls, runner
 
-    questions = runner.limited(runner.read_questions(folder, args.split, only=args.tasks), args.limit)
+    questions = runner.limited(runner.read_questions(folder, protocol, only=args.tasks), args.limit)
     variants = 1 + (len(controls.CONTROLS) if args.controls else 0)
     answered = len(store.predictions())
     print(f"{len(questions)} records in {variants} variants, {answered} answers are there; would write to {store.path}")

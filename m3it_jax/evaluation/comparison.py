@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import errors, metrics, rng
+from m3it_jax import errors, metrics, rng, schema
 from m3it_jax.evaluation import controls, output, tasks
 from m3it_jax.metrics import sums
 
@@ -31,6 +31,10 @@ _POWER = 0.8  # share of repetitions in which a difference of `detectable` would
 
 # Exchanges are drawn in pieces of about this many numbers, 64 MB.
 _PIECE = 1 << 23
+
+_ANY = tasks.EvalTask(
+    "any", schema.TASKS[0], "mul"
+)  # of subgroups, which hold rows of several tasks: texts as they are
 
 # Words of the first reference: label -> most words.
 _LENGTHS = (("1", 1), ("2 to 3", 3), ("4 to 7", 7), ("8 and more", float("inf")))
@@ -74,8 +78,10 @@ def compare(
     _check_locks(a, b, allow)
     pairs, left_out = _pairs(a, b)
     found: dict[str, Any] = {"a": str(a.path), "b": str(b.path), "left_out": left_out, "tasks": {}, "subgroups": {}}
-    for name, headline, its_pairs in _tables(pairs):
-        found["tasks"][name] = _compared(its_pairs, metric or headline, protocol=protocol)
+    suite = tasks.suite_of(a.lock())
+    for task, its_pairs in _tables(pairs, dataclasses.replace(protocol, suite=suite)):
+        name = metric or task.computable([*its_pairs.a, *its_pairs.b])[0][0]
+        found["tasks"][task.name] = _compared(its_pairs, name, protocol=protocol, task=task)
     _adjust(found["tasks"])
     for kind, label in (("language", _language), ("length", _length)):
         labels = sorted({label(row) for row in pairs.a})
@@ -84,6 +90,7 @@ def compare(
                 pairs.of(label, name),
                 metric or "exact_match",
                 protocol=protocol,
+                task=_ANY,
             )
             for name in labels
         }
@@ -158,24 +165,20 @@ def _pairs(a: output.EvalFolder, b: output.EvalFolder) -> tuple[Pairs, dict[str,
     return pairs, {name: len(rows) - len(shared) for name, rows in zip("ab", by_key, strict=True)}
 
 
-def _tables(pairs: Pairs) -> list[tuple[str, str, Pairs]]:
-    """Returns (name, headline metric, its pairs) of each skill and then of each family."""
+def _tables(pairs: Pairs, protocol: tasks.Protocol) -> list[tuple[tasks.EvalTask, Pairs]]:
+    """Returns each skill and then each family with its pairs."""
     skills: dict[str, Row] = {}
     for row in pairs.a:
         skills.setdefault(row["skill"], row)
     tables = []
     for name, row in skills.items():
-        task = tasks.skill_task(name, family=row["family"], language=row["language"])
-        tables.append((name, _headline(task), pairs.of(operator.itemgetter("skill"), name)))
+        task = protocol.task(name, family=row["family"], language=row["language"])
+        tables.append((task, pairs.of(operator.itemgetter("skill"), name)))
     for family in tasks.FAMILIES:
         its_pairs = pairs.of(operator.itemgetter("family"), family.name)
         if its_pairs.a:
-            tables.append((family.name, _headline(family), its_pairs))
+            tables.append((family, its_pairs))
     return tables
-
-
-def _headline(task: tasks.EvalTask) -> str:
-    return task.metrics[0].__name__
 
 
 def _language(row: Row) -> str:
@@ -187,13 +190,13 @@ def _length(row: Row) -> str:
     return next(label for label, most in _LENGTHS if words <= most)
 
 
-def _compared(pairs: Pairs, name: str, *, protocol: tasks.Protocol) -> dict[str, Any]:
+def _compared(pairs: Pairs, name: str, *, protocol: tasks.Protocol, task: tasks.EvalTask) -> dict[str, Any]:
     metric = metrics.METRICS[name]
-    targets = [row["references"] for row in pairs.a]
     groups, places = np.unique([row["group"] for row in pairs.a], return_inverse=True)
     added = []  # [group, K] of A and of B
     for rows in (pairs.a, pairs.b):
-        single = metric.rows(targets, [row["prediction"] for row in rows])
+        targets, predictions = zip(*map(task.scored, rows), strict=True)
+        single = metric.rows(targets, predictions)
         columns = [np.bincount(places, column, minlength=len(groups)) for column in single.T]
         added.append(np.stack(columns, axis=-1).astype(np.float64))
     first, second = added

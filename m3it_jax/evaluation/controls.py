@@ -14,12 +14,13 @@ import functools
 import io
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
 from m3it_jax import errors, rng, schema
+from m3it_jax.metrics import sums
 
 OWN, BLANK, SHUFFLED, MAJORITY = "own", "blank", "shuffled", "majority"
 CONTROLS = (BLANK, SHUFFLED, MAJORITY)
@@ -147,10 +148,10 @@ class Resamples:
         """Returns the bounds of the mean of `values`, the scores from 0 to 100 of rows of the given groups."""
         places = [self._places[group] for group in groups]
         size = len(self._places)
-        sums = np.bincount(places, weights=values, minlength=size)
+        added = np.bincount(places, weights=values, minlength=size)
         counts = np.bincount(places, minlength=size)
         drawn = self._weights @ counts
-        means = (self._weights @ sums)[drawn > 0] / drawn[drawn > 0]
+        means = (self._weights @ added)[drawn > 0] / drawn[drawn > 0]
         is_share = set(values) <= {0.0, 100.0}
         num_groups = len(set(places))
         is_bounded = min(values) >= 0 and max(values) <= 100
@@ -164,3 +165,21 @@ class Resamples:
             count = min(max(share * (1 - share) / spread, 1.0), float(len(values)))
         low, high = wilson(share, count, self._confidence)
         return 100 * low, 100 * high
+
+    def interval_of_sums(
+        self, rows: sums.Floats, groups: Sequence[str], value: Callable[[sums.Floats], sums.Floats]
+    ) -> tuple[float, float]:
+        """Returns the bounds of a value that is computed from the sums of all rows, such as BLEU.
+
+        Args:
+          rows: float64 [rows, K], what each row adds.
+          groups: Of each row.
+          value: Sums, float64 [..., K] -> values, float64 [...].
+        """
+        places = [self._places[group] for group in groups]
+        columns = [np.bincount(places, column, minlength=len(self._places)) for column in rows.T]
+        added = np.stack(columns, axis=-1).astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a resample may hold no row of a part of the groups
+            found = value(self._weights.astype(np.float64) @ added)
+        low, high = np.percentile(found[np.isfinite(found)], self._tails)
+        return float(low), float(high)

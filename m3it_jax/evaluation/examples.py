@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from m3it_jax import errors, records, rng
+from m3it_jax import errors, metrics, records, rng
 from m3it_jax.evaluation import controls, output, tasks
 
 INDEX = "examples.json"
@@ -44,8 +44,10 @@ def write(
     for skill, rows in by_skill.items():
         rows.sort(key=lambda row: rng.fold(protocol.seed, "example", row["id"]))
         for number, row in enumerate(rows[:per_skill], start=1):
-            images = _images(row, folder, split=protocol.split)
-            examples.append(_example(row, images, store.path / output.EXAMPLES / f"{_file_stem(skill)}-{number}.png"))
+            images = _images(row, folder, split=protocol.split_of(row["source"]))
+            task = protocol.task(skill, family=row["family"], language=row["language"])
+            path = store.path / output.EXAMPLES / f"{_file_stem(skill)}-{number}.png"
+            examples.append({"files": _write_pictures(images, path)} | _example(row, task))
     store.write(f"{output.EXAMPLES}/{INDEX}", examples)
     return examples
 
@@ -69,16 +71,21 @@ def _images(row: Mapping[str, Any], folder: records.DataFolder, *, split: str) -
     return instance.images
 
 
-def _example(row: Mapping[str, Any], images: tuple[bytes, ...], path: pathlib.Path) -> dict[str, Any]:
-    task = tasks.skill_task(row["skill"], family=row["family"], language=row["language"])
-    (value,) = task.metrics[0]([row["references"]], [row["prediction"]]).values()
+def _example(row: Mapping[str, Any], task: tasks.EvalTask) -> dict[str, Any]:
     shown = ("id", "skill", "family", "language", "instruction", "inputs", "prediction")
     return {
-        "files": _write_pictures(images, path),
         **{name: row[name] for name in (*shown, *output.BEFORE) if name in row},
         "reference": row["references"][0],
-        "right": value == 100.0,
+        "right": _is_right(task, row),
     }
+
+
+def _is_right(task: tasks.EvalTask, row: Mapping[str, Any]) -> bool:
+    """Returns whether an answer has all that its task's headline gives; equal to a reference, where that is no mean."""
+    name = task.computable([row])[0][0]
+    metric = metrics.METRICS[name if metrics.METRICS[name].is_mean and not name.startswith("cider") else "exact_match"]
+    targets, prediction = task.scored(row)
+    return next(iter(metric([targets], [prediction]).values())) == metric.top
 
 
 def _write_pictures(images: tuple[bytes, ...], path: pathlib.Path) -> list[str]:

@@ -41,12 +41,13 @@ def identity(
         "seed": protocol.seed,
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "m3it_jax": m3it_jax.__version__,
+        **({"suite": tasks.suite_entries(protocol.suite)} if protocol.suite else {}),
     }
 
 
 def data(folder: records.DataFolder, protocol: tasks.Protocol) -> dict[str, str]:
     """Returns the identity of the records alone, which scoring again needs as well."""
-    return {"fingerprint": folder.fingerprint, "split": protocol.split}
+    return {"fingerprint": folder.fingerprint, "split": "suite" if protocol.suite else protocol.split}
 
 
 def params_hash(params: Mapping[str, Any]) -> str:

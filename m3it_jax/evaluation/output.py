@@ -11,7 +11,8 @@ A line of predictions.jsonl holds all that scoring needs, so that scores can be 
     {"id", "source", "number", "skill", "family", "language", "group", "instruction", "inputs", "references": [...],
      "num_images", "variant", "prediction"}
 
-The last answer of a conversation also has `turns`, `new_pictures` and `system` of its record, if they are not empty.
+`people` stands there where the task compares with the answers of single people, repeated ones repeated. The last
+answer of a conversation also has `turns`, `new_pictures` and `system` of its record, if they are not empty.
 `number` is the record's place in its source's split; `variant` is `own` or one of the controls (`controls.py`).
 """
 

@@ -31,6 +31,8 @@ def table(scores: Mapping[str, Any]) -> str:
     for name, texts in scores.get("not_applicable", {}).items():
         number = f"{max(texts.values()):,} of {next(iter(scores['tasks'][name].values()))['n']:,} questions"
         lines.append(f"{name}: {number} are text alone; {' and '.join(texts)} are not applicable to them")
+    for name, left_out in scores.get("metrics_left_out", {}).items():
+        lines += [f"{name}: without {metric}, which {reason}" for metric, reason in left_out.items()]
     return "\n".join(filter(None, lines))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from m3it_jax import errors, progress, prompts, records, schema
-from m3it_jax.evaluation import controls, output, tasks
+from m3it_jax.evaluation import controls, output, task_row, tasks
 from m3it_jax.input_pipeline import preprocessing
 
 # A chunk is answered and written in one piece: large enough to keep a model busy, small enough to lose little.
@@ -29,7 +29,9 @@ class Model(Protocol):
 class Question:
     """One record to be answered, without its pictures: `number` is its place in the table of its source.
 
-    Of a conversation the last answer is wanted; `before` holds `turns`, `new_pictures` and `system` of its `meta`.
+    Of a conversation the last answer is wanted; `before` holds `turns`, `new_pictures` and `system` of its `meta`, and
+    the begin of the answer where the suite sets one. `people` are the answers of single people, repeated ones repeated,
+    where the task compares with those.
     """
 
     id: str
@@ -43,11 +45,14 @@ class Question:
     inputs: str
     references: tuple[str, ...]
     num_images: int
+    people: tuple[str, ...] = ()
     before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """Returns the fields as a line of the predictions has them."""
         row = dataclasses.asdict(self)
+        if not self.people:
+            del row["people"]
         return row | row.pop("before")
 
 
@@ -60,29 +65,41 @@ class _Request:
     pictures_of: Question
 
 
-def read_questions(folder: records.DataFolder, split: str, *, only: Sequence[str] = ()) -> list[Question]:
-    """Returns the questions of a split, in the order of its sources.
+def tables(folder: records.DataFolder, protocol: tasks.Protocol) -> dict[str, records.RecordTable]:
+    """Returns {source: its records} of the splits that a protocol asks; sources without such a split are left out."""
+    splits = {source: protocol.split_of(source) for source in folder.sources}
+    return {source: folder.table(source, split) for source, split in splits.items() if _has(folder, source, split)}
+
+
+def _has(folder: records.DataFolder, source: str, split: str) -> bool:
+    return bool(split and folder.sources[source].splits.get(split))
+
+
+def read_questions(folder: records.DataFolder, protocol: tasks.Protocol, *, only: Sequence[str] = ()) -> list[Question]:
+    """Returns the questions of a split or suite, in the order of the folder's sources.
 
     Args:
       folder: Where the records are.
-      split: Which of them.
+      protocol: Which of them.
       only: Skills and families to keep; empty keeps all.
 
     Raises:
       ConfigError: a name in `only` is neither a skill that the split has nor a family.
-      UserError: the split has no record, or one cannot be read.
+      UserError: there is no such record, or one cannot be read.
     """
-    tables = {
-        source: folder.table(source, split) for source in folder.sources if folder.sources[source].splits.get(split)
-    }
+    found = tables(folder, protocol)
+    asked = "the sources of the suite" if protocol.suite else f"the {protocol.split} split"
     questions = []
-    with progress.Progress(sum(map(len, tables.values())), f"reading the {split} split") as counter:
-        for table in tables.values():
+    with progress.Progress(sum(map(len, found.values())), f"reading {asked}") as counter:
+        for table in found.values():
             for number in range(len(table)):
-                questions.append(_question(folder, table.read(number), number=number))
+                questions.append(_question(folder, table.read(number), number=number, protocol=protocol))
                 counter.update()
+    if not questions and protocol.suite:
+        wanted = ", ".join(f"{task.name} ({task.split})" for task in protocol.suite.values())
+        raise errors.UserError(f"{folder.path}: has none of the suite's sources and splits, {wanted}; build some first")
     if not questions:
-        raise errors.UserError(f"{folder.path}: split {split!r} has no record; build the data folder again")
+        raise errors.UserError(f"{folder.path}: split {protocol.split!r} has no record; build the data folder again")
     skills, families = {question.skill for question in questions}, {question.family for question in questions}
     for name in only:
         if name not in skills | families:
@@ -91,11 +108,17 @@ def read_questions(folder: records.DataFolder, split: str, *, only: Sequence[str
     return [question for question in questions if not only or {question.skill, question.family} & set(only)]
 
 
-def _question(folder: records.DataFolder, instance: schema.Instance, *, number: int) -> Question:
+def _question(
+    folder: records.DataFolder, instance: schema.Instance, *, number: int, protocol: tasks.Protocol
+) -> Question:
     for _, reason in schema.meta_problems(instance.meta):
         raise errors.UserError(_of_record(folder, instance, reason))
-    task = tasks.skill_task(tasks.skill_of(instance), family=instance.task, language=instance.language)
-    answers = [instance.outputs, *instance.meta.get("references", ())]
+    # A suite goes by sources: its row holds for all skills of one.
+    name = instance.source if instance.source in protocol.suite else tasks.skill_of(instance)
+    task = protocol.task(name, family=instance.task, language=instance.language)
+    others = instance.meta.get("references", ())
+    answers = [instance.outputs, *(() if task.references == "answer" else others)]
+    before = {name: instance.meta[name] for name in output.BEFORE if name in instance.meta}
     return Question(
         id=instance.id,
         source=instance.source,
@@ -108,8 +131,25 @@ def _question(folder: records.DataFolder, instance: schema.Instance, *, number: 
         inputs=instance.inputs,
         references=tuple(dict.fromkeys(prompts.one_line(answer) for answer in answers)),
         num_images=len(instance.images),
-        before={name: instance.meta[name] for name in output.BEFORE if name in instance.meta},
+        people=tuple(map(prompts.one_line, others)) if task.references == "people" else (),
+        before=_with_chinese_turn(before, len(instance.images)) if task.prompt == "chinese" else before,
     )
+
+
+def _with_chinese_turn(before: Mapping[str, Any], num_images: int) -> dict[str, Any]:
+    """Returns what stands before a question with the turn of the paper's zero-shot Chinese tests in front.
+
+    The pictures stay with the question, or with the first turn of the record if it has earlier ones.
+    """
+    turns: list[Mapping[str, Any]] = [dict(turn) for turn in before.get("turns", ())]
+    own = before.get("new_pictures", 0)
+    free = num_images - own - sum(turn.get("new_pictures", 0) for turn in turns)
+    if turns:
+        turns[0] = {**turns[0], "new_pictures": turns[0].get("new_pictures", 0) + free}
+    else:
+        own += free
+    turns.insert(0, dict(task_row.CHINESE_TURN))
+    return {**before, "turns": turns, "new_pictures": own, "answer_begin": task_row.CHINESE_BEGIN}
 
 
 def _of_record(folder: records.DataFolder, instance: schema.Instance, reason: str) -> str:
@@ -153,7 +193,7 @@ def predict(
     Raises:
       UserError: the folder holds answers of another model or other settings, or a file is damaged.
     """
-    every = read_questions(folder, protocol.split, only=only)
+    every = read_questions(folder, protocol, only=only)
     store.claim(identity)
     done = {(row["source"], row["id"], row["variant"]) for row in store.predictions(repair=True)}
     missing = [
@@ -166,14 +206,14 @@ def predict(
         majority = train_majority(folder, sorted({request.question.source for request in guesses}))
         _append(store, guesses, [majority.answer(each.question.skill, each.question.inputs) for each in guesses])
     requests = [request for request in missing if request.variant != controls.MAJORITY]
-    tables = {source: folder.table(source, protocol.split) for source in {each.source for each in every}}
+    found = tables(folder, protocol)
     with progress.Progress(len(requests), "answering") as counter:
         for chunk in _chunks(requests):
             try:
-                asked = [_asked(request, tables, protocol.max_new_tokens) for request in chunk]
+                asked = [_asked(request, found, protocol.max_new_tokens) for request in chunk]
                 answers = [prompts.one_line(text) for text in model.generate_batch(asked)]
             except errors.UserError as error:
-                raise _blamed(folder, chunk, tables=tables, error=error) from error
+                raise _blamed(folder, chunk, tables=found, error=error) from error
             _append(store, chunk, answers)
             counter.update(len(chunk))
 

@@ -7,17 +7,21 @@
      "coverage": {"answered": questions that the model has answered, "records": those of the split; None if unknown},
      "left_out": {TASK: {CONTROL: number of the model's answers that it has no answer beside}},
      "not_applicable": {TASK: {CONTROL: questions in text alone}}, of the controls that take pictures away
+     "metrics_left_out": {TASK: {METRIC: why these answers do not allow it}},
      "lock": {...}}
 
-TASK is a skill or a family (all records of its skills together). Values run from 0 to 100. A control that did not
-answer the model's questions, each of them, is left out: scores over different questions say nothing about each other.
+TASK is a skill or a family (all records of its skills together). Values have the range of their metric, mostly 0 to
+100. A control that did not answer the model's questions, each of them, is left out: scores over different questions say
+nothing about each other.
 A question in text alone has no picture to be taken away: beside others, its own answer stands in those controls; a task
-of such questions alone does not have them. `not_applicable` is there if there are some.
+of such questions alone does not have them. `not_applicable` and `metrics_left_out` are there if there are some.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from m3it_jax import metrics
 from m3it_jax.evaluation import controls, output, tasks
 
 _Kind = tuple[str, int | None]  # skill and number of pictures: among these a partner is sought
@@ -47,9 +51,12 @@ def score(
     scores: dict[str, Any] = {"tasks": {}, "families": {}, "skills": {}, "left_out": {}, "coverage": coverage}
     scores["lock"] = store.lock()
     partnerless = _partnerless(rows)
-    for task, its_rows in _tables(rows):
+    for task, its_rows in _tables(rows, protocol):
         by_variant, left_out = _comparable(its_rows, partnerless)
-        scores["tasks"][task.name] = _task_scores(task, by_variant, protocol)
+        names, uncomputable = task.computable(by_variant.get(controls.OWN, ()))
+        scores["tasks"][task.name] = _task_scores(dataclasses.replace(task, metrics=tuple(names)), by_variant, protocol)
+        if uncomputable:
+            scores.setdefault("metrics_left_out", {})[task.name] = uncomputable
         if left_out:
             scores["left_out"][task.name] = left_out
         if texts := sum(_is_text(row) for row in by_variant.get(controls.OWN, ())):
@@ -75,7 +82,9 @@ def beats(entry: Mapping[str, Any]) -> dict[str, bool]:
     return {name: bool(entry["low"] > high) for name, (_, high) in entry["control_intervals"].items()}
 
 
-def _tables(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[tasks.EvalTask, list[Mapping[str, Any]]]]:
+def _tables(
+    rows: Sequence[Mapping[str, Any]], protocol: tasks.Protocol
+) -> Iterable[tuple[tasks.EvalTask, list[Mapping[str, Any]]]]:
     """Yields each skill and then each family that has rows, with its rows."""
     skills: dict[str, list[Mapping[str, Any]]] = {}
     families: dict[str, list[Mapping[str, Any]]] = {}
@@ -85,7 +94,7 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[tasks.EvalTask,
     known = [task.name for task in tasks.SKILLS if task.name in skills]
     for name in known + sorted(set(skills) - set(known)):
         first = skills[name][0]
-        yield tasks.skill_task(name, family=first["family"], language=first["language"]), skills[name]
+        yield protocol.task(name, family=first["family"], language=first["language"]), skills[name]
     for family in tasks.FAMILIES:
         if family.name in families:
             yield family, families[family.name]
@@ -143,7 +152,9 @@ def _task_scores(
     )
     scored: dict[str, Any] = {}
     for metric in task.metrics:
-        found = {variant: _variant(metric, by_variant[variant], resamples) for variant in by_variant}
+        found = {
+            variant: variant_score(metric, task, rows, resamples=resamples) for variant, rows in by_variant.items()
+        }
         name, value, (low, high) = found[controls.OWN]
         present = [variant for variant in controls.CONTROLS if variant in found]
         scored[name] = {
@@ -157,11 +168,26 @@ def _task_scores(
     return scored
 
 
-def _variant(
-    metric: tasks.Metric, rows: Sequence[Mapping[str, Any]], resamples: controls.Resamples
+def variant_score(
+    name: str, task: tasks.EvalTask, rows: Sequence[Mapping[str, Any]], *, resamples: controls.Resamples
 ) -> tuple[str, float, tuple[float, float]]:
-    """Returns the metric's name, its mean over the rows and the interval of the mean."""
-    single = [metric([row["references"]], [row["prediction"]]) for row in rows]
-    (name,) = single[0]
-    values = [result[name] for result in single]
-    return name, sum(values) / len(values), resamples.interval(values, [row["group"] for row in rows])
+    """Returns the name that a metric's value has, its value over some lines of predictions.jsonl, and the interval.
+
+    Args:
+      name: Of `metrics.METRICS`.
+      task: How the lines are compared.
+      rows: The lines.
+      resamples: Of the pictures (`group`) of at least these lines.
+    """
+    metric = metrics.METRICS[name]
+    targets, predictions = zip(*map(task.scored, rows), strict=True)
+    single = metric.rows(targets, predictions)
+    groups = [row["group"] for row in rows]
+    total = metric.values(single.sum(0))
+    key = next(iter(total))
+    if not metric.is_mean:
+        return key, float(total[key]), resamples.interval_of_sums(single, groups, lambda sums: metric.values(sums)[key])
+    values = single[:, 0].tolist()
+    scale = metric.top / 100.0
+    low, high = resamples.interval([value / scale for value in values], groups)
+    return key, sum(values) / len(values), (low * scale, high * scale)

@@ -1,37 +1,17 @@
 """What is evaluated and how: one row for each skill, one for each family of the paper, and the settings that all share.
 
-A record's skill is `meta.skill`, else the name of its source. A skill without a row here is scored with `METRICS`
-under the record's own task as family, so an imported data folder can be evaluated as it is.
+The skills of M3IT's sources stand in `m3it_tasks.py`. A record's skill is `meta.skill`, else the name of its source. A
+skill without a row is scored with exact match and ROUGE-L under the record's own task as family, so an imported data
+folder can be evaluated as it is.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from m3it_jax import metrics, schema
-
-Metric = Callable[[Sequence[Sequence[str]], Sequence[str]], dict[str, float]]
-
-# The first metric of a row is its headline. Each must be a mean over rows (what `metrics` promises), since intervals
-# are drawn from scores of single rows.
-METRICS: tuple[Metric, ...] = (metrics.exact_match, metrics.rouge_l)
-CHOICE: tuple[Metric, ...] = (metrics.multiple_choice, metrics.exact_match, metrics.rouge_l)
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalTask:
-    """One row of the table.
-
-    Attributes:
-      name: The skill, or the family itself.
-      family: One of `schema.TASKS`.
-      language: BCP-47 tag of the answers; `mul` if they are in several.
-      metrics: What is computed over all its records; the first is the headline.
-    """
-
-    name: str
-    family: str
-    language: str
-    metrics: tuple[Metric, ...] = METRICS
+from m3it_jax import errors, schema
+from m3it_jax.evaluation import m3it_tasks
+from m3it_jax.evaluation.task_row import CHOICE, EvalTask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +24,8 @@ class Protocol:
       seed: Of the shuffled pictures, the resamples and the examples.
       resamples: Bootstrap resamples of an interval.
       confidence: Share of the resamples inside an interval.
+      suite: Source -> the row that stands in place of its own; if there are any, these sources alone are asked, each in
+        the split of its row.
     """
 
     split: str = "test"
@@ -51,6 +33,17 @@ class Protocol:
     seed: int = 0
     resamples: int = 1000
     confidence: float = 0.95
+    suite: Mapping[str, EvalTask] = dataclasses.field(default_factory=dict)
+
+    def split_of(self, source: str) -> str:
+        """Returns the split of a source that is asked; empty if the suite leaves the source out."""
+        if not self.suite:
+            return self.split
+        return self.suite[source].split if source in self.suite else ""
+
+    def task(self, name: str, *, family: str, language: str) -> EvalTask:
+        """Returns the row of a skill: that of the suite, else `skill_task`."""
+        return self.suite.get(name) or skill_task(name, family=family, language=language)
 
 
 SKILLS: tuple[EvalTask, ...] = (
@@ -99,7 +92,7 @@ FAMILIES: tuple[EvalTask, ...] = (
     EvalTask("video", "video", "mul"),
 )
 
-_SKILLS = {task.name: task for task in SKILLS}
+_SKILLS = m3it_tasks.BY_NAME | {task.name: task for task in SKILLS}
 
 
 def skill_of(instance: schema.Instance) -> str:
@@ -108,5 +101,23 @@ def skill_of(instance: schema.Instance) -> str:
 
 
 def skill_task(name: str, *, family: str, language: str) -> EvalTask:
-    """Returns the row of a skill; one with `METRICS` and the given family and language if the table has none."""
+    """Returns the row of a skill; if the tables have none, one of this family and language with the usual metrics."""
     return _SKILLS.get(name) or EvalTask(name, family, language)
+
+
+def suite_entries(suite: Mapping[str, EvalTask]) -> list[dict[str, Any]]:
+    """Returns the rows of a suite as JSON values, as the lock of an evaluation holds them."""
+    return [dataclasses.asdict(task) | {"metrics": list(task.metrics)} for task in suite.values()]
+
+
+def suite_of(lock: Mapping[str, Any]) -> dict[str, EvalTask]:
+    """Returns the suite that an evaluation was made with, by its lock; empty if it was made without.
+
+    Raises:
+      UserError: the lock does not hold rows of a suite where they should be.
+    """
+    try:
+        rows = [EvalTask(**entry | {"metrics": tuple(entry["metrics"])}) for entry in lock.get("suite", ())]
+    except (TypeError, KeyError, errors.ConfigError) as error:
+        raise errors.UserError(f"lock.json: suite is damaged ({error}); move the folder away") from error
+    return {task.name: task for task in rows}

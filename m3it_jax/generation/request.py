@@ -113,7 +113,7 @@ _ALLOWED: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**63 - 1),
 }
 
-_FIELDS = ("instruction", "inputs", "images", "video", "turns", "new_pictures", "system")
+_FIELDS = ("instruction", "inputs", "images", "video", "turns", "new_pictures", "system", "answer_begin")
 _SAMPLING_FIELDS = tuple(field.name for field in dataclasses.fields(SamplingConfig))
 
 
@@ -130,6 +130,7 @@ class Request:
       turns: The turns before this one, with their answers.
       new_pictures: How many pictures this turn is the first to show, where there are turns before it.
       system: What was said before all turns; empty takes the family's own words.
+      answer_begin: How the answer begins: it is set before the model goes on, and is no part of what comes back.
       sampling: How the answer is decoded.
     """
 
@@ -140,6 +141,7 @@ class Request:
     turns: Sequence[schema.Turn] = ()
     new_pictures: int = 0
     system: str = ""
+    answer_begin: str = ""
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
 
     @classmethod
@@ -159,7 +161,7 @@ class Request:
         if values:
             allowed = ", ".join((*_FIELDS, *_SAMPLING_FIELDS))
             raise errors.ConfigError(f"request: unknown field {min(values)!r}; the fields are {allowed}")
-        for name in ("instruction", "inputs", "system"):
+        for name in ("instruction", "inputs", "system", "answer_begin"):
             check_text(name, text.get(name, ""))
         if not text.get("instruction", "").strip():
             raise errors.ConfigError("instruction: is empty; say what to do, for instance 'What is in the picture?'")

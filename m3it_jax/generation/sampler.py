@@ -84,7 +84,10 @@ class Sampler:
             )
         shown = self.beside(pictures.read_all(request.images, request.video), request.instruction, request.inputs)
         turns = request.conversation(len(shown))
-        return self.lay_out_turns(turns, shown, request.sampling, system=request.system)
+        if request.answer_begin and self.start_ids:
+            raise errors.ConfigError("answer_begin: an encoder-decoder model cannot be given one; leave it out")
+        begin = request.answer_begin and transforms.answer_ids(self.layout, self.tokenizer, request.answer_begin)
+        return self.lay_out_turns(turns, shown, request.sampling, system=request.system, begin=begin or ())
 
     def beside(
         self, shown: Sequence[pictures.Picture], instruction: str, inputs: str = ""
@@ -116,6 +119,7 @@ class Sampler:
         *,
         system: str = "",
         said: Sequence[Sequence[int]] | None = None,
+        begin: Sequence[int] = (),
     ) -> Prepared:
         """Returns the row of a conversation whose last turn is to be answered; the oldest turns go if all do not fit.
 
@@ -125,6 +129,7 @@ class Sampler:
           sampling: How the answer is decoded.
           system: As `transforms.lay_out` takes it.
           said: As `transforms.lay_out` takes it.
+          begin: Tokens that the answer begins with.
 
         Raises:
           UserError: the last turn alone does not fit into the model.
@@ -134,7 +139,7 @@ class Sampler:
             left = None if said is None else said[first:]
             text = transforms.lay_out(self.layout, self.tokenizer, kept, system=system, said=left)
             try:
-                return self.lay_out(text.prompt_ids, shown, sampling)
+                return self.lay_out([*text.prompt_ids, *begin], shown, sampling)
             except errors.UserError:
                 if first == len(turns) - 1:
                     raise

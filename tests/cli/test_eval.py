@@ -1,12 +1,16 @@
 """`m3it eval` at the command line: answers, scores, and what is refused."""
 
+import dataclasses
 import json
+import pathlib
 
 import pytest
 import tiny_assistant
 
 from m3it_jax import checkpointing
 from m3it_jax.cli import main
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +106,52 @@ def test_the_parameters_are_restored_once(run_folder, one_source, tmp_path, monk
     monkeypatch.setattr(checkpointing, "restore_params", lambda path: restored.append(path) or restore(path))
     assert main.main(words(run_folder, one_source, tmp_path / "eval", "--max-new-tokens", "1")) == 0
     assert len(restored) == 1
+
+
+@pytest.fixture(scope="module")
+def knowledge(tiny, tmp_path_factory):
+    """Twelve questions of okvqa's validation split, ten of whose references are those of single people."""
+    rows = [
+        dataclasses.replace(
+            tiny.instance("ones", number),
+            id=f"okvqa-{number}",
+            source="okvqa",
+            task="knowledge_vqa",
+            meta={"group": f"g{number}", "references": ["red"] * 6 + ["blue"] * 4},
+        )
+        for number in range(12)
+    ]
+    return tiny.write_folder(tmp_path_factory.mktemp("knowledge"), {"okvqa": rows}).path
+
+
+def test_a_suite_prints_the_papers_figures_beside_ours_and_is_scored_again_from_its_lock(
+    run_folder, knowledge, tmp_path, capsys
+):
+    suite, out = str(CONFIGS / "eval_paper.py"), tmp_path / "eval"
+    command = words(run_folder, knowledge, out, "--max-new-tokens", "2")
+    assert main.main([*command, "--suite", suite]) == 0
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if line.startswith("okvqa") and "27.5" in line]
+    assert "9.1" in line and "(rougeL, 4)" in line
+    assert "needs the public weights and data: a-okvqa, viquae, flickr8k-cn" in printed
+    first = json.loads((out / "scores.json").read_text())
+    assert set(first["tasks"]["okvqa"]) == {"rougeL"} and first["suite"]["rows"][0]["n"] == 4
+    assert main.main([*command, "--rescore"]) == 0
+    again = json.loads((out / "scores.json").read_text())
+    assert again["tasks"] == first["tasks"]
+    assert main.main(words(run_folder, knowledge, out, "--split", "validation")) == 1
+    assert "another data" in capsys.readouterr().err
+
+
+def test_without_a_suite_a_source_is_scored_by_its_own_metric(run_folder, knowledge, tmp_path):
+    out = tmp_path / "eval"
+    assert main.main(words(run_folder, knowledge, out, "--max-new-tokens", "2", "--split", "validation")) == 0
+    assert next(iter(json.loads((out / "scores.json").read_text())["tasks"]["okvqa"])) == "vqa_accuracy"
+
+
+def test_a_suite_beside_a_split_and_a_suite_without_its_sources_are_refused(run_folder, one_source, tmp_path, capsys):
+    suite = ("--suite", str(CONFIGS / "eval_paper.py"))
+    assert main.main(words(run_folder, one_source, tmp_path / "eval", *suite, "--split", "test")) == 2
+    assert "--split" in capsys.readouterr().err
+    assert main.main(words(run_folder, one_source, tmp_path / "eval", *suite)) == 1
+    assert "none of the suite's sources" in capsys.readouterr().err.splitlines()[-1]

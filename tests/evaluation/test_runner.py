@@ -135,7 +135,7 @@ def test_references_hold_every_right_answer_on_one_line(folder) -> None:
         folder.tables["one", "test"][0], outputs="red\nblue", meta={"skill": "digit", "references": ["pink", "pink"]}
     )
     folder.tables["one", "test"][0] = record
-    question = runner.read_questions(folder, "test")[0]
+    question = runner.read_questions(folder, tasks.Protocol(split="test"))[0]
     assert question.references == ("red blue", "pink")
     assert question.group == record.id  # no group: the record stands for itself
 
@@ -157,7 +157,7 @@ def test_an_unreadable_picture_is_told_with_its_record(fakes, folder, store) -> 
 def test_a_record_with_wrong_meta_is_told(folder, meta) -> None:
     folder.tables["one", "test"][0] = dataclasses.replace(folder.tables["one", "test"][0], meta=meta)
     with pytest.raises(errors.UserError, match=rf"record one-0 of one: meta.{next(iter(meta))} is .*m3it check"):
-        runner.read_questions(folder, "test")
+        runner.read_questions(folder, tasks.Protocol(split="test"))
 
 
 def test_a_chunk_holds_questions_of_about_one_length_instruction_and_inputs_together() -> None:

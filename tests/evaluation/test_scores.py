@@ -2,6 +2,7 @@
 
 import pytest
 
+from m3it_jax import metrics
 from m3it_jax.evaluation import controls, output, report, scores, tasks
 
 PROTOCOL = tasks.Protocol(resamples=200)
@@ -140,3 +141,44 @@ def test_a_question_without_a_partner_does_not_take_the_shuffled_control_away(fa
     assert found["tasks"]["flag-capital"]["exact_match"]["controls"] == {}
     store.append([fakes.prediction(12, "3", **{**alone, "group": "another flag"})])
     assert scores.score(store, PROTOCOL)["left_out"] == {"vqa": {"shuffled": 3}}
+
+
+def test_metrics_that_are_no_mean_over_rows_are_of_all_rows_with_their_interval(
+    fakes, store: output.EvalFolder
+) -> None:
+    texts = ["a man rides a brown horse", "two dogs play in the snow", "a red bus in the street", "a cat sleeps"]
+    store.claim({})
+    store.append(
+        fakes.prediction(number, texts[number % 4] + " today", skill="mine", references=[texts[number % 4]])
+        for number in range(60)
+    )
+    task = tasks.EvalTask("mine", "vqa", "en", ("bleu", "cider_captions", "anls"))
+    found = scores.score(store, tasks.Protocol(resamples=100, suite={"mine": task}))["tasks"]["mine"]
+    rows = store.predictions()
+    targets, predictions = [row["references"] for row in rows], [row["prediction"] for row in rows]
+    assert found["bleu"]["value"] == pytest.approx(metrics.bleu(targets, predictions)["bleu"])
+    assert found["bleu"]["low"] < found["bleu"]["value"] < found["bleu"]["high"]
+    cider = metrics.cider(targets, predictions, tokenize=metrics.caption_words)["CIDEr"]
+    assert found["CIDEr"]["value"] == pytest.approx(cider)
+    assert 0 < found["CIDEr"]["low"] < cider < found["CIDEr"]["high"] < 10
+    assert found["anls"]["low"] < found["anls"]["value"] < found["anls"]["high"] < 1
+
+
+def test_intervals_of_few_pictures_stay_in_the_range_of_the_metric(fakes, store: output.EvalFolder) -> None:
+    store.claim({})
+    store.append(
+        fakes.prediction(number, f"a man {word} today", skill="mine", references=[f"a man {word}"])
+        for number, word in enumerate(("sleeps", "eats", "reads", "sings"))
+    )
+    task = tasks.EvalTask("mine", "vqa", "en", ("cider_captions", "anls"))
+    found = scores.score(store, tasks.Protocol(resamples=100, suite={"mine": task}))["tasks"]["mine"]
+    assert 0.5 < found["anls"]["value"] < found["anls"]["high"] < 1
+    assert 1 < found["CIDEr"]["value"] < found["CIDEr"]["high"] < 10
+
+
+def test_a_metric_that_the_answers_do_not_allow_is_named(fakes, store: output.EvalFolder) -> None:
+    store.claim({})
+    store.append([fakes.prediction(0, "3", skill="vqa-v2")])
+    found = scores.score(store, PROTOCOL)
+    assert next(iter(found["tasks"]["vqa-v2"])) == "exact_match_normalised"
+    assert "vqa-v2: without vqa_accuracy, which needs the answers" in report.table(found)

@@ -5,6 +5,7 @@ import tiny_assistant
 
 from m3it_jax import errors, prompts
 from m3it_jax.generation import decoding, request
+from m3it_jax.input_pipeline import transforms
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,19 @@ def test_ids_outside_the_vocabulary_are_refused(assistant):
         assistant.logits([], [1, 2560])
     with pytest.raises(errors.UserError, match="token_ids: is empty"):
         assistant.logits([], [])
+
+
+def test_an_answer_goes_on_from_the_begin_that_it_is_given(assistant, monkeypatch):
+    asked = {"instruction": "What is it?", "images": [tiny_assistant.png(1)], "max_new_tokens": 4}
+    sampler = assistant.sampler
+    plain, begun = (
+        sampler.prepare(request.Request.of({**asked, "answer_begin": text})).row["token_ids"].tolist()
+        for text in ("", "a circle")
+    )
+    begin = transforms.answer_ids(sampler.layout, sampler.tokenizer, "a circle")
+    assert begin and begun == [*plain, *begin]
+    with pytest.raises(errors.ConfigError, match="answer_begin: must be text"):
+        request.Request.of({**asked, "answer_begin": 3})
+    monkeypatch.setattr(sampler, "start_ids", (0,))  # as an encoder-decoder model has
+    with pytest.raises(errors.ConfigError, match="answer_begin: an encoder-decoder"):
+        sampler.prepare(request.Request.of({**asked, "answer_begin": "a circle"}))

@@ -1,0 +1,34 @@
+"""The table of M3IT's 40 sources against the ledger of the sources themselves."""
+
+import pathlib
+
+import pytest
+
+from m3it_jax import config
+from m3it_jax.dataset_building import sources
+from m3it_jax.evaluation import m3it_tasks
+
+
+def test_every_source_has_a_row_in_the_papers_order():
+    assert tuple(task.name for task in m3it_tasks.M3IT) == sources.NAMES
+
+
+@pytest.mark.parametrize("task", m3it_tasks.M3IT, ids=lambda task: task.name)
+def test_a_row_agrees_with_its_source(task):
+    spec = sources.load(task.name)
+    assert (task.family, task.language) == (spec.task, spec.language)
+    assert spec.published.counts[task.split] > 0, "the split has records"
+    other = "validation" if task.split == "test" else "test"
+    assert task.split == "test" or not spec.published.counts[other], "the test split is taken where there is one"
+    assert m3it_tasks.is_held_out(task.name) == spec.published.held_out == (task.name in config.HELD_OUT)
+
+
+def test_answers_of_ten_people_are_scored_as_such():
+    people = {task.name for task in m3it_tasks.M3IT if task.references == "people"}
+    assert people == {task.name for task in m3it_tasks.M3IT if "vqa_accuracy" in task.metrics}
+    assert people == {"vqa-v2", "text-vqa", "okvqa"}
+
+
+def test_the_page_shows_the_table():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "evaluation.md"
+    assert m3it_tasks.markdown() in page.read_text("utf-8"), "write m3it_tasks.markdown() into the page"

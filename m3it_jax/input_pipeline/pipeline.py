@@ -21,7 +21,15 @@ import tensorflow as tf
 from m3it_jax import config as configuration
 from m3it_jax import errors, prompts, records, rng, schema
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.input_pipeline import augmentation, held_pictures, mixture, preprocessing, tower_rows, transforms
+from m3it_jax.input_pipeline import (
+    augmentation,
+    held_pictures,
+    mixture,
+    preprocessing,
+    record_rows,
+    tower_rows,
+    transforms,
+)
 
 Batch = dict[str, np.ndarray]
 
@@ -270,30 +278,20 @@ class Pipeline:
     def _response_row(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> Batch:
         """Returns the padded row of one record."""
         instruction = self._instruction(instance, source, chance)
-        turns = schema.turns_of(dataclasses.replace(instance, instruction=instruction))
-        text = transforms.fit(self._layout, self._tokenizer, turns, system=instance.meta.get("system", ""))
-        if self._config.supervised_answers == "last":
-            text = dataclasses.replace(text, learned=())
+        answers = self._config.supervised_answers
+        text = record_rows.fitted(
+            self._layout, self._tokenizer, instance, instruction=instruction, supervised_answers=answers
+        )
         if text.num_dropped:
             with self._lock:
                 self.dropped_tokens[self.source_names[source]] += text.num_dropped
         num_images = len(instance.images)
         if self._config.picture_as == "embeddings":
             row = transforms.make_row(self._layout, text, num_images=num_images)
-            if row["loss_mask"].sum() > self.max_targets:
-                raise errors.UserError(
-                    f"has {len(turns)} turns, and {records.PROVENANCE} of its source tells of none so long; build the "
-                    "data folder again, or take data.supervised_answers=last"
-                )
+            row = record_rows.check_targets(row, instance, self.max_targets)
             row = transforms.pad_row(row, self._layout.row_len(num_images))
             return row | self._qformer_text(instruction, instance.inputs)
-        captions = [tower_rows.caption_ids(self._tokenizer, caption) for caption in _captions(instance)]
-        if len(captions) != num_images:
-            raise errors.UserError(
-                f"has {len(captions)} captions for {num_images} pictures; with data.picture_as=captions leave its "
-                f"source out of data.mixture"
-            )
-        row = transforms.make_row(self._layout, text, num_images=num_images, captions=captions)
+        row = record_rows.captioned(self._layout, self._tokenizer, instance, text)
         return transforms.pad_row(row, self._layout.row_len(num_images, tower_rows.CAPTION_LEN))
 
     def _qformer_text(self, instruction: str, inputs: str) -> Batch:
@@ -308,12 +306,8 @@ class Pipeline:
         draw = int(chance.integers(1 << 32))  # drawn in any case, so that the pictures' chance stays the same
         if not self._config.redraw_instructions or not pool:
             return instance.instruction
-        slots = instance.meta.get("slots", {})
-        try:
-            filled = [prompts.fill_slots(text, slots) for text in pool]
-        except KeyError:
-            return instance.instruction
-        return filled[draw % len(pool)] if instance.instruction in filled else instance.instruction
+        filled = record_rows.suitable(instance, pool)
+        return filled[draw % len(filled)] if filled else instance.instruction
 
     def _images(self, encoded: tuple[bytes, ...], chance: np.random.Generator) -> np.ndarray:
         """Returns a row's pictures, uint8 [n, h, w, 3]."""

@@ -157,10 +157,17 @@ class Decoder(nn.Module):
         return layers.constrain(embeds)
 
     def hidden(
-        self, embeds: Float[Array, "B T D"], positions: Int[Array, "B T"], segment_ids: Int[Array, "B T"]
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        *,
+        parent_ids: Int[Array, "B T"] | None = None,
     ) -> Float[Array, "B T D"]:
-        """Returns the last hidden states (normed) of whole rows, without a cache."""
-        mask = masks.segment_causal_mask(segment_ids, positions, key_segments=segment_ids, key_positions=positions)
+        """Returns the last hidden states (normed) of whole rows, without a cache; see `masks.segment_causal_mask`."""
+        mask = masks.segment_causal_mask(
+            segment_ids, positions, key_segments=segment_ids, key_positions=positions, query_parents=parent_ids
+        )
         x, _ = layers.through(self.blocks, self.place(embeds, positions), caches=None, where=(positions, mask, None))
         return self.final_norm(x)
 

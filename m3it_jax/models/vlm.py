@@ -81,14 +81,25 @@ class VLM(nn.Module):
         return jnp.where(image_token_index[:, :, None] >= 0, shown, embeds)
 
     def hidden(self, batch: dict[str, Array], *, deterministic: bool = True) -> Float[Array, "B T D"]:
-        """Returns the last hidden states of a batch as `input_pipeline` makes it (`images` may be missing)."""
-        return self.decoder.hidden(self._embed_batch(batch, deterministic), batch["positions"], batch["segment_ids"])
+        """Returns the last hidden states of a batch as `input_pipeline` makes it (`images` may be missing).
+
+        A batch with `parent_ids` has packed rows: each has as many pictures of its own, and its `image_token_index`
+        counts over them, so that no row needs what another device has encoded.
+        """
+        embeds = self._embed_batch(batch, deterministic)
+        return self.decoder.hidden(embeds, batch["positions"], batch["segment_ids"], parent_ids=batch.get("parent_ids"))
 
     def _embed_batch(self, batch: dict[str, Array], deterministic: bool) -> Float[Array, "B T D"]:
         image_embeds = None
         if "images" in batch:
             text = {name: batch.get(name) for name in ("text_ids", "text_mask")}
             image_embeds = self.encode_images(batch["images"], **text, deterministic=deterministic)
+        if image_embeds is not None and "parent_ids" in batch:
+            index = batch["image_token_index"]
+            flat = image_embeds.reshape(index.shape[0], -1, image_embeds.shape[-1])
+            shown = jnp.take_along_axis(flat, jnp.maximum(index, 0)[:, :, None], axis=1)
+            words = self.decoder.embed(batch["token_ids"])
+            return jnp.where(index[:, :, None] >= 0, shown.astype(words.dtype), words)
         return self.embed(batch["token_ids"], batch["image_token_index"], image_embeds)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:

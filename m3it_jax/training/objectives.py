@@ -63,7 +63,8 @@ def response_loss(
 ) -> tuple[jax.Array, Sums]:
     """Mean cross-entropy over the supervised tokens of the batch.
 
-    Only supervised positions go through the output head: they are a small part of a row, and the head is wide.
+    Only supervised positions go through the output head: they are a small part of a row, and the head is wide. In a
+    packed row each token has a source of its own, and so the sums by source are made token by token.
     """
     hidden = model.apply({"params": params}, batch, deterministic=rngs is None, rngs=rngs, method="hidden")
     mask = batch["loss_mask"][:, 1:]  # token t is predicted from position t - 1
@@ -72,10 +73,15 @@ def response_loss(
     picked = jnp.take_along_axis(hidden, places[:, :, None], axis=1)
     target_ids = jnp.take_along_axis(batch["token_ids"], places + 1, axis=1)
     logits = model.apply({"params": params}, picked, method="logits")
+    sources, row_counts = batch["source_index"], mask.sum(axis=1)
+    if "parent_ids" in batch:
+        sources = jnp.take_along_axis(sources, places + 1, axis=1).reshape(-1)
+        logits = logits.reshape(-1, 1, logits.shape[-1])
+        target_ids, weights = target_ids.reshape(-1, 1), weights.reshape(-1, 1)
+        row_counts = weights[:, 0]
     row_losses, row_right = losses.token_losses(logits, target_ids, weights)
-    row_counts = mask.sum(axis=1)
     total, count = row_losses.sum(), row_counts.sum()
-    by_source = jax.ops.segment_sum(_pair(row_losses, row_counts), batch["source_index"], task.num_sources)
+    by_source = jax.ops.segment_sum(_pair(row_losses, row_counts), sources, task.num_sources)
     real = (batch["segment_ids"] > 0).sum()
     sums = {
         "train/loss": _pair(total, count),
@@ -84,7 +90,24 @@ def response_loss(
         "data/supervised_share": _pair(count, real),
         "data/pad_share": _pair(batch["segment_ids"].size - real, batch["segment_ids"].size),
     }
-    return total / jnp.maximum(count, 1.0), sums
+    return total / jnp.maximum(count, 1.0), sums | _packing_sums(batch, task)
+
+
+def _packing_sums(batch: Batch, task: Task) -> Sums:
+    """Returns what is told of packed rows: records of a row, use of its picture slots, and how even that use is.
+
+    `data/image_balance` is the mean over the rows of a step by the most: 1 where each row has as many pictures.
+    """
+    if "parent_ids" not in batch:
+        return {}
+    records = batch["num_records"]
+    sums = {"data/records_per_row": _pair(records.sum(), records.shape[0])}
+    if "images" in batch:
+        pictures = (batch["image_token_index"] >= 0).sum(axis=1) // task.variant.picture_len
+        num_rows = pictures.shape[0]
+        sums["data/picture_share"] = _pair(pictures.sum(), batch["images"].shape[0])
+        sums["data/image_balance"] = _pair(pictures.sum(), num_rows * pictures.max())
+    return sums
 
 
 def tower_loss(

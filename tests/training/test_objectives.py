@@ -96,6 +96,37 @@ def test_the_response_loss_is_the_mean_over_exactly_the_supervised_tokens(max_ta
     assert {array.dtype for array in sums.values()} == {jnp.dtype("float32")}
 
 
+def test_packed_rows_give_each_source_its_own_tokens() -> None:
+    """Each token has a source: those of one row may differ, and the sums are those of the tokens."""
+    batch, params = text_batch(), text_params()
+    sources = np.arange(B * T).reshape(B, T).astype(np.int32) % SOURCES
+    index = np.full((B, T), -1, np.int32)
+    index[0, :8], index[2, :4] = np.arange(8), np.arange(4)
+    task = make_task()
+    more = {
+        "source_index": sources,
+        "parent_ids": batch["segment_ids"],
+        "num_records": np.array([3, 1, 2, 0], np.int32),
+        "image_token_index": index,
+        "images": np.zeros((B * 2, 1, 1, 3), np.uint8),
+    }
+    task = dataclasses.replace(task, variant=small_models.SMALL["ying_vlm"])  # six positions a picture
+    loss, sums = objectives.response_loss(Scorer(), params, batch | more, task=task, rngs=None)
+    plain, plain_sums = objectives.response_loss(Scorer(), params, batch, task=task, rngs=None)
+    assert float(loss) == pytest.approx(float(plain), rel=1e-6)
+    np.testing.assert_allclose(sums["train/token_accuracy"], plain_sums["train/token_accuracy"])
+    wanted = np.zeros((SOURCES, 2))
+    for row, (places, values) in enumerate(
+        zip(SUPERVISED, losses_of(params["hidden"] @ params["head"], batch), strict=True)
+    ):
+        for place, value in zip(places, values, strict=True):
+            wanted[sources[row, place]] += [value, 1]
+    np.testing.assert_allclose(sums["train/loss/source"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(sums["data/records_per_row"], [6, B])
+    np.testing.assert_allclose(sums["data/picture_share"], [1, B * 2])
+    np.testing.assert_allclose(sums["data/image_balance"], [1, B])
+
+
 def test_right_answers_are_counted_and_padding_is_not() -> None:
     """Every supervised token is made the likeliest: all are right. Then all others are, and none of those count."""
     batch, params = text_batch(), text_params()

@@ -79,12 +79,12 @@ def packed_row(groups: Sequence[Group], *, row_len: int, row_images: int, pictur
         parent = segment + 1
         if shared:
             segment += 1
-            parts.append(_part(group.rows[0], slice(0, shared), segment, parent, source=group.sources[0]))
+            parts.append(_part(group.rows[0], slice(0, shared), segment, parent=parent, source=group.sources[0]))
         for row, source in zip(group.rows, group.sources, strict=True):
             if shared and not _begins_alike(row, group.rows[0], shared):
                 raise ValueError("records of a group begin with other tokens or pictures")
             segment += 1
-            parts.append(_part(row, slice(shared, None), segment, parent if shared else segment, source=source))
+            parts.append(_part(row, slice(shared, None), segment, parent=parent if shared else segment, source=source))
         for part in parts[-len(group.rows) - bool(shared) :]:
             part["image_token_index"][part["image_token_index"] >= 0] += slot * picture_len
         slot += group.num_images
@@ -105,7 +105,7 @@ def _begins_alike(row: Row, other: Row, shared: int) -> bool:
     )
 
 
-def _part(row: Row, where: slice, segment: int, parent: int, *, source: int) -> dict[str, np.ndarray]:
+def _part(row: Row, where: slice, segment: int, *, parent: int, source: int) -> dict[str, np.ndarray]:
     """Returns one segment; what stands before its first token is no token that it could be predicted from."""
     part = {name: row[name][where].copy() for name in ("token_ids", "image_token_index", "positions", "loss_mask")}
     if part["loss_mask"][:1].any() and part["positions"][0]:

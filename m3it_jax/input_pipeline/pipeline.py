@@ -291,7 +291,7 @@ class Pipeline:
             row = record_rows.check_targets(row, instance, self.max_targets)
             row = transforms.pad_row(row, self._layout.row_len(num_images))
             return row | self._qformer_text(instruction, instance.inputs)
-        row = record_rows.captioned(self._layout, self._tokenizer, instance, text)
+        row = record_rows.captioned(self._layout, self._tokenizer, instance, text=text)
         return transforms.pad_row(row, self._layout.row_len(num_images, tower_rows.CAPTION_LEN))
 
     def _qformer_text(self, instruction: str, inputs: str) -> Batch:

@@ -51,7 +51,7 @@ def fitted(
 
 
 def captioned(
-    layout: transforms.Layout, tokenizer: tokenization.Tokenizer, instance: schema.Instance, text: transforms.Text
+    layout: transforms.Layout, tokenizer: tokenization.Tokenizer, instance: schema.Instance, *, text: transforms.Text
 ) -> Row:
     """Returns the row of a record whose pictures are shown as their descriptions.
 

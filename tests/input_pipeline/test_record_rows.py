@@ -32,13 +32,13 @@ def test_descriptions_must_be_as_many_as_pictures(layout, words, tiny):
     record = dataclasses.replace(tiny.instance("pairs", 0), meta={"captions": ["one"]})
     text = record_rows.fitted(layout, words, record, instruction="What?", supervised_answers="all")
     with pytest.raises(errors.UserError, match="has 1 captions for 2 pictures"):
-        record_rows.captioned(layout, words, record, text)
+        record_rows.captioned(layout, words, record, text=text)
 
 
 def test_more_to_learn_than_was_told_is_refused(layout, words, tiny):
     record = tiny.instance("ones", 0)
     text = record_rows.fitted(layout, words, record, instruction="What?", supervised_answers="all")
-    row = record_rows.captioned(layout, words, record, text)
+    row = record_rows.captioned(layout, words, record, text=text)
     most = int(row["loss_mask"].sum())
     assert record_rows.check_targets(row, record, most) is row
     with pytest.raises(errors.UserError, match="has 1 turns"):

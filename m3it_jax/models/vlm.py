@@ -95,11 +95,7 @@ class VLM(nn.Module):
             text = {name: batch.get(name) for name in ("text_ids", "text_mask")}
             image_embeds = self.encode_images(batch["images"], **text, deterministic=deterministic)
         if image_embeds is not None and "parent_ids" in batch:
-            index = batch["image_token_index"]
-            flat = image_embeds.reshape(index.shape[0], -1, image_embeds.shape[-1])
-            shown = jnp.take_along_axis(flat, jnp.maximum(index, 0)[:, :, None], axis=1)
-            words = self.decoder.embed(batch["token_ids"])
-            return jnp.where(index[:, :, None] >= 0, shown.astype(words.dtype), words)
+            return own_pictures(self.decoder.embed(batch["token_ids"]), batch["image_token_index"], image_embeds)
         return self.embed(batch["token_ids"], batch["image_token_index"], image_embeds)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -141,6 +137,15 @@ class VLM(nn.Module):
     ) -> tuple[Float[Array, "B T D"], KVCache]:
         """Returns the hidden states of new tokens and the cache that holds them (see `Decoder.extend`)."""
         return self.decoder.extend(embeds, positions, segment_ids, cache=kv_cache)
+
+
+def own_pictures(
+    words: Float[Array, "B T D"], image_token_index: Int[Array, "B T"], image_embeds: Float[Array, "I Q D"]
+) -> Float[Array, "B T D"]:
+    """Returns `words` with pictures where the index is 0 or more; it counts over the pictures of its own row, I / B."""
+    flat = image_embeds.reshape(words.shape[0], -1, words.shape[-1]).astype(words.dtype)
+    shown = jnp.take_along_axis(flat, jnp.maximum(image_token_index, 0)[:, :, None], axis=1)
+    return jnp.where(image_token_index[:, :, None] >= 0, shown, words)
 
 
 def make_vlm(variant: Variant, *, dtype: str = "float32", remat: bool = False) -> VLM:

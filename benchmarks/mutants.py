@@ -77,6 +77,8 @@ class Mutant:
     before: str
     after: str
     key: str = ""
+    part: str = ""  # hash of the statement of the module's highest level that it is in
+    in_function: bool = False  # runs when the function is called, not when the module is imported
 
     def apply(self, source: bytes) -> bytes:
         """Returns the module's text with the fault in it."""
@@ -90,7 +92,9 @@ def mutants(module: str, source: bytes) -> list[Mutant]:
         starts.append(starts[-1] + len(line))
     found: list[Mutant] = []
     counts: dict[str, int] = {}
-    for scope, node in _nodes(ast.parse(source), ()):
+    tree = ast.parse(source)
+    functions, parts = _functions(tree, ()), _parts(tree, source)
+    for scope, node in _nodes(tree, ()):
         begin = starts[node.lineno - 1] + node.col_offset
         span = (begin, starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0))
         before = " ".join(source[span[0] : span[1]].decode().split())
@@ -98,7 +102,29 @@ def mutants(module: str, source: bytes) -> list[Mutant]:
             key = f"{module} {'.'.join(scope)}: {before} -> {after}"
             counts[key] = counts.get(key, 0) + 1
             key += f" #{counts[key]}" if counts[key] > 1 else ""
-            found.append(Mutant(module, ".".join(scope), operator, node.lineno, span, before, after, key))
+            place = (module, ".".join(scope), operator, node.lineno, span)
+            found.append(Mutant(*place, before, after, key, parts[node.lineno], scope in functions))
+    return found
+
+
+def _functions(node: ast.AST, scope: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """Returns the names of all functions, methods and functions inside others."""
+    found: set[tuple[str, ...]] = set()
+    for child in ast.iter_child_nodes(node):
+        named = isinstance(child, ast.FunctionDef | ast.ClassDef)
+        inner = (*scope, child.name) if named else scope
+        found |= _functions(child, inner) | ({inner} if isinstance(child, ast.FunctionDef) else set())
+    return found
+
+
+def _parts(tree: ast.Module, source: bytes) -> dict[int, str]:
+    """Returns {line: hash of the function, class or other statement of the highest level that it belongs to}."""
+    lines = source.splitlines(keepends=True)
+    found = {}
+    for node in tree.body:
+        span = range(node.lineno - 1, node.end_lineno or node.lineno)
+        digest = hashlib.sha256(b"".join(lines[span.start : span.stop])).hexdigest()[:16]
+        found |= {number + 1: digest for number in span}
     return found
 
 

@@ -25,11 +25,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mutants as mutation
 import mutation_plan as plan
+import mutation_reach as reach
 
 RESULTS = plan.ROOT / "benchmarks" / "results" / "mutation.json"
 COPIED = ("m3it_jax", "configs", "tests", "benchmarks", "launch", "docs", "pyproject.toml", "requirements.txt")
@@ -39,6 +40,7 @@ HEAVY = (
     "ml_collections", "absl.flags", "sklearn.datasets", "rapidfuzz", "pytest", "xdist",
 )  # fmt: skip
 QUICK = "not slow and not device and not network and not torch"
+_GREEN = (0, 5)  # exit codes of pytest; 5: all of the tests are slow
 _SLACK_S, _TIMES = 120.0, 6.0  # CHOICE: longest run of a stage: so many times that of the sound code, and this
 
 
@@ -57,13 +59,19 @@ class FirstFailure:
     def __init__(self) -> None:
         self.name = ""
 
+    def pytest_configure(self) -> None:
+        """Keeps every compiled program, not the slow ones alone: most mutants leave most programs as they were."""
+        import jax
+
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Is told of each phase of each test."""
         if report.failed and not self.name:
             self.name = report.nodeid
 
 
-def run_tests(copy: pathlib.Path, files: Sequence[str], timeout_s: float) -> Outcome:
+def run_tests(copy: pathlib.Path, files: Sequence[str], timeout_s: float, *plugins: object) -> Outcome:
     """Runs test files of the copy in a fork of this process until the first failure."""
     read, write = os.pipe()
     begin = time.monotonic()
@@ -74,7 +82,7 @@ def run_tests(copy: pathlib.Path, files: Sequence[str], timeout_s: float) -> Out
         code = 70
         try:
             os.close(read)
-            code, name = _in_child(copy, files)
+            code, name = _in_child(copy, files, plugins)
             os.write(write, name.encode())
         finally:
             os._exit(code)
@@ -88,7 +96,7 @@ def run_tests(copy: pathlib.Path, files: Sequence[str], timeout_s: float) -> Out
     return Outcome(code, name, time.monotonic() - begin)
 
 
-def _in_child(copy: pathlib.Path, files: Sequence[str]) -> tuple[int, str]:
+def _in_child(copy: pathlib.Path, files: Sequence[str], plugins: Sequence[object]) -> tuple[int, str]:
     import pytest
 
     silence = os.open(copy / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -100,7 +108,7 @@ def _in_child(copy: pathlib.Path, files: Sequence[str]) -> tuple[int, str]:
     watch = FirstFailure()
     temporary = copy / "temporary"
     options = ["-q", "-x", "-p", "no:cacheprovider", "-m", QUICK, f"--basetemp={temporary}", f"--rootdir={copy}"]
-    code = int(pytest.main([*options, *files], plugins=[watch]))
+    code = int(pytest.main([*options, *files], plugins=[watch, *plugins]))
     return code, watch.name
 
 
@@ -135,53 +143,94 @@ class Run:
             else:
                 shutil.copy2(source, copy / name)
         self.known = _read(results)
-        self._seconds: dict[str, float] = {}
+        self._recorded: dict[str, dict[str, list[Any]]] = {}
 
-    def sound_seconds(self, file: str) -> float:
-        """Returns how long the sound code takes for a test file, which must be green."""
-        if file not in self._seconds:
-            outcome = run_tests(self.copy, [file], 3600.0)
-            if outcome.code not in (0, 5):  # 5: all of its tests are slow
-                raise SystemExit(f"{outcome.failed or file}: is red without any mutant, see {self.copy}/output.txt")
-            self._seconds[file] = outcome.seconds
-        return self._seconds[file]
+    def recorded(self, file: str) -> dict[str, list[Any]]:
+        """Returns what the tests of a file reach in the sound code, with which they must be green."""
+        if file not in self._recorded:
+            digest = hashlib.sha256((self.copy / file).read_bytes()).hexdigest()
+            out = self.copy / "reach" / f"{file.replace('/', '+')}.json"
+            seen = out.with_suffix(".sha256")  # of the test file that was asked
+            if not seen.exists() or seen.read_text("utf-8") != digest:
+                out.parent.mkdir(exist_ok=True)
+                outcome = run_tests(self.copy, [file], 3600.0, reach.Recorder(self.copy, out))
+                if outcome.code not in _GREEN:
+                    raise SystemExit(f"{outcome.failed or file}: is red without any mutant, see {self.copy}/output.txt")
+                seen.write_text(digest, "utf-8")
+                print(f"recorded {outcome.seconds:6.1f} s {file}", flush=True)
+            self._recorded[file] = json.loads(out.read_text("utf-8"))
+        return self._recorded[file]
 
-    def meet(self, folder: plan.Folder, mutant: mutation.Mutant, stages: Sequence[tuple[str, ...]]) -> dict[str, Any]:
-        """Puts a mutant in, runs the test files of one stage after another until one fails, and takes it out again."""
-        path = self.copy / mutant.module
-        source, times = path.read_bytes(), path.stat()
-        limits = [_SLACK_S + _TIMES * sum(map(self.sound_seconds, files)) for files in stages]
-        path.write_bytes(mutant.apply(source))
-        # A time of its own, or Python would take the compiled form of another mutant of the same second and length.
-        stamp = int(mutation.rank(mutant, 0)[:7], 16)
-        os.utime(path, (stamp, stamp))
+    def rounds(self, mutant: mutation.Mutant, stages: Sequence[Sequence[str]]) -> Iterator[dict[str, dict[str, float]]]:
+        """Yields {file: {test: seconds}}, round after round: of each stage those that reach the mutant's function.
+
+        Threads that are not Python's go unseen: in the end comes what is left of the first stage, too. Where the
+        mutant is in no function, a stage is all of its tests.
+        """
+        name, met = f"{mutant.module} {mutant.scope}", set()
+        for files in stages:
+            found = {}
+            for file in files:
+                recorded = self.recorded(file)
+                found[file] = reach.reaching(recorded, name) if mutant.in_function else reach.every(recorded)
+                met |= found[file].keys()
+            yield found
+        first = {file: reach.every(self.recorded(file)) for file in stages[0]}
+        yield {file: {test: s for test, s in tests.items() if test not in met} for file, tests in first.items()}
+
+    def meet(self, folder: plan.Folder, mutant: mutation.Mutant, stages: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """Puts a mutant in, runs the tests of one round after another until one fails, and takes it out again."""
         outcome, spent = Outcome(0, "", 0.0), 0.0
-        try:
-            for files, limit in zip(stages, limits, strict=True):
-                outcome = run_tests(self.copy, files, limit)
+        for found in self.rounds(mutant, stages):
+            wanted = {test: seconds for tests in found.values() for test, seconds in tests.items()}
+            if wanted:
+                files = [file for file, tests in found.items() if tests]
+                limit = _SLACK_S + _TIMES * sum(wanted.values())
+                with self._put_in(mutant):
+                    outcome = run_tests(self.copy, files, limit, reach.Chosen(wanted))
                 spent += outcome.seconds
-                if outcome.code not in (0, 5):
-                    break
-        finally:
-            path.write_bytes(source)
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+            if outcome.code not in _GREEN:
+                break
         ended = "took too long" if outcome.code is None else "no test could run"
         return {
             "folder": folder.path,
             "module": mutant.module,
             "operator": mutant.operator,
             "line": mutant.line,
-            "caught": outcome.code not in (0, 5),
-            "by": outcome.failed or (ended if outcome.code not in (0, 5) else ""),
+            "caught": outcome.code not in _GREEN,
+            "by": outcome.failed or (ended if outcome.code not in _GREEN else ""),
             "seconds": round(spent, 1),
-            "source": hashlib.sha256(source).hexdigest()[:16],
+            "source": mutant.part,
         }
+
+    @contextlib.contextmanager
+    def _put_in(self, mutant: mutation.Mutant) -> Iterator[None]:
+        path = self.copy / mutant.module
+        source, times = path.read_bytes(), path.stat()
+        path.write_bytes(mutant.apply(source))
+        # A time of its own, or Python would take the compiled form of another mutant of the same second and length.
+        stamp = int(mutation.rank(mutant, 0)[:7], 16)
+        os.utime(path, (stamp, stamp))
+        try:
+            yield
+        finally:
+            path.write_bytes(source)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def keep(self, key: str, found: dict[str, Any]) -> None:
         """Writes what is known of a mutant, whole and at once; other runs may be writing of other folders."""
         with self._path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.known = _read(self._path) | {key: found}
+            self._write()
+
+    def forget(self, folder: plan.Folder, kept: Sequence[mutation.Mutant]) -> None:
+        """Drops what is known of mutants of a folder that are no longer made."""
+        keys = {mutant.key for mutant in kept}
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = _read(self._path)
+            self.known = {k: row for k, row in known.items() if row["folder"] != folder.path or k in keys}
             self._write()
 
     def _write(self) -> None:
@@ -194,11 +243,11 @@ def _read(results: pathlib.Path) -> dict[str, dict[str, Any]]:
     return json.loads(results.read_text("utf-8")) if results.exists() else {}
 
 
-def all_mutants(folder: plan.Folder, number: int) -> list[mutation.Mutant]:
-    """Returns the folder's mutants: chosen by chance that is the same in every run."""
+def all_mutants(folder: plan.Folder, number: int, root: pathlib.Path) -> list[mutation.Mutant]:
+    """Returns the folder's mutants in the tree at `root`: chosen by chance that is the same in every run."""
     candidates = []
-    for module in plan.modules(folder):
-        candidates += mutation.mutants(module, (plan.ROOT / module).read_bytes())
+    for module in plan.modules(folder, root):
+        candidates += mutation.mutants(module, (root / module).read_bytes())
     return mutation.chosen(candidates, number, plan.SEED)
 
 
@@ -226,13 +275,14 @@ def main() -> None:
     run = Run(arguments.copy)
     equivalent = plan.equivalent()
     for folder in folders:
-        for mutant in all_mutants(folder, arguments.number or folder.number):
+        asked = all_mutants(folder, arguments.number or folder.number, run.copy)
+        run.forget(folder, asked)
+        for mutant in asked:
             known = run.known.get(mutant.key)
-            source = hashlib.sha256((run.copy / mutant.module).read_bytes()).hexdigest()[:16]
-            fresh = known is not None and known["source"] == source and (known["caught"] or not arguments.again)
+            fresh = known is not None and known["source"] == mutant.part and (known["caught"] or not arguments.again)
             if fresh or mutant.key in equivalent:
                 continue
-            stages = plan.stages(folder, mutant.module)
+            stages = plan.stages(folder, mutant.module, run.copy)
             found = run.meet(folder, mutant, stages[:1] if arguments.mirrored else stages)
             run.keep(mutant.key, found)
             print(f"{'caught  ' if found['caught'] else 'SURVIVED'} {found['seconds']:6.1f} s {mutant.key}", flush=True)

@@ -47,8 +47,6 @@ FOLDERS = (
 
 # Modules without a test file of their name: the one that is about them.
 ABOUT = {
-    "m3it_jax/training/telemetry.py": ("tests/training/test_loop.py",),
-    "m3it_jax/training/preemption.py": ("tests/training/test_loop.py",),
     "m3it_jax/models/abstract.py": ("tests/models/test_variants.py",),
     "m3it_jax/models/projection.py": ("tests/checkpoint_conversion/names/test_families.py",),
     "m3it_jax/models/qformer.py": ("tests/models/test_vlm.py", "tests/checkpoint_conversion/names/test_families.py"),
@@ -61,23 +59,23 @@ ABOUT = {
 }
 
 
-def modules(folder: Folder) -> list[str]:
-    """Returns the paths of a folder's modules; programs that run elsewhere are none."""
+def modules(folder: Folder, root: pathlib.Path) -> list[str]:
+    """Returns the paths of a folder's modules in the tree at `root`; programs that run elsewhere are none."""
     if folder.path.endswith(".py"):
         return [folder.path]
-    found = sorted(path for path in (ROOT / folder.path).rglob("*.py") if "children" not in path.parts)
-    return [path.relative_to(ROOT).as_posix() for path in found]
+    found = sorted(path for path in (root / folder.path).rglob("*.py") if "children" not in path.parts)
+    return [path.relative_to(root).as_posix() for path in found]
 
 
-def stages(folder: Folder, module: str) -> list[tuple[str, ...]]:
+def stages(folder: Folder, module: str, root: pathlib.Path) -> list[tuple[str, ...]]:
     """Returns the test files to run one after another: the mirrored file, then the others of the row."""
     path = pathlib.PurePath(module)
     mirrored = pathlib.PurePath("tests", *path.parts[1:-1], f"test_{path.name}").as_posix()
-    first = ABOUT.get(module) or ((mirrored,) if (ROOT / mirrored).exists() else ())
+    first = ABOUT.get(module) or ((mirrored,) if (root / mirrored).exists() else ())
     others = []
     for place in folder.tests:
-        files = [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("test_*.py"))
-        others += [file.relative_to(ROOT).as_posix() for file in files]
+        files = [root / place] if place.endswith(".py") else sorted((root / place).rglob("test_*.py"))
+        others += [file.relative_to(root).as_posix() for file in files]
     rest = tuple(file for file in dict.fromkeys(others) if file not in first)
     return [stage for stage in (tuple(first), rest) if stage]
 

@@ -116,3 +116,64 @@ def test_a_format_is_a_row_of_plain_values(name):
     values = dataclasses.asdict(prompts.FORMATS[name])
     assert prompts.PromptFormat(**values) == prompts.FORMATS[name]
     assert ("{pictures}" in values["turn"]) == values["has_pictures_inside"]
+
+
+# name -> what holds; what stands before and behind an answer. From the released code that prompts.py names.
+BEHAVIOUR = {
+    "ying_vlm": ("begin end_id one_line keeps_empty_inputs", "", "\n"),
+    "blip2": ("begin one_line", " ", "\n"),
+    "blip2_t5": ("prompt_end_id end_id", "", ""),
+    "instructblip": ("begin end_id reads_prompt", " ", ""),
+    "instructblip_t5": ("prompt_end_id end_id reads_prompt", "", ""),
+    "minigpt4": ("begin pictures_inside texts_alone", " ", "###"),
+    "llava": ("begin end_id end_between pictures_inside", " ", ""),
+}
+
+
+@FORMATS
+def test_ids_and_ends_are_those_of_the_released_code(name):
+    asked = prompts.FORMATS[name]
+    flags = {
+        "begin": asked.has_begin_id,
+        "prompt_end_id": asked.has_prompt_end_id,
+        "end_id": asked.has_end_id,
+        "end_between": asked.has_end_between,
+        "one_line": asked.has_one_line,
+        "keeps_empty_inputs": asked.keeps_empty_inputs,
+        "pictures_inside": asked.has_pictures_inside,
+        "texts_alone": asked.has_texts_alone,
+        "reads_prompt": asked.qformer_reads_prompt,
+    }
+    told, before, behind = BEHAVIOUR[name]
+    assert {flag for flag, value in flags.items() if value} == set(told.split())
+    assert asked.response("two") == f"{before}two{behind}"
+    assert asked.stops == ((behind,) if behind else ()), "what ends a wanted answer ends a generated one"
+
+
+def test_wordings_are_those_of_version_1():
+    """Whoever changes a wording above raises the number, so that no model is asked with another's words."""
+    assert prompts.TEMPLATE_VERSION == 1
+
+
+def test_slots_are_filled_once_and_one_without_text_is_told():
+    text = "Does [HYPO] follow from [PREMISE]?"
+    assert prompts.fill_slots(text, {"HYPO": "[PREMISE]", "PREMISE": "rain", "OTHER": "x"}) == (
+        "Does [PREMISE] follow from rain?"
+    )
+    assert prompts.fill_slots(text, {}) == text
+    with pytest.raises(KeyError, match="PREMISE"):
+        prompts.fill_slots(text, {"HYPO": "rain"})
+    assert prompts.SLOT.findall("[A] [AB] [A_B] [ab] [AB1] AB [ABC") == ["AB", "A_B"]
+
+
+def test_only_an_answers_own_speaker_and_first_stop_count():
+    assert MINIGPT4.answer("Human: no. Assistant: A cat. Assistant: A dog. ### Assistant: x") == "A dog."
+    assert LLAVA.answer(" Assistant: a ### b\nc ") == "Assistant: a ### b\nc"
+    assert YING.answer(" a \n b") == "a" and YING.cut(" a \n b") == " a "
+
+
+@pytest.mark.parametrize(
+    ("generated", "settled"), [("a", "a"), ("a#", "a"), ("a##", "a"), ("a###b", "a"), ("a#b", "a#b"), ("a##b#", "a##b")]
+)
+def test_no_more_than_the_beginning_of_a_stop_is_held_back(generated, settled):
+    assert MINIGPT4.settled(generated) == settled

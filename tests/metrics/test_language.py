@@ -43,6 +43,12 @@ def test_unknown_languages_are_refused() -> None:
             call()
 
 
+def test_of_several_unknown_languages_the_first_by_its_letters_is_named() -> None:
+    tags = [f"q{one}{other}" for one in "abcdef" for other in "zyxwvu"]
+    with pytest.raises(metrics.ScoringError, match="language 'qau' is not known"):
+        metrics.language_match([tags], ["a"])
+
+
 def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 

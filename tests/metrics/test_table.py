@@ -116,6 +116,22 @@ def test_sums_of_parts_give_the_value_of_the_whole(name: str) -> None:
     assert {key: float(value) for key, value in metric.values(summed).items()} == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("name", sorted(set(table.METRICS) - NUMBERS - LABELS))
+def test_the_function_gives_what_the_sums_give(name: str) -> None:
+    """Users call the function, a run of evaluation the table."""
+    metric, targets = table.METRICS[name], [[*row, "one more"] for row in TARGETS]
+    found = getattr(metrics, name)(targets, PREDICTIONS)
+    assert all(type(value) is float for value in found.values())
+    assert found == pytest.approx({key: float(value) for key, value in metric(targets, PREDICTIONS).items()})
+
+
+def test_portions_of_rows_do_not_show(monkeypatch) -> None:
+    whole = table.METRICS["chrf"].rows(TARGETS, PREDICTIONS)
+    for number in (1, 7, len(PREDICTIONS) - 1, len(PREDICTIONS)):
+        monkeypatch.setattr(sys.modules["m3it_jax.metrics.chrf"], "_CHUNK", number)
+        np.testing.assert_array_equal(table.METRICS["chrf"].rows(TARGETS, PREDICTIONS), whole)
+
+
 def test_values_of_many_sums_at_once() -> None:
     for name in ("bleu", "chrf", "rouge_l"):
         metric = table.METRICS[name]

@@ -59,13 +59,18 @@ def test_a_written_token_sees_what_was_read_and_no_later_token() -> None:
     assert np.abs(whole[:, 3] - changed[:, 3]).max() > 1e-3
 
 
-def test_writing_token_by_token_from_a_cache_equals_the_whole_answer_at_once() -> None:
+@pytest.mark.parametrize("merged", [False, True])
+def test_writing_token_by_token_from_a_cache_equals_the_whole_answer_at_once(merged: bool) -> None:
     """What was read, what was written and the distances between are the same in a cache (layers of their own)."""
     name = "blip2_t5"
     stacked = small_models.make(name)[1]["decoder"]
     rest = {part: leaf for part, leaf in stacked.items() if part != "blocks"}
     own = {f"blocks_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], stacked["blocks"]) for n in range(CONFIG.num_layers)}
     whole = EncoderDecoder(CONFIG, jnp.dtype("float32"))
+    if merged:  # query, key and value of the tokens as one product
+        for block in own.values():
+            kernels = [block["self_attn"].pop(part)["kernel"] for part in ("query", "key", "value")]
+            block["self_attn"]["qkv"] = {"kernel": jnp.concatenate(kernels, axis=1)}
     layered, params = whole.clone(layered=True), {"params": {**rest, **own}}
     embeds = jax.random.normal(jax.random.key(0), (2, 7, CONFIG.embed_dim))
     segment_ids = jnp.asarray([[1] * 7, [1] * 5 + [0] * 2])

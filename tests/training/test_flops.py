@@ -221,6 +221,26 @@ def test_peak_of_known_and_unknown_devices(monkeypatch) -> None:
     assert flops.peak_flops([FakeDevice("cpu", process_index=index) for index in (0, 1)]) == 200.0
 
 
+def test_peaks_are_those_of_the_makers() -> None:
+    """Dense bfloat16, 10^12 operations a second: system architecture pages of Google Cloud, data sheets of NVIDIA."""
+    tpus = {"TPU v5 lite": 197, "TPU v5e": 197, "TPU v5": 459, "TPU v6 lite": 918, "TPU v6e": 918}
+    cards = {"NVIDIA A100": 312, "NVIDIA H100 80GB HBM3": 989, "NVIDIA H200": 989}
+    assert {name: peak / 1e12 for name, peak in flops.PEAKS.items()} == tpus | cards
+
+
+def test_the_rate_is_that_of_the_quickest_product_after_the_first(monkeypatch) -> None:
+    now, runs = [30.0], []
+
+    def run() -> None:
+        runs.append(5.0 if not runs else (0.2, 0.1, 0.3)[len(runs) % 3])  # the first compiles
+        now[0] += runs[-1]
+
+    monkeypatch.setattr(flops.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(flops, "gemm", lambda: run)
+    assert flops.measured_gemm_flops.__wrapped__() == pytest.approx(2 * 2048**3 / 0.1)
+    assert 0.4 <= sum(runs[1:]) <= 0.7
+
+
 def test_measured_rate_is_a_rate() -> None:
     assert 1e8 < flops.measured_gemm_flops() < 1e14
 

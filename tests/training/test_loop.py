@@ -1,5 +1,6 @@
 """The loop: what is frozen stays, what was stopped goes on to the last bit, and the mesh changes nothing."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -303,3 +304,88 @@ def test_text_rows_are_trained_beside_pictures(config, tiny, tmp_path):
     assert {"train/loss/ones", "train/loss/texts"} <= {name for line in lines for name in line}
     assert all(np.isfinite(line["train/loss"]) for line in lines)
     assert {setup.prepare(config).pipeline.plan.step(step)[0] for step in range(6)} == {0, 1}
+
+
+def test_the_clock_tells_steps_tokens_waiting_and_useful_work(monkeypatch) -> None:
+    now = [50.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+
+    def batches():
+        for rows in (2, 4, 2):
+            now[0] += 0.5  # until it is there
+            yield {"token_ids": np.zeros((rows, 6)), "source_index": np.zeros(rows)}
+        now[0] += 4.0
+        yield {"source_index": np.zeros(3)}  # a tower's
+
+    watch = loop.Stopwatch(lambda batch: 100.0 * batch["source_index"].size, 1e3)
+    timed = watch.timed(batches())
+    for _ in range(3):
+        next(timed)
+        now[0] += 1.5  # the step
+    wanted = {"step_s": 2.0, "tokens_per_s": 8.0, "rows_per_s": 8 / 6, "data_wait": 1.5 / 6, "flops_per_s": 800 / 6}
+    assert watch.lap() == pytest.approx({f"perf/{k}": v for k, v in (wanted | {"mfu": 0.8 / 6}).items()})
+    assert [batch["source_index"].size for batch in timed] == [3]
+    wanted = {"step_s": 4.0, "tokens_per_s": 0.75, "rows_per_s": 0.75, "data_wait": 1.0, "flops_per_s": 75.0}
+    assert watch.lap() == pytest.approx({f"perf/{k}": v for k, v in (wanted | {"mfu": 0.075}).items()})
+    now[0] += 3.0
+    assert watch.lap()["perf/step_s"] == 3.0  # of no step: no division by none
+
+
+def test_validation_adds_the_sums_of_its_batches_in_float64(config, monkeypatch) -> None:
+    config.validation, config.data.mixture = ValidationConfig(every=1, num_steps=3), {"ones": 1.0}
+    prepared = setup.prepare(config)
+
+    def make_eval_step(objective, task, *, rules):
+        del objective, task, rules
+        return lambda params, batch: {"train/loss": jax.numpy.stack([batch["token_ids"].sum() * params, params])}
+
+    monkeypatch.setattr(step, "make_eval_step", make_eval_step)
+    state = setup.TrainState(np.int32(0), {"scale": np.float32(0.5)}, {}, ())
+    monkeypatch.setattr(setup.TrainState, "params", property(lambda self: self.trainable["scale"]))
+    with jax.set_mesh(prepared.mesh):
+        found = loop.make_validation(config, prepared)(state)
+    total = sum(int(prepared.validation.batch(number)["token_ids"].sum()) for number in range(3))
+    assert {name: values.tolist() for name, values in found.items()} == {"train/loss": [0.5 * total, 1.5]}
+    assert found["train/loss"].dtype == np.float64
+    config.validation.every = 0
+    assert loop.make_validation(config, prepared) is None
+
+
+@pytest.mark.parametrize(
+    ("step_number", "last", "stop", "wanted"),
+    [
+        (1, False, False, ""),
+        (2, False, False, "_look"),
+        (3, False, False, "_save"),
+        (4, False, False, "_look _ask"),
+        (12, False, False, "_look _save _ask"),
+        (5, True, False, "_look _save _ask"),
+        (5, False, True, "_save"),
+        (4, False, True, "_look _save"),  # nobody waits for answers then
+    ],
+)
+def test_what_is_due_after_a_step(config, step_number: int, last: bool, stop: bool, wanted: str) -> None:
+    config.validation, config.checkpoint, config.samples.every = ValidationConfig(every=2), CheckpointConfig(every=3), 4
+    pauses = loop._Pauses(config, None, None, None, lambda state: {}, lambda number, params: None)
+    found = [pause.__name__ for pause in pauses.due(step_number, last=last, stop=stop)]
+    assert found == wanted.split()
+    config.validation.every, config.samples.every = 0, 0
+    kept = [pause.__name__ for pause in pauses.due(step_number, last=last, stop=stop)]
+    assert kept == [name for name in found if name == "_save"]
+
+
+def test_compiling_is_told_once_for_each_kind_of_batch() -> None:
+    labels: list[str] = []
+
+    class Told:
+        @staticmethod
+        def waiting(label: str):
+            labels.append(label)
+            return contextlib.nullcontext()
+
+    update = loop._telling(lambda state, batch: (state, len(batch["source_index"])), Told())
+    batches = [{"source_index": np.zeros(rows), "images": np.zeros(pictures)} for rows, pictures in ((2, 3), (2, 5))]
+    for batch in (*batches, {"source_index": np.zeros(4)}, *batches):
+        assert update("state", batch) == ("state", len(batch["source_index"]))
+    told = ["2 rows, 3 pictures", "2 rows, 5 pictures", "4 rows, 0 pictures"]
+    assert labels == [f"compiling the step ({about})" for about in told]

@@ -204,3 +204,51 @@ def test_what_is_trained_is_float32_and_what_is_frozen_has_the_type_asked_for(co
     assert set(state.trainable) == {"qformer", "projection"} and set(state.frozen) == {"vit", "decoder"}
     moments = {str(leaf.dtype) for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim}
     assert moments == {"float32"} and str(state.step.dtype) == "int32"
+
+
+@pytest.mark.parametrize(("num_names", "told"), [(5, "s0, s1, s2, s3, s4)"), (7, "s0, s1, s2, s3, s4 and 2 more)")])
+def test_the_overview_tells_devices_parameters_and_data(config, monkeypatch, num_names: int, told: str) -> None:
+    config.trainable, config.init_from = STAGE_1, {"all": "somewhere"}
+    config.validation = ValidationConfig(every=1)
+    prepared = setup.prepare(config)
+    leaves = parameter_paths.flatten(setup.abstract_params(prepared.objective, prepared.task)[0])
+    sizes = {True: 0, False: 0}
+    for path, leaf in leaves.items():
+        sizes[path.startswith(("qformer/", "projection/"))] += int(np.prod(leaf.shape))
+    monkeypatch.setattr(prepared.pipeline, "source_names", [f"s{number}" for number in range(num_names)])
+    held_out = prepared.validation.num_records
+    assert setup.overview(config, prepared) == [
+        "device       8 x cpu (cpu)",
+        f"model        tiny: {sizes[True]:,} parameters trained, {sizes[False]:,} frozen",
+        f"data         {config.data.path}: 100 training records; {held_out} validation records ({told}",
+    ]
+    without = dataclasses.replace(prepared, validation=None)
+    assert "; no validation: the data folder has no validation record (" in setup.overview(config, without)[2]
+    config.validation.every = 0
+    assert ": 100 training records (s0" in setup.overview(config, without)[2]
+
+
+def test_pictures_are_cut_as_the_model_says(config, tmp_path) -> None:
+    tiny = variants.named("tiny")
+    batches = {}
+    for fit in ("stretch", "crop"):
+        (tmp_path / fit).mkdir()
+        variants.write(dataclasses.replace(tiny, vit=dataclasses.replace(tiny.vit, image_fit=fit)), tmp_path / fit)
+        config.model.variant = str(tmp_path / fit)
+        prepared = setup.prepare(config)
+        batches[fit] = prepared.pipeline.batch(0)["images"], prepared.pipeline.fingerprint
+    assert batches["stretch"][1] != batches["crop"][1]
+    assert batches["stretch"][0].shape == batches["crop"][0].shape
+
+
+def test_a_reader_of_text_gets_room_for_the_shorter_of_its_table_and_the_limit(config) -> None:
+    tokens = tokenizer.Tokenizer.load(setup.prepare(config).tokenizer_path)
+    lengths = {}
+    for text_max_len in (20, 512):
+        variant = small_models.SMALL["instructblip"]
+        variant = dataclasses.replace(variant, qformer=dataclasses.replace(variant.qformer, text_max_len=text_max_len))
+        layout = setup._layout(config, variant, tokens)
+        lengths[text_max_len] = layout.qformer_text_len
+        assert (layout.max_text_len, layout.max_response_len, layout.picture_len) == (80, 40, variant.picture_len)
+    assert lengths == {20: 20, 512: 128}  # 128: max_txt_len of LAVIS' blip2_vicuna_instruct.py
+    assert setup._layout(config, variants.named("tiny"), tokens).qformer_text_len == 0

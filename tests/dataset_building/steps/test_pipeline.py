@@ -87,6 +87,8 @@ def test_ids_come_from_content_not_from_order():
         ({"images": (b"GIF89a",)}, "picture-format"),
         ({"images": (b"\x89PNG\r\n\x1a\nrest",)}, "picture-unreadable"),
         ({"boxes": ((90, 90, 99, 99),)}, "box-outside"),
+        ({"attributes": {"share": float("nan")}}, "bad-meta"),
+        ({"attributes": {"name": "\ud800"}}, "bad-text"),
     ],
 )
 def test_an_unsound_draft_is_left_out_and_counted(change, reason):

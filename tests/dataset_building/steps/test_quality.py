@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax import schema
+from m3it_jax import prompts, schema
 from m3it_jax.dataset_building.steps import instructions, quality
 
 # Texts as people write them, and damaged ones: sound texts misread, open slots, refusals.
@@ -100,6 +100,13 @@ def test_every_instruction_of_the_bank_with_slots_is_known_as_unfilled():
         assert all(quality.unfilled_slot(text) for text in instructions.pool(name))
     half = [text.replace("[SOURCE]", "German") for text in instructions.pool("generation/multi30k")]
     assert all(quality.unfilled_slot(text) == "[TARGET]" for text in half)
+
+
+def test_what_was_put_into_every_slot_may_look_like_one_of_another_kind():
+    for name in ("classification/snli-ve", "generation/multi30k"):
+        for text in instructions.pool(name):
+            filled = prompts.SLOT.sub("the word [EXIT]", text)
+            assert quality.unfilled_slot(filled) == "", filled
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import importlib
 import json
@@ -128,20 +129,24 @@ def _end_group(child: int) -> None:
         os.killpg(child, signal.SIGKILL)
 
 
+def _copy_tree(root: pathlib.Path, copy: pathlib.Path) -> None:
+    """Copies what tests need; compiled programs of an earlier copy are kept."""
+    copy.mkdir(parents=True, exist_ok=True)
+    for name in COPIED:
+        shutil.rmtree(copy / name, ignore_errors=True)
+        if (root / name).is_dir():
+            shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(root / name, copy / name)
+
+
 class Run:
     """A copy of the tree, what the sound code takes in it, and what is known of the mutants."""
 
     def __init__(self, copy: pathlib.Path, results: pathlib.Path = RESULTS):
-        """Copies the tree as it is now; compiled programs of an earlier copy are kept."""
+        """Copies the tree as it is now."""
         self.copy, self._path = copy, results
-        copy.mkdir(parents=True, exist_ok=True)
-        for name in COPIED:
-            shutil.rmtree(copy / name, ignore_errors=True)
-            source = plan.ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(source, copy / name)
+        _copy_tree(plan.ROOT, copy)
         self.known = _read(results)
         self._recorded: dict[str, dict[str, list[Any]]] = {}
 
@@ -153,19 +158,33 @@ class Run:
             seen = out.with_suffix(".sha256")  # of the test file that was asked
             if not seen.exists() or seen.read_text("utf-8") != digest:
                 out.parent.mkdir(exist_ok=True)
-                outcome = run_tests(self.copy, [file], 3600.0, reach.Recorder(self.copy, out))
+                outcome = run_tests(self._noting, [file], 3600.0, reach.Recorder(out))
                 if outcome.code not in _GREEN:
-                    raise SystemExit(f"{outcome.failed or file}: is red without any mutant, see {self.copy}/output.txt")
+                    raise SystemExit(
+                        f"{outcome.failed or file}: is red without any mutant, see {self._noting}/output.txt"
+                    )
                 seen.write_text(digest, "utf-8")
                 print(f"recorded {outcome.seconds:6.1f} s {file}", flush=True)
             self._recorded[file] = json.loads(out.read_text("utf-8"))
         return self._recorded[file]
 
+    @functools.cached_property
+    def _noting(self) -> pathlib.Path:
+        """Returns a copy of the tree whose functions note that they are called."""
+        noting = self.copy / "noting"
+        _copy_tree(self.copy, noting)
+        for path in (noting / "m3it_jax").rglob("*.py"):
+            module = path.relative_to(noting).as_posix()
+            path.write_text(reach.instrumented(module, path.read_text("utf-8")), "utf-8")
+        if not (noting / ".pytest_cache").exists():  # compiled programs are the same
+            (noting / ".pytest_cache").symlink_to(self.copy / ".pytest_cache")
+        return noting
+
     def rounds(self, mutant: mutation.Mutant, stages: Sequence[Sequence[str]]) -> Iterator[dict[str, dict[str, float]]]:
         """Yields {file: {test: seconds}}, round after round: of each stage those that reach the mutant's function.
 
-        Threads that are not Python's go unseen: in the end comes what is left of the first stage, too. Where the
-        mutant is in no function, a stage is all of its tests.
+        What a cache kept from one test for the next goes unseen: in the end comes what is left of the first stage, too.
+        Where the mutant is in no function, a stage is all of its tests.
         """
         name, met = f"{mutant.module} {mutant.scope}", set()
         for files in stages:

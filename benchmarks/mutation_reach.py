@@ -1,51 +1,63 @@
 """Which tests reach which functions of the package: so that a mutant meets those alone that could notice it.
 
-A plugin of pytest follows the calls of one run of a test file. What a fixture of a whole module or session calls
-belongs to each test that asks for it; what is called while tests are collected belongs to all of the file.
+In a second copy of the tree each function notes that it was called, and a plugin of pytest asks after each test. What a
+fixture of a whole module or session calls belongs to each test that asks for it; what is called while tests are
+collected belongs to all of the file.
 """
 
+import ast
+import builtins
 import hashlib
 import inspect
 import json
 import pathlib
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+# Programs that tests start run the same text, and nobody asks them.
+_NOTE = "getattr(__import__('builtins'), '_reached', set()).add({name!r})"
 
-def scope_of(qualname: str) -> str:
-    """Returns a function's name as `mutants.Mutant.scope` has it: what stands inside one without a name is its own."""
-    return ".".join(part for part in qualname.split(".") if not part.startswith("<"))
+
+def instrumented(module: str, source: str) -> str:
+    """Returns a module's text in which each function first notes its name, "path scope" as `mutants.Mutant` has it."""
+    tree = ast.parse(source)
+    _instrument(tree, module, ())
+    return ast.unparse(tree)
+
+
+def _instrument(node: ast.AST, module: str, scope: tuple[str, ...]) -> None:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            inner = (*scope, child.name)
+            _instrument(child, module, inner)
+            if isinstance(child, ast.FunctionDef):
+                note = ast.parse(_NOTE.format(name=f"{module} {'.'.join(inner)}")).body
+                child.body[bool(ast.get_docstring(child, clean=False)) : 0] = note
+        else:
+            _instrument(child, module, scope)
 
 
 class Recorder:
     """Writes {test: [seconds, functions, hash of its text]} of a run; the entry "" is what collecting them calls."""
 
-    def __init__(self, root: pathlib.Path, out: pathlib.Path) -> None:
-        """`root` is the folder that holds the package, `out` the file to write; tests that it knows are not run."""
-        self._package, self._out = f"{root / 'm3it_jax'}/", out
-        self._cut = len(str(root)) + 1
-        self._names: dict[tuple[str, str], str] = {}
-        self._called: set[str] = set()
+    def __init__(self, out: pathlib.Path) -> None:
+        """Takes the file to write; tests that it knows and that have not changed are not run again."""
+        self._out = out
         self._wide: dict[Any, set[str]] = {}
         self._tests: dict[str, list[Any]] = json.loads(out.read_text("utf-8")) if out.exists() else {}
         self._begin = time.monotonic()
-        threading.settrace(self._trace)
-        sys.settrace(self._trace)
+        self._called: set[str] = set()
 
-    def _trace(self, frame: Any, event: str, _: object) -> None:
-        path, qualname = frame.f_code.co_filename, frame.f_code.co_qualname
-        name = self._names.get((path, qualname))
-        if name is None:
-            inside = path.startswith(self._package)
-            name = f"{path[self._cut :]} {scope_of(qualname)}" if inside else ""
-            self._names[path, qualname] = name
-        if name:
-            self._called.add(name)
+    @property
+    def _called(self) -> set[str]:
+        return builtins._reached  # type: ignore[attr-defined]
+
+    @_called.setter
+    def _called(self, called: set[str]) -> None:
+        builtins._reached = called  # type: ignore[attr-defined]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Keeps what importing the tests has called, and forgets tests that have changed."""
@@ -80,8 +92,6 @@ class Recorder:
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Writes the file, if the tests are green."""
-        sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
         if exitstatus in (0, 5):
             self._out.write_text(json.dumps(self._tests, default=sorted), "utf-8")
 

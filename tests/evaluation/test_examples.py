@@ -53,6 +53,22 @@ def test_a_skill_of_any_text_stays_in_the_folder_and_apart(fakes, folder, store)
     assert all((store.path / "examples" / name).is_file() and "/" not in name for name in files)
 
 
+@pytest.mark.parametrize(
+    ("skill", "stem"),
+    [
+        ("digit", "digit"),
+        ("a/b", "a-b-c14cddc0"),  # the first digits of the text's SHA-256
+        ("-a", "a-c2748917"),
+        ("图", "skill-"),
+        ("x" * 80, "x" * 80),
+        ("x" * 81, "x" * 60 + "-"),
+    ],
+)
+def test_a_file_is_named_after_its_skill_where_that_is_a_name(skill: str, stem: str) -> None:
+    found = examples._file_stem(skill)
+    assert found == stem or (stem.endswith("-") and found.startswith(stem) and len(found) == len(stem) + 8)
+
+
 def test_a_row_of_other_data_is_refused(fakes, folder, store) -> None:
     written(folder, store, fakes.Reader())
     for row in store.predictions():

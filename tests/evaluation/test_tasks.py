@@ -26,3 +26,8 @@ def test_a_record_without_a_skill_is_named_after_its_source(folder) -> None:
     record = folder.table("one", "test").read(0)
     assert tasks.skill_of(record) == "digit"
     assert tasks.skill_of(type(record)(**{**vars(record), "meta": {}})) == "one"
+
+
+def test_a_skill_without_a_row_is_scored_as_its_records_say() -> None:
+    assert tasks.skill_task("digit", family="video", language="zh") == tasks.EvalTask("digit", "vqa", "en")
+    assert tasks.skill_task("new", family="video", language="zh") == tasks.EvalTask("new", "video", "zh", tasks.METRICS)

@@ -69,8 +69,8 @@ def test_writing_token_by_token_from_a_cache_equals_the_whole_answer_at_once(mer
     whole = EncoderDecoder(CONFIG, jnp.dtype("float32"))
     if merged:  # query, key and value of the tokens as one product
         for block in own.values():
-            kernels = [block["self_attn"].pop(part)["kernel"] for part in ("query", "key", "value")]
-            block["self_attn"]["qkv"] = {"kernel": jnp.concatenate(kernels, axis=1)}
+            kernels = [block["attn"].pop(part)["kernel"] for part in ("query", "key", "value")]
+            block["attn"]["qkv"] = {"kernel": jnp.concatenate(kernels, axis=1)}
     layered, params = whole.clone(layered=True), {"params": {**rest, **own}}
     embeds = jax.random.normal(jax.random.key(0), (2, 7, CONFIG.embed_dim))
     segment_ids = jnp.asarray([[1] * 7, [1] * 5 + [0] * 2])

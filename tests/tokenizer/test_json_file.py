@@ -135,3 +135,41 @@ def test_a_token_that_would_get_another_id_is_refused(tmp_path):
     (tmp_path / "hf/tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(errors.UserError, match="'<far>' should have id 999"):
         tokenizer.Tokenizer.load(tmp_path / "hf/tokenizer.json")
+
+
+def llava_with(tmp_path, pre_tokenizer, beside=None):
+    """LLaVA's file with other steps before the model, and with tokens that the configuration beside it adds."""
+    file = json.loads((GOLDEN / "hf/llava/tokenizer.json").read_text(encoding="utf-8"))
+    if pre_tokenizer is not None:
+        file["pre_tokenizer"], file["normalizer"] = pre_tokenizer, None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(beside or {}), encoding="utf-8")
+    return tokenizer.Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "spaces"),
+    [("first", (True, False, False)), ("always", (True, True, False)), ("never", (False, False, False))],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_space_stands_before_texts_where_the_scheme_says(tmp_path, scheme, spaces, nested):
+    step = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": False}
+    loaded = llava_with(tmp_path, {"type": "Sequence", "pretokenizers": [step]} if nested else step)
+    pieces = [loaded.piece(loaded.encode("cat", place)[0]) for place in ("start", "after_mark", "inside")]
+    assert tuple(piece.startswith("\u2581") for piece in pieces) == spaces
+
+
+def test_tokens_that_the_configuration_adds_have_their_ids_in_any_order(tmp_path):
+    size = load("llava").vocab_size
+    added = {size + 1: ("<second>", False), size: ("<first>", True), size + 2: ("<third>", False)}
+    tokens = {str(index): {"content": content, "special": special} for index, (content, special) in added.items()}
+    loaded = llava_with(tmp_path, None, {"added_tokens_decoder": tokens})
+    assert loaded.vocab_size == size + 3 and [loaded.piece(size + n) for n in range(3)] == [
+        "<first>",
+        "<second>",
+        "<third>",
+    ]
+    ids = loaded.encode("a <second> b <first> c")
+    assert ids.count(size + 1) == 1 and size not in ids, "a special one is never found in a text"
+    assert "<second>" in loaded.decode([size + 1, *ids]) and loaded.decode([size]) == ""
+    assert loaded.fingerprint != load("llava").fingerprint

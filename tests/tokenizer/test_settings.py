@@ -98,3 +98,22 @@ def test_a_damaged_file_beside_it_is_told_in_one_line(folder, name, content):
     with pytest.raises(errors.UserError) as caught:
         tokenizer.Tokenizer.load(folder / "tokenizer.model")
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_tokenizer_has_the_place_of_one_of_ours(folder, tmp_path):
+    assert tokenizer.find(folder) == folder / "tokenizer.model"
+    (folder / "tokenizer.json").write_text("{}")
+    assert tokenizer.find(folder) == folder / "tokenizer.json"
+    assert tokenizer.find(tmp_path / "none") == tmp_path / "none/tokenizer.model"
+    assert tokenizer.find_qformer(folder / "x.model") == folder / "qformer_tokenizer.json"
+    (folder / "qformer_tokenizer").mkdir()
+    (folder / "qformer_tokenizer/tokenizer.json").write_text("{}")
+    assert tokenizer.find_qformer(folder / "x.model") == folder / "qformer_tokenizer/tokenizer.json"
+
+
+def test_text_around_an_added_token_comes_back_in_order(folder):
+    loaded = write(folder, settings.CONFIG, {"added_tokens_decoder": {"392": {"content": "<b>", "special": False}}})
+    plain = loaded.encode("cat", "inside")
+    assert loaded.decode([*plain, 392, *plain, 392, 392, *plain]) == "cat<b>cat<b><b>cat"
+    assert loaded.decode(plain) == "cat" and loaded.decode([]) == ""
+    assert loaded.piece(999) == ""

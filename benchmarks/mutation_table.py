@@ -12,6 +12,12 @@ DOCUMENT = plan.ROOT / "docs" / "testing.md"
 RESULTS = plan.ROOT / "benchmarks" / "results" / "mutation.json"
 BEGIN, END = "<!-- begin mutation -->", "<!-- end mutation -->"
 
+# What was found before: faults put in by hand, then the first part of this run before anybody had looked at survivors.
+BEFORE = (
+    ("faults put in by hand, before most of today's tests (3 of 11 in `training`)", 57, 45),
+    ("the first mutants, by the file of their module's name alone", 249, 177),
+)
+
 _LONGEST = 90  # letters of a survivor that are shown
 
 
@@ -23,14 +29,17 @@ def rendered(text: str, known: Mapping[str, Mapping[str, Any]], equivalent: Mapp
 
 def _tables(known: Mapping[str, Mapping[str, Any]], equivalent: Mapping[str, str]) -> list[str]:
     asked = {key: found for key, found in known.items() if key not in equivalent}
-    lines = ["| folder | mutants | caught | share | wanted |", "|---|---:|---:|---:|---:|"]
-    for folder in plan.FOLDERS:
-        found = [row for row in asked.values() if row["folder"] == folder.path]
-        if found:
-            caught = sum(row["caught"] for row in found)
-            share = 100 * caught / len(found)
-            lines.append(f"| `{folder.path}` | {len(found)} | {caught} | {share:.0f} % | {folder.least} % |")
     caught = sum(row["caught"] for row in asked.values())
+    lines = ["| | faults | caught | share |", "|---|---:|---:|---:|"]
+    for name, count, found in (*BEFORE, ("now", len(asked), caught)):
+        lines.append(f"| {name} | {count} | {found} | {100 * found / max(count, 1):.0f} % |")
+    lines += ["", "| folder | mutants | caught | share | wanted |", "|---|---:|---:|---:|---:|"]
+    for folder in plan.FOLDERS:
+        rows = [row for row in asked.values() if row["folder"] == folder.path]
+        if rows:
+            number = sum(row["caught"] for row in rows)
+            share = 100 * number / len(rows)
+            lines.append(f"| `{folder.path}` | {len(rows)} | {number} | {share:.0f} % | {folder.least} % |")
     lines.append(f"| all | {len(asked)} | {caught} | {100 * caught / max(len(asked), 1):.0f} % | |")
     lines += ["", "| module | mutants | caught | survivors |", "|---|---:|---:|---|"]
     for module in sorted({row["module"] for row in asked.values()}):

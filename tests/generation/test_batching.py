@@ -45,3 +45,36 @@ def test_rows_beyond_the_requests_are_done_at_once():
     settings = batching.settings(samplings, num_rows=4, stop_ids=(2,), num_ids=9, stops={})
     np.testing.assert_array_equal(settings["max_new"], [5, 0, 0, 0])
     np.testing.assert_array_equal(settings["top_p"], np.float32([0.5, 1, 1, 1]))
+
+
+def test_lengths_and_rooms_are_rounded_up_to_these():
+    lengths = {1: 16, 16: 16, 17: 32, 33: 48, 65: 96, 97: 128, 1025: 1536, 2048: 2048, 2049: 4096, 4097: 6144}
+    assert {length: batching.length_bucket(length) for length in lengths} == lengths
+    rooms = {1: 8, 8: 8, 9: 16, 16: 16, 17: 32, 128: 128}
+    found = {n: batching.kind(request.SamplingConfig(max_new_tokens=n, num_beams=3)) for n in rooms}
+    assert found == {n: (3, room) for n, room in rooms.items()}
+
+
+def test_settings_of_requests_stand_in_their_rows():
+    rows = [
+        request.SamplingConfig(seed=1),
+        request.SamplingConfig(seed=2**32 + 5, early_stopping="never", length_penalty=-0.5, num_beams=2),
+        request.SamplingConfig(seed=2**63 - 1, early_stopping=True, temperature=0.5, top_k=3, repetition_penalty=1.5),
+        request.SamplingConfig(max_new_tokens=9, min_new_tokens=4, top_p=0.25),
+    ]
+    found = batching.settings(rows, num_rows=5, stop_ids=(2, 7), num_ids=9, stops={"stop_table": np.zeros(1)})
+    wanted = {
+        "seed": [1, 5, 2**32 - 1, 0, 0],
+        "early_stopping": [0, 2, 1, 0, 0],
+        "length_penalty": [1, -0.5, 1, 1, 1],
+        "temperature": [0, 0, 0.5, 0, 0],
+        "top_k": [0, 0, 3, 0, 0],
+        "top_p": [1, 1, 1, 0.25, 1],
+        "repetition_penalty": [1, 1, 1.5, 1, 1],
+        "max_new": [32, 32, 32, 9, 0],
+        "min_new": [0, 0, 0, 4, 0],
+        "stop_ids": [2, 7],
+        "num_ids": 9,
+        "stop_table": [0],
+    }
+    assert {name: array.tolist() for name, array in found.items()} == wanted

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m3it_jax.generation import batching, beam_search, choosing, decoding, layered
-from m3it_jax.generation.request import SamplingConfig
+from m3it_jax.generation.request import EARLY_STOPPING, SamplingConfig
 from m3it_jax.generation.stop_texts import StopTexts
 from m3it_jax.models import variants, vlm
 
@@ -32,12 +32,12 @@ def prompts():
     return {"token_ids": ids, "image_token_index": np.full_like(ids, -1), "segment_ids": segments}
 
 
-def search(parts, num_beams, length_penalty):
+def search(parts, num_beams, length_penalty, stop_ids=(STOP,), stops=NO_STOPS):
     model, params = parts
     config = SamplingConfig(
         max_new_tokens=LONGEST, num_beams=num_beams, length_penalty=length_penalty, early_stopping="never"
     )
-    settings = batching.settings([config] * 2, num_rows=2, stop_ids=(STOP,), num_ids=VOCABULARY, stops=NO_STOPS)
+    settings = batching.settings([config] * 2, num_rows=2, stop_ids=stop_ids, num_ids=VOCABULARY, stops=stops)
     logits, cache = decoding.prefill(model, params, prompts(), image_embeds=jnp.zeros((1, 4, 32)), num_slots=12)
     tokens, lengths = beam_search.search(
         model,
@@ -120,3 +120,33 @@ def test_scores_that_are_no_numbers_do_not_keep_it_going(parts):
     model, params = parts
     broken = model, jax.tree.map(lambda leaf: leaf * jnp.nan, params)
     assert all(len(answer) <= LONGEST for answer in search(broken, 3, 1.0))  # without a bound this never returns
+
+
+def test_a_stop_text_ends_an_answer_as_a_stop_id_does(parts):
+    """The word of id 0 as the stop text of the second row alone."""
+    stops = StopTexts([b"a", b"b", b"c", b"d"], VOCABULARY).settings([(), ("a",)])
+    ended, plain = (search(parts, 6, 0.0, stop_ids=stop_ids) for stop_ids in ((STOP, 0), (STOP, 1 << 20)))
+    assert (ended[1], plain[1]) == ([0], [0, STOP])
+    assert search(parts, 6, 0.0, stop_ids=(STOP, 1 << 20), stops=stops) == [plain[0], ended[1]]
+
+
+# num_beams answers, the best beginnings, tokens so far and at most, length penalty -> done by each rule of transformers
+# (generation/utils.py, `_check_early_stop_heuristic`; "never" with a penalty above 0 thinks of the longest answer).
+DONE = [
+    ((-1.0, -2.0), (-5.0, -9.0), 2, 10, 1.0, {False: True, True: True, "never": False}),
+    ((-1.0, -2.0), (-3.0, -9.0), 2, 10, 1.0, {False: False, True: True, "never": False}),
+    ((-1.0, -np.inf), (-5.0, -9.0), 2, 10, 1.0, {False: False, True: False, "never": False}),
+    ((-1.0, -20.0), (-5.0, -9.0), 2, 10, -1.0, {False: False, True: True, "never": False}),
+    ((-1.0, -9.0), (-5.0, -9.0), 2, 10, -1.0, {False: True, True: True, "never": True}),
+    ((-1.0, -2.0), (-2.0, -9.0), 2, 2, 0.0, {False: True, True: True, "never": True}),
+    ((-1.0, -2.0), (-30.0, -90.0), 2, 10, 1.0, {False: True, True: True, "never": True}),
+]
+
+
+@pytest.mark.parametrize(("finished", "alive", "num_new", "max_new", "penalty", "wanted"), DONE)
+def test_a_row_is_done_by_the_rule_asked_for(finished, alive, num_new, max_new, penalty, wanted):
+    for rule, done in wanted.items():
+        state = {"finished": jnp.array([finished]), "alive": jnp.array([alive])}
+        values = {"length_penalty": penalty, "early_stopping": EARLY_STOPPING[rule], "max_new": max_new}
+        settings = {name: jnp.array([value]) for name, value in values.items()}
+        assert beam_search._is_done(state, settings, jnp.int32(num_new)).tolist() == [done], rule

@@ -1,4 +1,5 @@
 import io
+import pathlib
 import struct
 
 import numpy as np
@@ -48,6 +49,8 @@ def test_a_turned_photograph_stands_upright():
     ("image", "message"),
     [
         ("missing.png", "missing.png: cannot be read"),
+        (b"RIFXsizeWEBP and more", r"images\[0\]: picture is no readable PNG or JPEG"),
+        (b"RIFFsizeWAVE and more", r"images\[0\]: picture is no readable PNG or JPEG"),
         (b"no picture", r"images\[0\]: picture is no readable PNG or JPEG"),
         (tiny_assistant.png()[:200], r"images\[0\]: picture is damaged"),
         (np.zeros((64, 64, 3), np.uint8), r"images\[0\]: an array must be float32"),
@@ -63,7 +66,9 @@ def test_what_is_no_picture_is_refused_in_one_line(image, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("images", ["picture.png", None, 3])
+@pytest.mark.parametrize(
+    "images", ["picture.png", b"picture", pathlib.Path("picture.png"), Image.new("RGB", (8, 8)), None, 3]
+)
 def test_one_picture_without_a_list_is_refused(images):
     with pytest.raises(errors.UserError, match="must be a list"):
         pictures.read(images)

@@ -1,3 +1,5 @@
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import tiny_assistant
 
 from m3it_jax import errors, prompts
 from m3it_jax.generation import decoding, request
+from m3it_jax.generation.sampler import Sampler
 from m3it_jax.input_pipeline import transforms
 
 
@@ -122,3 +125,8 @@ def test_an_answer_goes_on_from_the_begin_that_it_is_given(assistant, monkeypatc
     monkeypatch.setattr(sampler, "start_ids", (0,))  # as an encoder-decoder model has
     with pytest.raises(errors.ConfigError, match="answer_begin: an encoder-decoder"):
         sampler.prepare(request.Request.of({**asked, "answer_begin": "a circle"}))
+
+
+def test_a_cache_has_room_for_what_is_written_alone_where_an_encoder_reads_the_prompt():
+    assert Sampler.slots(types.SimpleNamespace(start_ids=()), 40, 8) == 48
+    assert Sampler.slots(types.SimpleNamespace(start_ids=(0,)), 40, 8) == 9

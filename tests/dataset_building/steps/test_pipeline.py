@@ -148,3 +148,11 @@ def test_progress_counts_records():
     counted = []
     list(stream(DRAFT, on_record=lambda: counted.append(1)).instances("train"))
     assert counted == [1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x"])
+def test_no_record_is_made_of_a_meta_that_is_no_json(value):
+    draft = dataclasses.replace(DRAFT, attributes={"share": value})
+    with pytest.raises(pipeline.RowError, match="meta is no JSON object") as caught:
+        pipeline.instance_of(draft, (b"",), spec=spec(draft), seed=0, changes=[])
+    assert caught.value.reason == "bad-meta"

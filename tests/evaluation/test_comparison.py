@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from m3it_jax import errors, metrics
+from m3it_jax import errors, metrics, rng
 from m3it_jax.evaluation import comparison, controls, output, tasks
 
 LOCK = {
@@ -175,3 +175,49 @@ def test_what_cannot_be_compared_is_told_in_one_line(tmp_path, fakes):
             comparison.compare(first, other, protocol=PROTOCOL)
     with pytest.raises(errors.ConfigError, match="--metric blue: unknown; use one of anls, bleu"):
         comparison.compare(first, first, protocol=PROTOCOL, metric="blue")
+
+
+def test_holm_multiplies_the_smallest_by_the_number_of_tasks_and_stops_at_one():
+    for values, wanted in (
+        ([0.4, 0.01, 0.9], [0.8, 0.03, 0.9]),
+        ([0.5, 0.6, 0.7], [1.0, 1.0, 1.0]),
+        ([0.01, 0.011, 0.9, 0.02], [0.04, 0.04, 0.9, 0.04]),
+    ):
+        entries = {str(place): {"p": p} for place, p in enumerate(values)}
+        comparison._adjust(entries)
+        assert [entry["p_adjusted"] for entry in entries.values()] == pytest.approx(wanted)
+
+
+def test_p_comes_of_the_exchanges_that_the_seed_draws(compare):
+    """So that anybody who has the answers gets the published number again."""
+    first, second = ["3"] * 9 + ["4"] * 3, ["4"] * 5 + ["3"] * 5 + ["4"] * 2
+    entry = compare(first, second, seed=4)["tasks"]["digit"]
+    gains = np.array([100.0 * ((one == "3") - (other == "3")) for one, other in zip(first, second, strict=True)])
+    gains = gains[gains != 0]
+    kept = rng.generator(4, "compare", "exchange").integers(0, 2, size=(10_000, len(gains)))
+    extreme = (np.abs((2 * kept - 1) @ gains) >= abs(gains.sum())).sum()
+    assert entry["p"] == (1 + extreme) / 10_001
+
+
+def test_one_resample_has_no_spread(compare):
+    entry = compare(["3"] * 4, ["4"] + ["3"] * 3, resamples=1)["tasks"]["digit"]
+    assert (entry["standard_error"], entry["detectable"]) == (0.0, None)
+    assert entry["low"] == entry["high"]
+
+
+def test_of_several_fields_that_differ_the_first_by_its_letters_is_told(tmp_path, fakes):
+    rows = [fakes.prediction(0, "3")]
+    names = [f"{letter}_field" for letter in "zyxwvutsrqponm"]
+    first = evaluation(tmp_path / "a", rows, **dict.fromkeys(names, 1))
+    other = evaluation(tmp_path / "b", rows, **dict.fromkeys(names, 2))
+    with pytest.raises(errors.UserError, match=r"differ in m_field \(1, 2\)"):
+        comparison.compare(first, other, protocol=PROTOCOL)
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(30, "digit, vqa"), (1, "no task")])
+def test_the_table_tells_which_tasks_differ(compare, wrong: int, told: str):
+    found = compare(["3"] * 40, ["4"] * wrong + ["3"] * (40 - wrong))
+    lines = comparison.table(found).splitlines()
+    assert lines[-1] == f"different after Holm's correction (p < 0.05): {told}" and lines[-2] == ""
+    assert not any("left out" in line for line in lines)
+    assert [line.split()[0] for line in lines if "exact_match" in line] == ["digit", "vqa", "en", "1"]

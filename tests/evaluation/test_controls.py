@@ -131,3 +131,12 @@ def test_an_interval_is_that_of_resampled_groups_in_order_of_name() -> None:
     means = [sum(times * sum(row) for times, row in zip(draw, rows, strict=True)) / (2 * draw.sum()) for draw in drawn]
     wanted = np.percentile(means, [10.0, 90.0])
     assert interval(values, groups, seed=5, resamples=300, confidence=0.8) == pytest.approx(tuple(wanted))
+
+
+@pytest.mark.parametrize("number", [29, 30, 200])
+def test_a_share_has_wilsons_interval_however_many_pictures_there_are(number: int) -> None:
+    names = [str(place) for place in range(number)]
+    low, high = controls.wilson(1.0, number, 0.95)
+    assert interval([100.0] * number, names) == pytest.approx((100 * low, 100 * high)) and low < 1.0
+    low, high = controls.wilson(0.0, number, 0.95)
+    assert interval([0.0] * number, names) == pytest.approx((100 * low, 100 * high))

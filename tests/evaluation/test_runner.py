@@ -219,3 +219,16 @@ def test_no_control_takes_away_what_is_not_there(texts, store):
 def test_folders_of_pictures_alone_say_nothing_of_it(folder, store):
     runner.predict(Teller(), folder, store, identity={}, protocol=SCORED)
     assert "not_applicable" not in scores.score(store, SCORED)
+
+
+def test_what_stood_before_a_question_is_asked_with_it(fakes, folder, store) -> None:
+    turns = [{"instruction": "What is it?", "outputs": "a shade"}]
+    meta = {"skill": "digit", "group": "g", "turns": turns, "new_pictures": 1, "system": "Be short."}
+    folder.tables["one", "test"][0] = dataclasses.replace(folder.tables["one", "test"][0], meta=meta)
+    model = fakes.Reader()
+    predict(model, folder, store, only=["digit"])
+    wanted = {name: meta[name] for name in ("turns", "new_pictures", "system")}
+    (asked,) = [request for request in model.asked if "turns" in request]
+    assert {name: asked[name] for name in wanted} == wanted
+    (row,) = [row for row in store.predictions() if row["id"] == "one-0"]
+    assert {name: row[name] for name in wanted} == wanted

@@ -249,3 +249,9 @@ def test_counts_are_those_of_the_largest_remainders(seed):
         assert counts.tolist() == wanted.tolist()
     short, free = ideal - counts, counts > 1
     assert not free.any() or short.max() - short[free].min() <= 1 + 1e-9
+
+
+def test_a_source_that_the_folder_lacks_is_told_with_a_near_name(folder):
+    data = config.DataConfig(path=str(folder.path), global_batch_size=8, max_images=16, mixture={"one": 1.0})
+    with pytest.raises(errors.ConfigError, match=r"data\.mixture\['one'\]: no such source .* did you mean 'ones'"):
+        mixture.make_plan(folder, data, objective="response", seed=0)

@@ -449,3 +449,22 @@ def test_rows_that_hosts_cannot_share_are_told_in_rows(mixed):
 def test_text_rows_are_held_back_one_by_one(mixed):
     held = held_pictures._held(mixed, "texts", share=0.25, seed=0)
     assert held.sum() == 6  # one by one, and not all as if they showed the same
+
+
+def test_each_record_of_the_first_rows_is_given_once(make_pipeline, tiny):
+    made = make_pipeline(mixture={"pairs": 1.0})
+    for count in (5, 3 * tiny.COUNTS["pairs"]):
+        found = [record.id for record in made.instances(count)]
+        rows = [f"pairs-{record}" for _, record, _ in made.plan.rows(0, count)]
+        assert found == list(dict.fromkeys(rows)), count
+    assert len(found) == tiny.COUNTS["pairs"] < count
+
+
+def test_the_source_with_the_longest_conversation_decides_the_room_for_answers(make_pipeline, layout, tiny, tmp_path):
+    earlier = [{"instruction": f"What {number}?", "outputs": "a picture"} for number in range(2)]
+    records = {"ones": [tiny.instance("ones", 0)], "pairs": [tiny.instance("pairs", 0, meta={"turns": earlier})]}
+    folder = tiny.write_folder(tmp_path, records)
+    long = dataclasses.replace(layout, max_text_len=400, max_response_len=20)
+    assert make_pipeline(data_folder=folder, layout=long, global_batch_size=1).max_targets == 60
+    one = make_pipeline(data_folder=folder, layout=long, global_batch_size=1, mixture={"ones": 1.0})
+    assert one.max_targets == 20

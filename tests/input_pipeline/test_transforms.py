@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -327,3 +328,22 @@ def test_a_text_that_is_too_long_fills_its_room_exactly(name, num_images):
     assert row["segment_ids"].sum() - num_images * (5 + marks) in (239, 240)
     assert len(row["token_ids"]) == layout.row_len(num_images)
     assert row["loss_mask"].sum() == 12
+
+
+def test_a_row_of_a_conversation_is_padded_to_the_length_of_its_pictures(layout, words):
+    turns = [schema.Turn("What is this?", "", "a red circle", 2), schema.Turn("And this?", "look", "a blue one", 1)]
+    row = transforms.training_row(layout, words, turns)
+    length = layout.row_len(3)
+    assert {array.shape for array in row.values()} == {(length,)} and length > row["segment_ids"].sum()
+    assert (row["image_token_index"] >= 0).sum() == 3 * layout.picture_len
+    learned = words.decode(row["token_ids"][row["loss_mask"] > 0].tolist())
+    assert learned.split("\n")[:2] == ["a red circle", "a blue one"]
+
+
+def test_a_begin_id_may_be_the_first_id_and_must_be_one():
+    tokens = types.SimpleNamespace(bos_id=0, eos_id=2, encode=lambda text, place="start": [ord(sign) for sign in text])
+    sizes = {"picture_len": 4, "max_text_len": 80, "max_response_len": 40}
+    assert transforms.Layout.of(tokens, prompts.YING_VLM, **sizes).bos_id == 0
+    tokens.bos_id = -1
+    with pytest.raises(errors.ConfigError, match="has no begin id"):
+        transforms.Layout.of(tokens, prompts.YING_VLM, **sizes)

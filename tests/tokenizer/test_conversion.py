@@ -25,3 +25,13 @@ def test_another_kind_of_model_is_told_by_its_ids():
     for name in ("llama/tokenizer.model", "t5/spiece.model"):
         model = (reference_goldens.STORED / name).read_bytes()
         assert conversion.transformers_files(model, PROBES) is None
+
+
+def test_every_role_is_named_in_both_files_and_the_unknown_one_is_id_0(tmp_path):
+    tiny_assistant.write_tokenizer(tmp_path / "tokenizer.model")
+    files = conversion.transformers_files((tmp_path / "tokenizer.model").read_bytes(), PROBES)
+    roles = {"unk": "<unk>", "bos": "<s>", "eos": "</s>", "pad": "<pad>"}
+    config = files["tokenizer_config.json"]
+    assert {name: config[f"{name}_token"] for name in roles} == roles
+    added = {token["id"]: token["content"] for token in files["tokenizer.json"]["added_tokens"]}
+    assert added == dict(enumerate(roles.values())) and not config["clean_up_tokenization_spaces"]

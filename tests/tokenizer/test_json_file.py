@@ -14,6 +14,7 @@ from m3it_jax import errors, tokenizer
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 IDS = json.loads((GOLDEN / "token_ids.json").read_text(encoding="utf-8"))
 SMALL = [*IDS["small"]]
+PLACES = ("start", "after_mark", "inside")
 SPELLINGS = ["<s>", "</s>", "<unk>", "<image>", "<pad>", "[PAD]", "[CLS]", "<extra_id_0>", "<0x0A>", "<Img>", "\u2581"]
 ODD_TEXT = st.lists(st.one_of(st.sampled_from([*SPELLINGS, " ", "<", ">", "\n"]), st.text(max_size=8)), max_size=8)
 
@@ -173,3 +174,23 @@ def test_tokens_that_the_configuration_adds_have_their_ids_in_any_order(tmp_path
     assert ids.count(size + 1) == 1 and size not in ids, "a special one is never found in a text"
     assert "<second>" in loaded.decode([size + 1, *ids]) and loaded.decode([size]) == ""
     assert loaded.fingerprint != load("llava").fingerprint
+
+
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_a_byte_level_vocabulary_may_put_a_space_before_every_text(tmp_path, prefixed):
+    file = json.loads((GOLDEN / "hf/blip2_opt/tokenizer.json").read_text(encoding="utf-8"))
+    file["pre_tokenizer"]["add_prefix_space"] = prefixed
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file), encoding="utf-8")
+    loaded = tokenizer.Tokenizer.load(tmp_path / "tokenizer.json")
+    texts = [b"".join(map(loaded.token_bytes, loaded.encode("cat", place))) for place in PLACES]
+    assert texts == ([b" cat", b" cat", b"cat"] if prefixed else [b"cat"] * 3)
+
+
+def test_a_space_that_two_steps_put_is_left_out_of_both(tmp_path):
+    file = json.loads((GOLDEN / "hf/llava/tokenizer.json").read_text(encoding="utf-8"))
+    file["normalizer"] = {"type": "Prepend", "prepend": "\u2581"}
+    file["pre_tokenizer"] = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": False}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file), encoding="utf-8")
+    loaded = tokenizer.Tokenizer.load(tmp_path / "tokenizer.json")
+    pieces = [loaded.piece(loaded.encode("cat", place)[0]) for place in PLACES]
+    assert [piece.startswith("\u2581") for piece in pieces] == [True, True, False]

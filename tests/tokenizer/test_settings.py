@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pathlib
 import shutil
@@ -117,3 +118,10 @@ def test_text_around_an_added_token_comes_back_in_order(folder):
     assert loaded.decode([*plain, 392, *plain, 392, 392, *plain]) == "cat<b>cat<b><b>cat"
     assert loaded.decode(plain) == "cat" and loaded.decode([]) == ""
     assert loaded.piece(999) == ""
+
+
+def test_a_fingerprint_is_the_files_own_where_nothing_beside_it_changes_anything(folder):
+    digest = hashlib.sha256((folder / "tokenizer.model").read_bytes()).hexdigest()
+    assert tokenizer.Tokenizer.load(folder / "tokenizer.model").fingerprint == digest
+    assert write(folder, settings.CONFIG, {"bos_token": "<s>"}).fingerprint == digest
+    assert write(folder, settings.CONFIG, {"bos_token": "</s>"}).fingerprint != digest

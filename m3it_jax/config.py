@@ -48,7 +48,12 @@ class DataConfig:
     train_on_held_out: bool = False  # take sources too that the paper keeps for zero-shot tests (`HELD_OUT`)
     validation_share: float = 0.0  # of the pictures of a source without a validation split: kept for validation
     allow: str = ""  # what the licences must allow: words of `licences.TERMS` joined by commas; empty takes all
-    global_batch_size: int = 64  # most rows of a step, over all hosts
+    packing: str = "none"  # or "rows" of several records that share pictures, or "records": packed, and none shared
+    row_len: int = 1024  # tokens of a packed row
+    row_images: int = 0  # picture slots of a packed row; 0: max_images // global_batch_size
+    too_long: str = "cut"  # a record above the limits of a packed row: "cut" its text, "drop" it, or "error"
+    weight_by: str = "examples"  # what weights of the mixture are shares of; or "tokens" that the loss counts (packed)
+    global_batch_size: int = 64  # most rows of a step, over all hosts; packed rows all have
     max_images: int = 64  # most pictures of a step: a step of n-picture rows has min(batch, max_images // n) rows
     max_text_len: int = 48  # tokens of prompt and response together, image blocks not counted
     max_response_len: int = 24  # tokens of the response, end marks included
@@ -198,6 +203,9 @@ _VARIANT = (
     f"{', '.join(ANSWERING_VARIANTS)} have an encoder-decoder language model, which answers and is not trained here",
 )
 
+# Values of `data.packing`; "off" is another word for "none".
+UNPACKED, PACKED = ("none", "off"), ("rows", "records")
+
 # Field path -> (test, what is allowed). Names that other modules define (variants, rules, objectives) are listed here
 # as well, so that a wrong one is refused before JAX is even imported; a test holds the copies together.
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -213,6 +221,11 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.max_images": _POSITIVE,
     "data.max_text_len": _POSITIVE,
     "data.max_response_len": _POSITIVE,
+    "data.packing": _one_of(*UNPACKED, *PACKED),
+    "data.row_len": ((lambda value: 16 <= value <= 65_535), "from 16 to 65535 tokens"),
+    "data.row_images": _NOT_NEGATIVE,
+    "data.too_long": _one_of("cut", "drop", "error"),
+    "data.weight_by": _one_of("examples", "tokens"),
     "data.validation_share": _MOMENT,
     "data.picture_as": _one_of("embeddings", "captions"),
     "data.supervised_answers": _one_of("all", "last"),
@@ -267,8 +280,9 @@ def validate(config: Experiment) -> None:
         value = get(config, path)
         if not test(value):
             raise errors.ConfigError(f"{path}={value!r}: must be {allowed}")
+    _check_packing(config)
     for source, weight in config.data.mixture.items():
-        if not (isinstance(weight, int | float) and weight > 0):
+        if not (isinstance(weight, int | float) and 0 < weight < float("inf")):
             raise errors.ConfigError(f"data.mixture[{source!r}]={weight!r}: must be a weight above 0; drop the source")
     check_held_out(config, config.data.mixture)
     for word in filter(None, config.data.allow.split(",")):
@@ -305,6 +319,20 @@ def validate(config: Experiment) -> None:
         )
     if [config.mesh.data, config.mesh.fsdp, config.mesh.tensor].count(-1) > 1:
         raise errors.ConfigError("mesh: at most one of data, fsdp and tensor may be -1")
+
+
+def _check_packing(config: Experiment) -> None:
+    """Refuses fields of packed rows where none are packed, and objectives without rows of text (ConfigError)."""
+    data = config.data
+    for name, default in (("row_images", 0), ("too_long", "cut"), ("weight_by", "examples")):
+        if data.packing in UNPACKED and getattr(data, name) != default:
+            value = getattr(data, name)
+            raise errors.ConfigError(f"data.{name}={value!r}: is of packed rows; give --data.packing=rows as well")
+    if data.packing in PACKED and config.objective != "response":
+        raise errors.ConfigError(
+            f"data.packing={data.packing}: objective={config.objective} has one picture a row and no text to pack; "
+            "take none"
+        )
 
 
 def _check_local(config: Experiment) -> None:

@@ -9,24 +9,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from m3it_jax.analysis import token_view
+from m3it_jax.analysis import packed_view, token_view
 from m3it_jax.tokenizer import Tokenizer
+from m3it_jax.training.loop import NAMES_JOINED
 from m3it_jax.training.setup import Setup
 
 _NUM_ROWS = 12
+_NUM_PACKED = 4  # packed rows hold many records each
 _LONGEST = 12  # tokens that are kept in a line: more do not fit on a phone
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Training rows</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root{{color-scheme:light dark}}
-body{{background:Canvas;color:CanvasText;font:16px/1.5 system-ui,sans-serif;
-max-width:60rem;margin:2rem auto;padding:0 1rem;
+body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
 overflow-wrap:break-word}}
 img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}
 article{{border-top:1px solid #8886;padding:1rem 0}}
 code span{{padding:.1rem .15rem;margin:.05rem;
 border-radius:.2rem;background:#8882;display:inline-block}}
 code .word{{background:none;padding:0;margin:0;white-space:nowrap}}
-code .learned{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</style></head>
+code .learned{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}{style}</style></head>
 <body><main><h1>Training rows</h1><p>Green tokens are learned, blue ones stand for a picture, grey ones are given.</p>
 {rows}</main></body></html>
 """
@@ -34,12 +35,20 @@ code .learned{{background:#2a9d5c55}}code .picture{{background:#3b7dd855}}</styl
 
 def write(path: Path, batch: dict[str, np.ndarray], *, record_ids: list[str], setup: Setup) -> None:
     """Writes the first rows of a host batch (of any objective) as one self-contained HTML file."""
+    if "parent_ids" in batch:
+        rows = [
+            _packed(batch, number, names=names, setup=setup) for number, names in enumerate(record_ids[:_NUM_PACKED])
+        ]
+        page = _PAGE.format(rows="\n".join([packed_view.legend(), *rows]), style=packed_view.STYLE)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, "utf-8")
+        return
     rows = [
         _row(batch, number, record_id=record_ids[number], tokenizer=setup.tokenizer)
         for number in range(min(_NUM_ROWS, len(record_ids)))
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_PAGE.format(rows="\n".join(rows)), "utf-8")
+    path.write_text(_PAGE.format(rows="\n".join(rows), style=""), "utf-8")
 
 
 def _row(batch: dict[str, np.ndarray], number: int, *, record_id: str, tokenizer: Tokenizer) -> str:
@@ -52,6 +61,25 @@ def _row(batch: dict[str, np.ndarray], number: int, *, record_id: str, tokenizer
     else:
         tokens = html.escape(tokenizer.decode([int(token) for token in batch["caption_ids"][number] if token > 0]))
     return f"<article><h2>{html.escape(record_id)}</h2><div>{shown}</div><p><code>{tokens}</code></p></article>"
+
+
+def _packed(batch: dict[str, np.ndarray], number: int, *, names: str, setup: Setup) -> str:
+    """Returns a packed row as HTML; `names` are the ids of its records as the loop joins them."""
+    rows = {name: array[number] for name, array in batch.items() if array.shape[:2] == batch["token_ids"].shape}
+    slots = len(batch["images"]) // len(batch["token_ids"]) if "images" in batch else 0
+
+    def tokens(places: np.ndarray) -> str:
+        part = {name: array[places][None] for name, array in rows.items()}
+        return _tokens(part, 0, setup.tokenizer)
+
+    return packed_view.article(
+        rows,
+        names.split(NAMES_JOINED),
+        picture_len=setup.layout.picture_len,
+        picture=lambda slot: _picture(batch["images"][number * slots + slot]),
+        tokens=tokens,
+        mask=_picture(packed_view.mask_pixels(rows), "mask"),
+    )
 
 
 def _tokens(batch: dict[str, np.ndarray], number: int, tokenizer: Tokenizer) -> str:
@@ -74,9 +102,8 @@ def _words(shown: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     return words
 
 
-def _picture(pixels: np.ndarray) -> str:
+def _picture(pixels: np.ndarray, kind: str = "shown") -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    return (
-        f'<img alt="a picture of the row" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-    )
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img class="{kind}" alt="a picture of the row" src="data:image/png;base64,{data}">'

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3it_jax import progress
-from m3it_jax.cli import configuration, options
+from m3it_jax.cli import configuration
 from m3it_jax.training import processes
 
 if TYPE_CHECKING:
@@ -25,7 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run-dir", type=Path, required=True, metavar="DIR", help="run folder; a run that is in it resumes"
     )
-    options.add_dry_run(parser)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show what would be trained, and write the first rows to samples/0.html of the run folder; train nothing",
+    )
+    parser.add_argument(
+        "--accept-data-change",
+        action="store_true",
+        help="resume although records, tokenizer, mixture, packing or seed changed; the run folder notes it",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
         from m3it_jax import checkpointing, file_safety, records
         from m3it_jax.input_pipeline import mixture
-        from m3it_jax.training import inheritance, loop, run_folder, setup
+        from m3it_jax.training import data_changes, inheritance, loop, run_folder, setup
 
     with progress.Waiting("reading the data folder and laying out the model"):
         processes.check(os.environ, jax.process_count())
@@ -48,11 +57,17 @@ def run(args: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     if args.dry_run:
         print(setup.describe(config, prepared))
+        _show_first_rows(args.run_dir, prepared)
         return 0
     with file_safety.held(args.run_dir, doing="training", instead="--run-dir"):
         is_new = checkpointing.newest_step(args.run_dir) is None
-        loop.check_data(args.run_dir, prepared)
-        run_folder.write_config(config, args.run_dir)
+        free = list(run_folder.FREE_FIELDS)
+        if args.accept_data_change:
+            if changed := data_changes.accept(args.run_dir, prepared.pipeline):
+                print(f"{args.run_dir}: goes on with other data ({changed} changed), as accepted", file=sys.stderr)
+            free += ["data", "seed"]
+        data_changes.check(args.run_dir, prepared.pipeline)
+        run_folder.write_config(config, args.run_dir, free=free)
         run_folder.write_env(args.run_dir, prepared.tokenizer_path)
         run_folder.write_asked(prepared.pipeline.one_of_each(), args.run_dir)
         for line in setup.overview(config, prepared):
@@ -64,6 +79,19 @@ def run(args: argparse.Namespace) -> int:
         return 130
     print(f"{args.run_dir}: finished, {finished} steps", file=sys.stderr)
     return 0
+
+
+def _show_first_rows(run_dir: Path, prepared: "Setup") -> None:
+    """Checks the rows of the first step and writes their page, unless a run has begun there, whose page it is."""
+    from m3it_jax import checkpointing
+    from m3it_jax.analysis import sample_page
+    from m3it_jax.training import loop
+
+    batch, names = loop.first_batch(prepared, 0)
+    page = run_dir / "samples" / "0.html"
+    if checkpointing.newest_step(run_dir) is None:
+        sample_page.write(page, batch, record_ids=names, setup=prepared)
+    print(f"{page}: the rows of the first step", file=sys.stderr)
 
 
 def _pages(run_dir: Path, config: "Experiment", prepared: "Setup", *, is_new: bool) -> tuple[Any, Any]:

@@ -276,11 +276,21 @@ def loss_by_task(folder: records.DataFolder, data: configuration.DataConfig) -> 
 def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, objective: str, seed: int) -> Plan:
     """Returns the order for a data folder; reads its index files and nothing else.
 
+    Raises:
+      ConfigError: see `make_streams` and `Plan`.
+    """
+    found = streams(folder, data, objective=objective, seed=seed)
+    return Plan(found, seed=seed, global_batch_size=data.global_batch_size, max_images=data.max_images)
+
+
+def streams(folder: records.DataFolder, data: configuration.DataConfig, *, objective: str, seed: int) -> list[Stream]:
+    """Returns the streams of a data folder; reads its index files and nothing else.
+
     `objective` is the kind of rows, `response` or `towers`. With `towers` a row shows one picture of its record, so all
     records share one bucket.
 
     Raises:
-      ConfigError: see `make_streams` and `Plan`.
+      ConfigError: see `make_streams`.
     """
     counts, chosen = {}, {}
     left_out = dropped(folder, data)
@@ -301,8 +311,7 @@ def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, obj
     counts = counts | {name: np.zeros(0, np.int64) for name in folder.sources if name not in counts}
     if data.mixture and not weights:
         raise errors.ConfigError(f"data.allow={data.allow!r}: no source of data.mixture is under such a licence")
-    streams = make_streams(counts, weights, chosen)
-    return Plan(streams, seed=seed, global_batch_size=data.global_batch_size, max_images=data.max_images)
+    return make_streams(counts, weights, chosen)
 
 
 def mixture_order(config: configuration.Experiment, start: int, stop: int) -> list[str]:

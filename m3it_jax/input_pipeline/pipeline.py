@@ -7,37 +7,33 @@ step, so a batch is a pure function of (data folder, configuration, seed, step, 
 
 import collections
 import contextlib
-import dataclasses
-import hashlib
-import json
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import tensorflow as tf
 
 from m3it_jax import config as configuration
-from m3it_jax import errors, prompts, records, rng, schema
+from m3it_jax import errors, records, rng, schema
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.input_pipeline import (
+    ahead,
     augmentation,
+    data_fingerprint,
     held_pictures,
     mixture,
+    packed_batches,
+    packed_order,
+    packed_plan,
     preprocessing,
     record_rows,
+    token_lengths,
     tower_rows,
     transforms,
 )
 
 Batch = dict[str, np.ndarray]
 
-# CHOICE: steps made at once and steps kept ready. More hide a slow read, and cost a batch of memory each.
-_PARALLEL_STEPS = 2
-_READY_STEPS = 2
-
-# Arrays of a batch by objective, and those that are not int32.
+# Arrays of a batch by objective.
 _ARRAYS = {
     "response": (
         "images",
@@ -50,7 +46,6 @@ _ARRAYS = {
     ),
     "towers": ("images", "caption_ids", "attributes", "source_index"),
 }
-_TYPES = {"images": tf.uint8, "loss_mask": tf.float32, "text_mask": tf.bool}
 _QFORMER_TEXT = ("text_ids", "text_mask")
 
 
@@ -63,6 +58,7 @@ class Pipeline:
       attribute_names: Sorted names of the data folder's attributes, the columns of `attributes` in a batch.
       max_targets: Most tokens of a row that the loss counts.
       fingerprint: Changes whenever the rows of a step would: kept in a checkpoint and compared on resume.
+      parts: Hashes of what the fingerprint depends on, by name, for saying what changed.
       dropped_tokens: Source -> tokens that did not fit, over all rows made so far (steps made ahead included).
     """
 
@@ -108,22 +104,69 @@ class Pipeline:
         self._reads_text = layout.qformer_text_len > 0 and with_images and objective == "response"
         if self._reads_text:
             self._arrays += _QFORMER_TEXT
-        self.plan = mixture.make_plan(data_folder, data_config, objective=objective, seed=seed)
+        self.plan = self._plan(objective, data_folder)
         self.source_names = self.plan.source_names
         self._splits = [held_pictures.part(data_folder, data_config, name, seed=seed)[0] for name in self.source_names]
         self._tables = [
             data_folder.table(name, split) for name, split in zip(self.source_names, self._splits, strict=True)
         ]
         self._pools = [data_folder.sources[name].instructions for name in self.source_names]
+        self._packed = self._packed_batches()
+        self._arrays = self._packed.arrays(self._arrays) if self._packed else self._arrays
         labels = data_folder.attributes
         self._labels = {name: {value: label for label, value in enumerate(labels[name])} for name in labels}
         self.attribute_names = sorted(labels)
         self.max_targets = self._max_targets(data_folder) if objective == "response" else 0
-        self.fingerprint = self._fingerprint(objective, data_folder)
+        self._take_fingerprints(objective, data_folder)
         self.dropped_tokens: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
 
+    def _take_fingerprints(self, objective: str, folder: records.DataFolder) -> None:
+        tokenizers = [self._tokenizer, *([self._qformer_tokenizer] if self._qformer_tokenizer else [])]
+        image = (self._image_size, self._image_fit)
+        rows = data_fingerprint.Rows(objective, self._config, self._layout, image, tokenizers, self._seed)
+        sources, plan = self.source_names, self.plan.fingerprint
+        self.fingerprint = data_fingerprint.whole(rows, folder, sources=sources, plan=plan)
+        self.parts = data_fingerprint.parts(rows, folder, sources=sources)
+
+    def _rules(self) -> token_lengths.Rules:
+        data = self._config
+        return token_lengths.Rules(
+            layout=self._layout,
+            tokenizer=self._tokenizer,
+            row_len=data.row_len,
+            picture_as=data.picture_as,
+            supervised_answers=data.supervised_answers,
+            redraws=data.redraw_instructions,
+        )
+
+    def _plan(self, objective: str, folder: records.DataFolder) -> mixture.Plan | packed_plan.PackedPlan:
+        if self._config.packing in configuration.PACKED:
+            return packed_order.make_plan(folder, self._config, rules=self._rules(), seed=self._seed)
+        return mixture.make_plan(folder, self._config, objective=objective, seed=self._seed)
+
+    def _packed_batches(self) -> packed_batches.PackedBatches | None:
+        if not isinstance(self.plan, packed_plan.PackedPlan):
+            return None
+        return packed_batches.PackedBatches(
+            plan=self.plan,
+            rules=self._rules(),
+            tables=self._tables,
+            pools=self._pools,
+            seed=self._seed,
+            image_size=self._image_size,
+            images=self._images,
+            reading=self._qformer_text,
+            on_dropped=self._note_dropped,
+        )
+
+    def _note_dropped(self, source: int, count: int) -> None:
+        with self._lock:
+            self.dropped_tokens[self.source_names[source]] += count
+
     def _max_targets(self, folder: records.DataFolder) -> int:
+        if isinstance(self.plan, packed_plan.PackedPlan):
+            return self.plan.budgets.targets
         if self._config.picture_as == "captions":
             return 1 << 30
         if self._config.supervised_answers == "last":
@@ -131,37 +174,22 @@ class Pipeline:
         most = max(map(folder.most_turns, self.source_names, self._splits))
         return min(most * self._layout.max_response_len, self._layout.max_text_len)
 
-    def _fingerprint(self, objective: str, folder: records.DataFolder) -> str:
-        data = self._config
-        facts: dict[str, Any] = {
-            "plan": self.plan.fingerprint,
-            "rows": [objective, data.split, data.picture_as],
-            "sources": [(name, folder.sources[name].fingerprint) for name in self.source_names],
-            "pools": self._pools if data.redraw_instructions else None,
-            "attributes": folder.attributes if objective == "towers" else None,
-            "layout": self._layout.facts(),
-            # Of towers that stretch as runs are stored with: the size alone.
-            "image_size": self._image_size if self._image_fit == "stretch" else [self._image_size, self._image_fit],
-            "augment": dataclasses.asdict(data.augment),
-        }
-        if data.supervised_answers != "all":  # runs from before there was a choice have one answer a row
-            facts["supervised_answers"] = data.supervised_answers
-        if data.validation_share:
-            facts["validation_share"] = data.validation_share
-        versions = [schema.SCHEMA_VERSION, prompts.TEMPLATE_VERSION, self._tokenizer.fingerprint]
-        if self._qformer_tokenizer is not None:
-            versions.append(self._qformer_tokenizer.fingerprint)
-        return hashlib.sha256(json.dumps([facts, versions]).encode()).hexdigest()
-
     @property
     def num_records(self) -> int:
         """Records that the order goes over, of all sources."""
         return self.plan.num_records
 
     def record_ids(self, step: int, *, process_index: int = 0, process_count: int = 1) -> list[str]:
-        """Returns the record id of each row that this host has in the step."""
+        """Returns the ids of the records that this host has in the step, row by row."""
+        rows = self.row_ids(step, process_index=process_index, process_count=process_count)
+        return [name for row in rows for name in row]
+
+    def row_ids(self, step: int, *, process_index: int = 0, process_count: int = 1) -> list[list[str]]:
+        """Returns the record ids of each row that this host has in the step."""
+        if self._packed is not None:
+            return [self._packed.ids(row) for row in self._packed.share(step, process_index, process_count)]
         _, rows = self._host_rows(step, process_index, process_count)
-        return [str(self._tables[source].ids[record]) for source, record, _ in rows]
+        return [[str(self._tables[source].ids[record])] for source, record, _ in rows]
 
     def one_of_each(self) -> list[schema.Instance]:
         """Returns a record of each source.
@@ -177,7 +205,9 @@ class Pipeline:
         Raises:
           UserError: one cannot be read.
         """
-        chosen = dict.fromkeys((int(source), int(record)) for source, record, _ in self.plan.rows(0, count))
+        rows = self.plan.rows(0, count)
+        rows = rows if isinstance(rows, np.ndarray) else np.concatenate([row[:1] for row in rows])
+        chosen = dict.fromkeys((int(row[0]), int(row[1])) for row in rows)
         return [self._tables[source].read(record) for source, record in chosen]
 
     def batch(self, step: int, *, process_index: int = 0, process_count: int = 1) -> Batch:
@@ -187,6 +217,8 @@ class Pipeline:
           UserError: a record cannot be read or does not suit the configuration; the message names it.
           ConfigError: the rows of a step cannot be shared by so many hosts.
         """
+        if self._packed is not None:
+            return self._packed.batch(self._packed.share(step, process_index, process_count))
         num_images, rows = self._host_rows(step, process_index, process_count)
         return self._make(num_images, rows, process_index * len(rows))
 
@@ -202,49 +234,24 @@ class Pipeline:
           source_index int32 [B], into `source_names`;
           where the Q-Former reads the prompt too, text_ids int32 and text_mask bool [B*n, C], a row for each picture
           (not there if n is 0).
+        With `data.packing`, B rows of `data.row_len` tokens with P slots for pictures, the same in every step:
+          images uint8 [B*P, h, w, 3], zero where a slot is empty (not there if P is 0), and text_ids, text_mask beside;
+          the other arrays as drawn in `packing`: image_token_index counts over the slots of its own row; source_index
+          int32 [B, T], parent_ids int32 [B, T] and num_records int32 [B] of each row.
         For the objective `towers`: images uint8 [B, h, w, 3], caption_ids int32 [B, C] (0 is padding), attributes int32
         [B, A] (label, or -1), source_index int32 [B].
 
         Raises:
           UserError: see `batch`; raised when the step's turn comes.
         """
-        tf.config.set_visible_devices([], "GPU")  # the accelerators belong to JAX
-        failures: dict[int, Exception] = {}
-
-        def make(step: np.int64) -> list[np.ndarray]:
-            try:
-                batch = self.batch(int(step), process_index=process_index, process_count=process_count)
-            except Exception as error:  # TensorFlow would keep only its text, see below
-                failures[int(step)] = error
-                raise
-            return [batch.get(name, np.zeros(0, _TYPES.get(name, tf.int32).as_numpy_dtype)) for name in self._arrays]
-
-        types = [_TYPES.get(name, tf.int32) for name in self._arrays]
-        wanted = tf.Variable(True)
-        dataset = tf.data.Dataset.range(start_step, start_step + num_steps)
-        dataset = dataset.take_while(lambda _: wanted)
-        dataset = dataset.map(
-            lambda step: tf.numpy_function(make, [step], types),
-            num_parallel_calls=_PARALLEL_STEPS,
-            deterministic=True,
+        return ahead.made_ahead(
+            lambda step: self.batch(step, process_index=process_index, process_count=process_count),
+            range(start_step, start_step + num_steps),
+            names=self._arrays,
         )
-        stream = iter(dataset.prefetch(_READY_STEPS))
-        try:
-            for step in range(start_step, start_step + num_steps):
-                try:
-                    arrays = next(stream)
-                except tf.errors.OpError as error:
-                    raise failures.get(step, error) from None
-                batch = {name: array.numpy() for name, array in zip(self._arrays, arrays, strict=True)}
-                yield {name: array for name, array in batch.items() if len(array)}  # no picture, no array of pictures
-        finally:
-            # An iterator that dies while a call is under way waits for it with Python's lock held, which the call
-            # needs: so the calls under way are let finish first.
-            wanted.assign(False)
-            with contextlib.suppress(tf.errors.OpError):
-                collections.deque(stream, maxlen=0)
 
     def _host_rows(self, step: int, process_index: int, process_count: int) -> tuple[int, np.ndarray]:
+        assert isinstance(self.plan, mixture.Plan)
         num_images, rows = self.plan.step(step)
         self.plan.check_divisible(process_count)
         share = len(rows) // process_count
@@ -283,8 +290,7 @@ class Pipeline:
             self._layout, self._tokenizer, instance, instruction=instruction, supervised_answers=answers
         )
         if text.num_dropped:
-            with self._lock:
-                self.dropped_tokens[self.source_names[source]] += text.num_dropped
+            self._note_dropped(source, text.num_dropped)
         num_images = len(instance.images)
         if self._config.picture_as == "embeddings":
             row = transforms.make_row(self._layout, text, num_images=num_images)
@@ -349,35 +355,3 @@ def _naming(instance: schema.Instance) -> Iterator[None]:
 
 def _captions(instance: schema.Instance) -> list[str]:
     return list(instance.meta.get("captions", ()))
-
-
-def check_first_batch(batch: Batch, layout: transforms.Layout, *, vocab_size: int, record_ids: list[str]) -> None:
-    """Checks a batch before the first step, so that a run which could learn nothing stops at once.
-
-    Args:
-      batch: Of the objective `response`.
-      layout: Its `picture_len` says how many image tokens each row must have.
-      vocab_size: Ids must be below it.
-      record_ids: The rows' records, for the message.
-
-    Raises:
-      UserError: a row with no token to learn from, one whose image tokens are not exactly those of its pictures, or an
-        id outside the vocabulary.
-    """
-
-    def refuse(broken: npt.ArrayLike, reason: str) -> None:
-        broken = np.asarray(broken)
-        if broken.any():
-            named = ", ".join(np.asarray(record_ids)[broken][:3])
-            raise errors.UserError(f"{int(broken.sum())} of {len(broken)} rows {reason}, for instance {named}")
-
-    ids, index = batch["token_ids"], batch["image_token_index"]
-    refuse(((ids < 0) | (ids >= vocab_size)).any(axis=1), f"hold token ids outside the vocabulary of {vocab_size}")
-    real = batch["segment_ids"] > 0
-    refuse(~((batch["loss_mask"] > 0) & real).any(axis=1), "have no token to learn from; look at data.max_text_len")
-    queries = len(batch["images"]) // len(ids) * layout.picture_len if "images" in batch else 0
-    first = max(int(index.max()), 0) // max(len(ids) * queries, 1) * len(ids)  # of this host's rows in the step
-    wanted = np.arange(queries) + queries * (first + np.arange(len(ids)))[:, None]
-    shown = [row[row >= 0] for row in np.where(real, index, -1)]
-    lost = [not np.array_equal(have, want) for have, want in zip(shown, wanted, strict=True)]
-    refuse(lost, f"have lost image tokens ({queries} each); the row layout is broken")

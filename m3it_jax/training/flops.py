@@ -134,10 +134,11 @@ class StepFlops:
         """Returns the operations of an update on this batch (over all hosts), products and sums counted apart."""
         shapes = Shapes.of(batch, self._max_targets)
         if shapes not in self._known:
-            self._known[shapes] = self._count(shapes)
+            self._known[shapes] = self.count(shapes)
         return self._known[shapes]
 
-    def _count(self, shapes: Shapes) -> float:
+    def count(self, shapes: Shapes) -> float:
+        """Returns the operations of an update in these shapes."""
         num_patches, num_queries = self._variant.vit.num_positions, self._variant.picture_len
         num_read = num_queries if self._holds("qformer/.*") else num_patches
         sizes = _Sizes(

@@ -16,15 +16,16 @@ import numpy as np
 from m3it_jax import checkpointing, errors, sharding
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import device_feed
-from m3it_jax.input_pipeline.pipeline import check_first_batch
+from m3it_jax.input_pipeline.batch_checks import check_first_batch
 from m3it_jax.progress import Waiting
-from m3it_jax.training import flops, step
+from m3it_jax.training import data_changes, flops, step
 from m3it_jax.training.preemption import Preemption
 from m3it_jax.training.setup import Setup, abstract_state, initial_state
 from m3it_jax.training.state import TrainState, split
 from m3it_jax.training.telemetry import Telemetry
 
 FirstBatchHook = Callable[[dict[str, np.ndarray], list[str]], None]
+NAMES_JOINED = " + "  # between the ids of a row's records
 SamplesHook = Callable[[int, Any], None] | None
 
 
@@ -48,31 +49,14 @@ def restore_or_start(config: Experiment, setup: Setup, manager: Any) -> Progress
         return Progress(initial_state(config, setup), {}, 0)
     state = abstract_state(config, setup)  # the sources of `init_from` are not needed any more
     items, position = checkpointing.restore(manager, newest, {"params": state.params, "opt_state": state.opt_state})
-    _check_data(position, setup, manager.directory / str(newest))
+    run_dir = Path(manager.directory).parent
+    data_changes.check_position(position, setup.pipeline, manager.directory / str(newest), run_dir=run_dir)
     step = jax.device_put(np.int32(newest), sharding.replicated(setup.mesh))
     trainable, frozen = split(items["params"], config.trainable)
-    sums = {name: jnp.asarray(values, jnp.float32) for name, values in position["sums"].items()}
+    is_same = position["fingerprint"] == setup.pipeline.fingerprint  # sums by source are of no use with others
+    kept = position["sums"] if is_same else {}
+    sums = {name: jnp.asarray(values, jnp.float32) for name, values in kept.items()}
     return Progress(TrainState(step, trainable, frozen, items["opt_state"]), sums, newest)
-
-
-def check_data(run_dir: Path, setup: Setup) -> None:
-    """Checks that the newest checkpoint of a folder, if it has one, belongs to the data of this run.
-
-    Raises:
-      UserError: it does not: going on would repeat or skip records.
-    """
-    newest = checkpointing.newest_step(run_dir)
-    if newest is not None:
-        location = checkpointing.Location(run_dir, newest)
-        _check_data(checkpointing.read_position(location), setup, location.folder)
-
-
-def _check_data(position: Mapping[str, Any], setup: Setup, folder: Any) -> None:
-    if position["fingerprint"] != setup.pipeline.fingerprint:
-        raise errors.UserError(
-            f"{folder}: was trained on other data (records, tokenizer, mixture, seed, sizes or augmentation differ), "
-            "so the order of records cannot go on; use another --run-dir, or the former data"
-        )
 
 
 def save(manager: Any, setup: Setup, progress: Progress) -> None:
@@ -85,6 +69,7 @@ def save(manager: Any, setup: Setup, progress: Progress) -> None:
         check_finite(jax.device_get(progress.sums), progress.step)
     sums = {name: np.asarray(values).tolist() for name, values in progress.sums.items()}
     position = {"step": progress.step, "fingerprint": setup.pipeline.fingerprint, "sums": sums}
+    position["parts"] = setup.pipeline.parts
     items = {"params": progress.state.params, "opt_state": progress.state.opt_state}
     checkpointing.save(manager, progress.step, items, position=position)
 
@@ -132,7 +117,7 @@ class Stopwatch:
                 return
             self._steps += 1
             self._tokens += batch.get("token_ids", batch["source_index"]).size
-            self._rows += batch["source_index"].size
+            self._rows += batch["source_index"].shape[0]
             self._flops += self._step_flops(batch)
             yield batch
 
@@ -188,7 +173,7 @@ def run(
         names = setup.pipeline.source_names
         telemetry = Telemetry(run_dir, start_step=first, num_steps=config.num_steps, source_names=names)
         stack.callback(telemetry.close)
-        step_fn = _telling(jax.jit(make_train_step(setup, config.seed), donate_argnums=0), telemetry)
+        step_fn = _Telling(jax.jit(make_train_step(setup, config.seed), donate_argnums=0), telemetry)
         accumulate = jax.jit(lambda total, new: jax.tree.map(jnp.add, total, new))
         pauses = _Pauses(config, setup, manager, telemetry, make_validation(config, setup), on_samples)
         stopwatch = make_stopwatch(setup, progress.state)
@@ -214,6 +199,7 @@ def run(
             if stop:
                 break
         manager.close()
+        sys.stderr.write(f"compiled     the step for {len(step_fn.shapes)} shape(s) of a batch\n")
         return progress.step
 
 
@@ -268,20 +254,21 @@ def _is_due(every: int, step_number: int, *, last: bool) -> bool:
     return bool(every) and (last or step_number % every == 0)
 
 
-def _telling(step_fn: Callable[[TrainState, Any], Any], telemetry: Telemetry) -> Callable[[TrainState, Any], Any]:
-    """Returns the update, which says so when it is compiled: once for each number of pictures of a row."""
-    seen: set[tuple[tuple[int, ...], ...]] = set()
+class _Telling:
+    """The update, which says so when it is compiled: once for each shape of a batch."""
 
-    def update(state: TrainState, batch: dict[str, jax.Array]) -> Any:
+    def __init__(self, step_fn: Callable[[TrainState, Any], Any], telemetry: Telemetry) -> None:
+        self._step_fn, self._telemetry = step_fn, telemetry
+        self.shapes: set[tuple[tuple[int, ...], ...]] = set()
+
+    def __call__(self, state: TrainState, batch: dict[str, jax.Array]) -> Any:
         shapes = tuple(array.shape for _, array in sorted(batch.items()))
-        if shapes in seen:
-            return step_fn(state, batch)
-        seen.add(shapes)
-        rows = batch["source_index"].size
-        with telemetry.waiting(f"compiling the step ({rows} rows, {len(batch.get('images', ()))} pictures)"):
-            return step_fn(state, batch)
-
-    return update
+        if shapes in self.shapes:
+            return self._step_fn(state, batch)
+        self.shapes.add(shapes)
+        rows = batch["source_index"].shape[0]
+        with self._telemetry.waiting(f"compiling the step ({rows} rows, {len(batch.get('images', ()))} pictures)"):
+            return self._step_fn(state, batch)
 
 
 def make_stopwatch(setup: Setup, state: TrainState) -> Stopwatch:
@@ -333,13 +320,33 @@ def _host_batches(
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields this host's batches; the first one is checked and shown before it is handed out."""
     index, count = jax.process_index(), jax.process_count()
-    for step_number, batch in enumerate(
-        setup.pipeline.batches(first, num_steps, process_index=index, process_count=count), first
-    ):
+    batches = setup.pipeline.batches(first, num_steps, process_index=index, process_count=count)
+    for step_number, batch in enumerate(batches, first):
         if step_number == first:
-            ids = setup.pipeline.record_ids(first, process_index=index, process_count=count)
-            if setup.objective.rows == "response":
-                vocab_size = setup.task.variant.decoder.vocab_size
-                check_first_batch(batch, setup.layout, vocab_size=vocab_size, record_ids=ids)
-            on_first_batch(batch, ids)
+            on_first_batch(batch, check_first(setup, batch, first))
         yield batch
+
+
+def first_batch(setup: Setup, step_number: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns this host's batch of a step after the checks of a first one, and a name for each row.
+
+    Raises:
+      UserError: the rows could teach nothing, or a record cannot be read.
+    """
+    index, count = jax.process_index(), jax.process_count()
+    batch = setup.pipeline.batch(step_number, process_index=index, process_count=count)
+    return batch, check_first(setup, batch, step_number)
+
+
+def check_first(setup: Setup, batch: dict[str, np.ndarray], step_number: int) -> list[str]:
+    """Checks this host's batch of a first step, and returns a name for each row: its records' ids.
+
+    Raises:
+      UserError: its rows could teach nothing.
+    """
+    index, count = jax.process_index(), jax.process_count()
+    rows = setup.pipeline.row_ids(step_number, process_index=index, process_count=count)
+    names = [NAMES_JOINED.join(row) for row in rows]
+    if setup.objective.rows == "response":
+        check_first_batch(batch, setup.layout, vocab_size=setup.task.variant.decoder.vocab_size, record_ids=names)
+    return names

@@ -23,10 +23,15 @@ ASKED_FILE = "asked.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece", "numpy")
 
 
-def write_config(config: Experiment, run_dir: Path) -> None:
+def write_config(config: Experiment, run_dir: Path, *, free: Iterable[str] = FREE_FIELDS) -> None:
     """Writes config.json, and model.json with the model's sizes, which may have come from another folder.
 
     If the folder has a checkpoint, it is checked first that it was trained with the same configuration.
+
+    Args:
+      config: The resolved configuration.
+      run_dir: The run folder.
+      free: Fields, or sections of them, that may differ.
 
     Raises:
       ConfigError: the folder holds a run with another configuration; the message names the first difference.
@@ -39,7 +44,7 @@ def write_config(config: Experiment, run_dir: Path) -> None:
         except ValueError as error:
             raise errors.UserError(f"{path}: is no JSON ({error}); choose another --run-dir") from error
         for name, before, now in _differences(_with_defaults(old, to_dict(Experiment())), new, ""):
-            if not any(f"{name}.".startswith(f"{field}.") for field in FREE_FIELDS):
+            if not any(f"{name}.".startswith(f"{field}.") for field in free):
                 raise errors.ConfigError(
                     f"{name}={now!r}: {run_dir} holds a run with {before!r}; use another --run-dir, or the former value"
                 )

@@ -15,6 +15,7 @@ from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import Experiment, check_held_out
 from m3it_jax.input_pipeline import mixture, tower_rows, transforms
 from m3it_jax.input_pipeline.mixture import Plan
+from m3it_jax.input_pipeline.packed_plan import PackedPlan
 from m3it_jax.input_pipeline.pipeline import Pipeline
 from m3it_jax.models import variants
 from m3it_jax.models.abstract import smallest_batch
@@ -158,7 +159,7 @@ def _qformer_tokenizer(layout: transforms.Layout, tokenizer_path: Path) -> token
     return tokenization.Tokenizer.load(path)
 
 
-def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: Plan) -> None:
+def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: Plan | PackedPlan) -> None:
     """Checks the mesh and the table `trainable` against rows and parameters, while nothing is written yet.
 
     A part that the loss needs is refused if nothing of it is trained and it is not loaded: noise would stay noise.
@@ -202,7 +203,7 @@ def describe(config: Experiment, setup: Setup) -> str:
     lines = [f"{'part':<12}{'trained':>16}{'frozen':>16}"]
     lines += [f"{part:<12}{one:>16,}{other:>16,}" for part, (one, other) in counts(config, setup).items()]
     sources = ", ".join(setup.pipeline.source_names)
-    return "\n".join([*lines, f"{config.num_steps} steps over {sources}"])
+    return "\n".join([*lines, f"{config.num_steps} steps over {sources}", *_packing(setup.pipeline.plan)])
 
 
 def overview(config: Experiment, setup: Setup) -> list[str]:
@@ -220,6 +221,19 @@ def overview(config: Experiment, setup: Setup) -> list[str]:
         f"device       {len(devices)} x {devices[0].platform} ({kinds})",
         f"model        {config.model.variant}: {trained:,} parameters trained, {frozen:,} frozen",
         f"data         {config.data.path}: {'; '.join(told)} ({shown})",
+        *_packing(setup.pipeline.plan),
+    ]
+
+
+def _packing(plan: Plan | PackedPlan) -> list[str]:
+    """Returns a line about packed rows, if there are any: how full they are, and what was left out."""
+    if isinstance(plan, Plan):
+        return []
+    outlook, budgets = plan.outlook(), plan.budgets
+    left_out = "".join(f"; {count:,} records of {name} too long" for name, count in plan.num_dropped.items())
+    return [
+        f"packing      rows of {budgets.tokens} tokens ({outlook['tokens']:.1%} used) and {budgets.images} pictures "
+        f"({outlook['slots']:.1%} used), {outlook['records']:.1f} records a row{left_out}"
     ]
 
 

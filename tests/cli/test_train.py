@@ -1,11 +1,12 @@
 """`m3it train`: what is wrong is refused before anything is written, and a new start leaves nothing of the old."""
 
 import pathlib
+import shutil
 
 import pytest
 
 from m3it_jax.cli import main
-from m3it_jax.training import loop
+from m3it_jax.training import data_changes, loop
 
 CONFIG = str(pathlib.Path(__file__).resolve().parent.parent.parent / "configs" / "tiny.py")
 
@@ -25,6 +26,10 @@ def test_a_wrong_table_writes_nothing(words, tmp_path, capsys) -> None:
 def test_a_dry_run_says_what_the_run_would_say(words, tmp_path, capsys) -> None:
     assert main.main([*words, "--dry-run"]) == 0
     assert "decoder" in capsys.readouterr().out
+    page = tmp_path / "run" / "samples" / "0.html"
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [page]
+    assert "Training rows" in page.read_text("utf-8")
+    shutil.rmtree(tmp_path / "run")
     assert main.main([*words, "--dry-run", "--init_from.vit=/nope"]) == 1
     assert "/nope: no checkpoint here" in capsys.readouterr().err
     assert main.main([*words, "--dry-run", "--trainable=(('vit/.*', False), ('.*', True))"]) == 2
@@ -38,7 +43,7 @@ def test_the_page_of_the_first_rows_is_that_of_the_run_that_began(words, tmp_pat
         return config.num_steps
 
     monkeypatch.setattr(loop, "run", first_batch_alone)
-    monkeypatch.setattr(loop, "check_data", lambda *_: None)
+    monkeypatch.setattr(data_changes, "check", lambda *_: None)
     page = tmp_path / "run" / "samples" / "0.html"
     page.parent.mkdir(parents=True)
     page.write_text("of a try before")

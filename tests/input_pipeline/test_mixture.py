@@ -1,3 +1,4 @@
+import hashlib
 import types
 
 import numpy as np
@@ -27,6 +28,14 @@ def test_any_step_is_found_without_the_steps_before_it():
         num_images, rows = make_plan().step(step)  # a fresh plan each time: nothing was looked at before
         assert num_images == steps[step][0]
         np.testing.assert_array_equal(rows, steps[step][1])
+
+
+def test_rows_that_are_not_packed_are_those_of_before_there_was_packing():
+    """Runs from then resume: the order's own hash, and that of its first rows, as they were written down then."""
+    plan = make_plan()
+    assert plan.fingerprint == "479a380e5613aecbea06b3d87fecffd37f4c6c505ccfd6cddb81c106670a8846"
+    rows = hashlib.sha256(plan.rows(0, 5000).tobytes()).hexdigest()
+    assert rows == "c8f8a3027d505d72e807abcfb3d5ff0167a06d8b08e62ff985e5b5c2cfcc2e15"
 
 
 def test_far_steps_cost_nothing():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3it_jax import config, errors, prompts, tokenizer
-from m3it_jax.input_pipeline import held_pictures, mixture, pipeline, preprocessing, tower_rows, transforms
+from m3it_jax.input_pipeline import batch_checks, held_pictures, mixture, preprocessing, tower_rows, transforms
 
 AUGMENT = config.AugmentConfig(shift=0.1, rotate=10.0, jitter=0.2)
 
@@ -299,7 +299,7 @@ class TestFirstBatchCheck:
             }
             change(batch)
             ids = making.record_ids(step, process_index=host, process_count=hosts)
-            pipeline.check_first_batch(batch, layout, vocab_size=words.vocab_size, record_ids=ids)
+            batch_checks.check_first_batch(batch, layout, vocab_size=words.vocab_size, record_ids=ids)
             return ids
 
         return check
@@ -407,7 +407,7 @@ def test_rows_without_a_picture_have_batches_of_their_own(make_pipeline, mixed, 
         assert ("images" in batch, "text_ids" in batch) == (has_pictures, has_pictures and read_len > 0)
         assert batch["token_ids"].shape == (8, layout.row_len(int(has_pictures)))
         assert (batch["image_token_index"].max() >= 0) == has_pictures
-        pipeline.check_first_batch(batch, layout, vocab_size=400, record_ids=made.record_ids(step))
+        batch_checks.check_first_batch(batch, layout, vocab_size=400, record_ids=made.record_ids(step))
         alone = made.batch(step)
         assert alone.keys() == batch.keys() and all(np.array_equal(batch[key], alone[key]) for key in batch)
     assert seen == {True, False}

@@ -23,7 +23,7 @@ from m3it_jax.config import (
     OptimizerConfig,
     ValidationConfig,
 )
-from m3it_jax.training import flops, loop, run_folder, setup, step
+from m3it_jax.training import data_changes, flops, loop, run_folder, setup, step
 from m3it_jax.training.objectives import OBJECTIVES
 
 STAGE_2 = (
@@ -245,13 +245,13 @@ def test_data_that_moved_is_the_same_data_and_other_data_is_told_first(config, f
     train(config, tmp_path / "run")
     config.data.path = str(shutil.copytree(folder.path, tmp_path / "moved"))
     run_folder.write_config(config, tmp_path / "run")
-    loop.check_data(tmp_path / "run", setup.prepare(config))
+    data_changes.check(tmp_path / "run", setup.prepare(config).pipeline)
     manifest = json.loads((tmp_path / "moved/m3it.json").read_text())
     manifest["sources"]["ones"]["instructions"] = ["Another way to ask."]
     (tmp_path / "moved/m3it.json").write_text(json.dumps(manifest))
     with pytest.raises(errors.UserError, match="checkpoints/2: was trained on other data"):
-        loop.check_data(tmp_path / "run", setup.prepare(config))
-    loop.check_data(tmp_path / "none", setup.prepare(config))
+        data_changes.check(tmp_path / "run", setup.prepare(config).pipeline)
+    data_changes.check(tmp_path / "none", setup.prepare(config).pipeline)
 
 
 @pytest.mark.parametrize("objective", ["vit_tower", "qformer_tower"])
@@ -383,7 +383,7 @@ def test_compiling_is_told_once_for_each_kind_of_batch() -> None:
             labels.append(label)
             return contextlib.nullcontext()
 
-    update = loop._telling(lambda state, batch: (state, len(batch["source_index"])), Told())
+    update = loop._Telling(lambda state, batch: (state, len(batch["source_index"])), Told())
     batches = [{"source_index": np.zeros(rows), "images": np.zeros(pictures)} for rows, pictures in ((2, 3), (2, 5))]
     for batch in (*batches, {"source_index": np.zeros(4)}, *batches):
         assert update("state", batch) == ("state", len(batch["source_index"]))

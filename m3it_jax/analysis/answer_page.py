@@ -19,10 +19,11 @@ from m3it_jax.training.setup import Setup
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Answers at step {step}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root{{color-scheme:light dark}}
-body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}}
+body{{background:Canvas;color:CanvasText;font:16px/1.5 system-ui,sans-serif;
+max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}}
 img{{width:96px;height:96px;object-fit:contain;margin:0 .3rem .3rem 0}}
 article{{border-top:1px solid #8886;padding:1rem 0}}
-dl{{display:grid;grid-template-columns:6rem 1fr;gap:.2rem 1rem;margin:0}}
+dl{{display:grid;grid-template-columns:6rem minmax(0,1fr);gap:.2rem 1rem;margin:0}}
 dt{{font-weight:600}}dd{{margin:0;white-space:pre-line}}</style></head>
 <body><main><h1>Answers at step {step}</h1>
 <p>{count} held back from training. The model answered without having seen the reference.</p>

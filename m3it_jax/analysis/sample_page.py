@@ -20,7 +20,8 @@ _LONGEST = 12  # tokens that are kept in a line: more do not fit on a phone
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Training rows</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root{{color-scheme:light dark}}
-body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+body{{background:Canvas;color:CanvasText;font:16px/1.5 system-ui,sans-serif;
+max-width:60rem;margin:2rem auto;padding:0 1rem;
 overflow-wrap:break-word}}
 img{{width:96px;height:96px;image-rendering:pixelated;margin:0 .3rem .3rem 0}}
 article{{border-top:1px solid #8886;padding:1rem 0}}

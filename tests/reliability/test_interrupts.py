@@ -21,6 +21,7 @@ import tiny_assistant
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 PROGRAM = [sys.executable, "-m", "m3it_jax"]
 LATEST = 12.0  # seconds from the start to the latest interrupt: every verb below is past its imports by then
+PATIENCE = 300.0  # seconds from an interrupt to the end: a step that is being compiled is made and saved first
 EARLIEST = 0.6  # before, the interpreter itself may still be starting
 
 VERBS = ("generate", "eval", "train", "mini", "import", "check", "stats", "browse", "export", "repair")
@@ -75,7 +76,7 @@ def interrupted(command: list[str], after: float) -> tuple[int, str]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGINT)
     try:
-        _, told = process.communicate(timeout=90)
+        _, told = process.communicate(timeout=PATIENCE)
     finally:
         if process.poll() is None:
             process.kill()

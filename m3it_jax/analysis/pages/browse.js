@@ -126,7 +126,7 @@ const browse = (() => {
     const page = Math.min(Math.max(1, Number(wanted.get("page")) || 1), pages);
     const words = wordsOf(wanted.get("q") || "");
     const cards = shown.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE).map((number) => card(number, words));
-    one("#cards").replaceChildren(...(cards.length ? cards : [make("p", { class: "none" }, "No record is like that.")]));
+    one("#cards").replaceChildren(...(cards.length ? cards : [make("p", { class: "none" }, "No record matches.")]));
     for (const place of document.querySelectorAll(".pager")) place.replaceChildren(...pager(page, pages));
     const all = records.length.toLocaleString("en");
     one("#found").textContent = shown.length === records.length ? `${all} records` : `${shown.length.toLocaleString("en")} of ${all} records`;
@@ -163,7 +163,7 @@ const browse = (() => {
     return [title,
       make("ul", { class: "legend" }, key("learned", `learned: ${learned}`), key("given", `given: ${details.tokens.filter(([kind]) => kind === "given").length}`), key("picture", "stands for a picture's query tokens")),
       make("p", { class: "tokens" }, ...details.tokens.map(([kind, piece]) => make("span", { class: kind }, piece))),
-      make("p", { class: "soft small" }, `The loss counts the learned tokens alone${cut}.`)];
+      make("p", { class: "soft small" }, `The loss counts only the learned tokens${cut}.`)];
   }
 
   function metaOf(record, details) {
@@ -180,7 +180,7 @@ const browse = (() => {
     gallery.style.setProperty("--across", across(record.pictures.length));
     const texts = make("dl", { class: "texts", lang: record.language });
     const add = (name, value, kind) => { if (value) texts.append(make("dt", { lang: "en" }, name), make("dd", { class: kind }, value)); };
-    add("Said before all turns", record.system);
+    add("System message", record.system);
     for (const [number, turn] of (record.turns || []).slice(0, -1).entries()) {
       const fresh = number && turn.new_pictures ? `, with ${turn.new_pictures} more picture${turn.new_pictures > 1 ? "s" : ""}` : "";
       add(`Turn ${number + 1}${fresh}`, [turn.instruction, turn.inputs].filter(Boolean).join("\n"));
@@ -191,7 +191,7 @@ const browse = (() => {
     add("Answer before paraphrase", record.before, "before");
     add(record.before === undefined ? "Answer" : "Answer after paraphrase", record.outputs, "answer");
     return [gallery, texts, make("div", { class: "full" }, ...tokensOf(details)),
-      make("div", { class: "full" }, make("h3", {}, "What is known of it"), make("div", { class: "scroll" }, metaOf(record, details)))];
+      make("div", { class: "full" }, make("h3", {}, "What is known about it"), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What is known about it" }, metaOf(record, details)))];
   }
 
   async function showRecord(id) {

@@ -77,7 +77,8 @@ def _tensors(told: Mapping[str, Any]) -> Iterator[str]:
         return
     for one in tensors["differences"]:
         index = f"{one['index']}" if "index" in one else ""
-        count = f" ({one['num_values']} values differ)" if "num_values" in one else ""
+        number = one.get("num_values")
+        count = "" if number is None else " (1 value differs)" if number == 1 else f" ({number} values differ)"
         yield (
             f"tensors: {one['tensor']}{index} is {one['hf_dir']} in HF_DIR and {one['checkpoint']} in CHECKPOINT{count}"
         )

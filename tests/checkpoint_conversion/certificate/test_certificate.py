@@ -76,7 +76,7 @@ def test_one_flipped_bit_is_found_with_its_place(checkpoint, silent):
     told = certificate.verify(HF / FAMILY, checkpoint)
     assert not told["ok"] and told["tensors"]["num_unequal"] == 1
     first = told["problems"][0]
-    assert first.startswith("tensors: language_model.") and "(1 values differ)" in first and "[" in first
+    assert first.startswith("tensors: language_model.") and "(1 value differs)" in first and "[" in first
     assert findings.table(told).endswith("\nNOT equal")
 
 

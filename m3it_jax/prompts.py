@@ -235,6 +235,10 @@ FORMATS: dict[str, PromptFormat] = {
     "llava": _LLAVA,
 }
 
+# Formats of models that their authors trained to talk, with the turns before in view: LLaVA's 158,000 conversations
+# (arXiv 2304.08485, section 3), and the `Chat` of MiniGPT-4's repository over Vicuna.
+TALKING = (_LLAVA, _MINIGPT4)
+
 
 def fill_slots(instruction: str, slots: Mapping[str, str]) -> str:
     """Returns an instruction with `[NAME]` replaced by `slots["NAME"]`; the texts put in are not searched again.

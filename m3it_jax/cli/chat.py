@@ -5,10 +5,14 @@ import glob
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from m3it_jax import errors, progress
+from m3it_jax import errors, progress, prompts
 from m3it_jax.cli import generate, options
+
+if TYPE_CHECKING:
+    from m3it_jax.generation.assistant import Assistant
 
 EXAMPLE = "m3it chat runs/quickstart --image photo.png"
 
@@ -22,8 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--history",
         metavar="N",
         type=int,
-        default=0,
-        help="earlier turns that the model sees (default 0: the pictures and the new turn alone, as it was trained)",
+        help="earlier turns that the model sees (default: all that fit if it was trained on conversations, else 0)",
     )
     options.add_decoder_weights(parser)
     generate.add_sampling(parser)
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Talks until /quit or the end of the input; 1 if a line from a pipe could not be done."""
-    if args.history < 0:
+    if args.history is not None and args.history < 0:
         raise errors.ConfigError(f"--history {args.history}: must be 0 or more")
     from m3it_jax.generation import pictures
     from m3it_jax.generation.request import SamplingConfig
@@ -51,14 +54,16 @@ def run(args: argparse.Namespace) -> int:
 
     with progress.Waiting(f"loading {args.checkpoint}"):
         answering = assistant.load(args.checkpoint, decoder_weights=args.decoder_weights)
-    conversation = Conversation(answering, history=args.history, sampling=settings)
-    conversation.show(shown)
     asked = options.asked_in_training(args.checkpoint)
+    history = _history(answering, asked) if args.history is None else args.history
+    conversation = Conversation(answering, history=history, sampling=settings)
+    conversation.show(shown)
     if not sys.stdin.isatty():
         num_failed = chat.talk(conversation, sys.stdin, out=sys.stdout, notes=sys.stderr, asked=asked)
         return 1 if num_failed else 0
     print(generate.about(args.checkpoint, answering), file=sys.stderr)
     print(chat.HELP, file=sys.stderr)
+    print(_what_it_sees(history), file=sys.stderr)
     if asked:
         print("\n" + chat.asked_in_training(asked), file=sys.stderr)
     _complete(("/examples", *chat.COMMANDS, "/quit"))
@@ -72,6 +77,20 @@ def run(args: argparse.Namespace) -> int:
             asked=asked,
         )
     return 0
+
+
+def _history(answering: "Assistant", asked: Sequence[Mapping[str, Any]]) -> int:
+    """Returns how many earlier turns a model sees unless told: all if it has learned to read them, else none."""
+    learned = any(row.get("num_turns", 1) > 1 for row in asked)
+    return sys.maxsize if learned or answering.sampler.layout.format in prompts.TALKING else 0
+
+
+def _what_it_sees(history: int) -> str:
+    if not history:
+        return "Each question stands alone; --history N shows the model the last N turns too."
+    if history == sys.maxsize:
+        return "The model sees earlier turns, as many as fit; /new forgets them."
+    return f"The model sees the last {'turn' if history == 1 else f'{history} turns'} too; /new forgets them."
 
 
 def _complete(commands: Sequence[str]) -> None:

@@ -90,7 +90,11 @@ def asked_in_training(checkpoint: str | os.PathLike[str]) -> list[dict[str, Any]
     sound = isinstance(rows, list) and all(
         isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in wanted.items()) for row in rows
     )
-    return rows if sound else []
+    if not sound:
+        return []
+    for row in rows:
+        row["num_turns"] = row["num_turns"] if isinstance(row.get("num_turns"), int) else 1  # older files have none
+    return list(rows)
 
 
 def check_file(path: str | os.PathLike[str], *, option: str) -> None:

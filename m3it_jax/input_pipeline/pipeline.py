@@ -33,6 +33,8 @@ from m3it_jax.input_pipeline import (
 
 Batch = dict[str, np.ndarray]
 
+_FIRST_FEW = 16  # records of a source that are looked at for one that shows how it asks
+
 # Arrays of a batch by objective.
 _ARRAYS = {
     "response": (
@@ -192,12 +194,13 @@ class Pipeline:
         return [[str(self._tables[source].ids[record])] for source, record, _ in rows]
 
     def one_of_each(self) -> list[schema.Instance]:
-        """Returns a record of each source.
+        """Returns a record of each source: of its first few the one with the most turns.
 
         Raises:
           UserError: one cannot be read.
         """
-        return [table.read(0) for table in self._tables]
+        firsts = [[table.read(number) for number in range(min(_FIRST_FEW, len(table)))] for table in self._tables]
+        return [max(records, key=lambda one: len(one.meta.get("turns", ()))) for records in firsts]
 
     def instances(self, count: int) -> list[schema.Instance]:
         """Returns the records of the first `count` rows, each once.

@@ -73,17 +73,16 @@ def _differences(old: Any, new: Any, prefix: str) -> Iterator[tuple[str, Any, An
 
 
 def write_asked(instances: Iterable[schema.Instance], run_dir: Path) -> None:
-    """Writes asked.json: how the model is asked in training, one record of each source, for whoever tries it later."""
-    rows = [
-        {
-            "source": one.source,
-            "task": one.task,
-            "num_images": len(one.images),
-            "instruction": one.instruction,
-            "inputs": one.inputs,
-        }
-        for one in instances
-    ]
+    """Writes asked.json: how the model is asked in training, one record of each source, for whoever tries it later.
+
+    Of a conversation it has the first question and the number of turns.
+    """
+    rows = []
+    for one in instances:
+        turns = schema.turns_of(one)
+        asked = {"instruction": turns[0].instruction, "inputs": turns[0].inputs}
+        about = {"source": one.source, "task": one.task, "num_images": len(one.images), "num_turns": len(turns)}
+        rows.append({**about, **asked})
     file_safety.write_whole(run_dir / ASKED_FILE, json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
 
 

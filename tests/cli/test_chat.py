@@ -1,9 +1,14 @@
+import dataclasses
 import io
+import json
+import sys
 
 import pytest
 import tiny_assistant
 
-from m3it_jax.cli import main
+from m3it_jax import prompts
+from m3it_jax.cli import chat as verb
+from m3it_jax.cli import main, options
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +49,35 @@ def test_a_piped_line_that_is_no_utf8_is_told_and_the_talk_goes_on(run_folder, m
     printed = capsys.readouterr()
     assert printed.out.count("\n") == 1
     assert "no UTF-8" in printed.err and printed.err.count("\n") == 1
+
+
+ASKED = {"source": "mine", "task": "vqa", "num_images": 1, "instruction": "What is it?", "inputs": ""}
+
+
+@pytest.mark.parametrize(
+    ("turns", "history"),
+    [({}, 0), ({"num_turns": 1}, 0), ({"num_turns": 3}, sys.maxsize), ({"num_turns": "many"}, 0)],
+)
+def test_a_model_sees_earlier_turns_if_it_was_trained_on_conversations(turns, history, tmp_path) -> None:
+    run = tiny_assistant.write_run(tmp_path / "run")
+    (run / "asked.json").write_text(json.dumps([ASKED, ASKED | turns]))
+    assert verb._history(tiny_assistant.make(), options.asked_in_training(run)) == history
+
+
+@pytest.mark.parametrize(("family", "history"), [("llava", sys.maxsize), ("minigpt4", sys.maxsize), ("blip2", 0)])
+def test_a_family_made_for_talking_sees_earlier_turns(family, history, monkeypatch) -> None:
+    answering = tiny_assistant.make()
+    monkeypatch.setattr(
+        answering.sampler, "layout", dataclasses.replace(answering.sampler.layout, format=prompts.FORMATS[family])
+    )
+    assert verb._history(answering, []) == history
+
+
+def test_what_is_said_of_history_wins_over_the_default(run_folder, monkeypatch, capsys) -> None:
+    seen = []
+    monkeypatch.setattr("m3it_jax.serving.conversation.Conversation", lambda *_, history, **__: seen.append(history))
+    for given in ("0", "2"):
+        with pytest.raises(AttributeError):  # nothing is shown to a conversation that is none
+            chat(monkeypatch, run_folder, "", "--history", given)
+    assert seen == [0, 2]
+    assert "last turn too" in verb._what_it_sees(1) and "last 2 turns" in verb._what_it_sees(2)

@@ -130,6 +130,14 @@ def test_instructions_are_redrawn_each_epoch_from_the_pool(make_pipeline, words,
     assert all(text == tiny.named(name).instruction for (name, _), text in stored.items())
 
 
+def test_one_of_each_source_shows_whether_it_holds_conversations(tmp_path, make_pipeline, tiny):
+    turns = [{"instruction": "What?", "outputs": "a picture"}]
+    talks = [tiny.instance("more-ones", number, meta={"turns": turns} if number == 5 else {}) for number in range(8)]
+    single = [tiny.instance("ones", number) for number in range(8)]
+    pipeline = make_pipeline(data_folder=tiny.write_folder(tmp_path, {"ones": single, "more-ones": talks}))
+    assert {one.source: len(one.meta.get("turns", ())) for one in pipeline.one_of_each()} == {"ones": 0, "more-ones": 1}
+
+
 def test_an_instruction_outside_the_pool_is_kept(tmp_path, make_pipeline, tiny):
     records = [tiny.instance("ones", number, instruction="Say it in French.") for number in range(8)]
     folder = tiny.write_folder(tmp_path / "data", {"ones": records})

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from m3it_jax import errors
+from m3it_jax import errors, schema
 from m3it_jax.config import Experiment
 from m3it_jax.training import run_folder
 
@@ -77,3 +77,15 @@ def test_a_run_of_an_older_version_has_the_new_fields_as_they_behaved(tmp_path) 
     changed.data.validation_share = 0.2
     with pytest.raises(errors.ConfigError, match=r"data\.validation_share=0\.2: .* holds a run with 0\.0"):
         run_folder.write_config(changed, tmp_path)
+
+
+def test_asked_tells_the_first_question_and_the_turns(tmp_path) -> None:
+    turns = [{"instruction": "What is it?", "outputs": "a car"}]
+    fields = {"task": "vqa", "language": "en", "instruction": "Which colour?", "inputs": "", "outputs": "red"}
+    records = [
+        schema.Instance(id=source, source=source, images=(b"png",), meta=meta, **fields)
+        for source, meta in (("talks", {"turns": turns}), ("ones", {}))
+    ]
+    run_folder.write_asked(records, tmp_path)
+    rows = json.loads((tmp_path / "asked.json").read_text("utf-8"))
+    assert [(row["instruction"], row["num_turns"]) for row in rows] == [("What is it?", 2), ("Which colour?", 1)]

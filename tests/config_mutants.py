@@ -58,7 +58,12 @@ PLAUSIBLE = {
     "num_hidden_layers": [1, 2, 3, 4, 5],
     "hidden_size": [20, 24, 28, 32, 36],
     "tie_word_embeddings": [True, False, None],
-    "scale_decoder_outputs": [True, False],
+    "scale_decoder_outputs": [True, False, None],
+    "is_gated_act": [True, False, None],
+    "dense_act_fn": ["gelu", "gelu_new", "relu", "silu", "mish"],
+    "per_layer_config": [None, {}, {"0": {"intermediate_size": 50}}],
+    "pruned_heads": [None, {}, {"0": [1]}],
+    "tie_encoder_decoder": [True, False, None],
     "rope_scaling": [
         None,
         {},
@@ -113,9 +118,11 @@ EXTRA = {
         "image_token_id",
     ],
     "text_config": ["rope_scaling", "rope_parameters", "scale_decoder_outputs", "partial_rotary_factor", "hidden_size"]
-    + ["quantization_config", "head_dim", "num_attention_heads", "num_hidden_layers"],
-    "vision_config": ["qkv_bias", "num_channels", "model_type"],
-    "qformer_config": ["position_embedding_type", "use_qformer_text_input", "encoder_hidden_size"],
+    + ["quantization_config", "head_dim", "num_attention_heads", "num_hidden_layers", "is_gated_act", "dense_act_fn"]
+    + ["per_layer_config", "pruned_heads", "tie_encoder_decoder"],
+    "vision_config": ["qkv_bias", "num_channels", "model_type", "per_layer_config", "pruned_heads"],
+    "qformer_config": ["position_embedding_type", "use_qformer_text_input", "encoder_hidden_size"]
+    + ["per_layer_config", "pruned_heads"],
 }
 
 

@@ -163,7 +163,8 @@ _OPT_2_7B = DecoderConfig(
     has_tied_head=True,
 )
 
-# google/flan-t5-xl config.json (arXiv 2210.11416).
+# google/flan-t5-xl config.json (arXiv 2210.11416), but with the exact GELU in place of the tanh form: LAVIS reads it so
+# (blip2_t5.py and blip2_t5_instruct.py: `t5_config.dense_act_fn = "gelu"`), and the hub's files of BLIP-2 say so.
 _FLAN_T5_XL = EncoderDecoderConfig(
     vocab_size=32_128,
     embed_dim=2_048,
@@ -174,7 +175,7 @@ _FLAN_T5_XL = EncoderDecoderConfig(
     head_dim=64,
     relative_buckets=32,
     relative_max_distance=128,
-    activation="gelu_tanh",
+    activation="gelu",
     has_tied_head=False,
     rms_norm_epsilon=1e-6,
     max_len=512,

@@ -129,15 +129,8 @@ def test_no_mutant_ends_in_a_traceback(family):
     assert 200 < sum(variant is None for variant in found) < 1_800
 
 
-# One of 200 fresh mutants of a Flan-T5 is taken with another number of parameters in its language model (30,712, where
-# transformers has 25,672: a head of its own, or none). It has to be refused or computed; until then it is known here.
-_KNOWN = {
-    "instructblip_t5": pytest.mark.xfail(reason="a mutant whose head is tied otherwise than transformers ties it")
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("family", [pytest.param(one, marks=_KNOWN.get(one, ())) for one in small_folders.WHOLE])
+@pytest.mark.parametrize("family", small_folders.WHOLE)
 def test_many_mutants_beside_the_program(family, reference_python, tmp_path):
     count = 2_000 if LONG else 200
     request, answer = tmp_path / "request.json", tmp_path / "answer.json"

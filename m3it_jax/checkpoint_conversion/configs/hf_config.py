@@ -55,7 +55,8 @@ def recognise(
         known = ", ".join(f"{outer} with {inner}" for outer, inner in FAMILIES)
         values.refuse("model_type", f"{kind} with {language}" if language else kind, known)
     family, prompt = names
-    values.must_be("quantization_config", None)
+    for part in (values, *(values.part(name) for name in ("text_config", "vision_config", "qformer_config"))):
+        _check_base(part)
     is_llava = kind == "llava"
     vit = _clip(values) if is_llava else _eva(values.part("vision_config"))
     decoder = _language(text, language)
@@ -80,8 +81,10 @@ def recognise_part(
     values = Values(hf_config, where)
     kind = values.text("model_type", "")
     if part == "decoder" and kind in _LANGUAGE_MODELS:
+        _check_base(values)
         return _language(values, kind)
     if part == "vit" and kind in clip_config.KINDS:
+        _check_base(values)
         return clip_config.tower_alone(values)
     _, variant = recognise(hf_config, where=where)
     found = getattr(variant, part)
@@ -90,8 +93,16 @@ def recognise_part(
     return found
 
 
+def _check_base(values: Values) -> None:
+    """Refuses what any configuration may ask for (configuration_utils.py of 5.24, and of 4.57 for the last two)."""
+    values.must_be("quantization_config", None)
+    for name in ("per_layer_config", "pruned_heads", "tie_encoder_decoder"):
+        if values.get(name, None):
+            values.refuse(name, values.get(name, None), "an empty one")
+
+
 def _eva(values: Values) -> ViTConfig:
-    values.must_be("qkv_bias", True)
+    values.must_hold("qkv_bias")
     width, num_heads = values.whole("hidden_size", 1_408), values.whole("num_attention_heads", 16)
     values.multiple("hidden_size", width, of="num_attention_heads", by=num_heads)
     image_size = values.whole("image_size", 224, high=hf_values.MOST_PIXELS)
@@ -126,7 +137,7 @@ def _clip(whole: Values) -> ViTConfig:
 
 
 def _bridge(values: Values, width: int) -> ProjectionConfig:
-    values.must_be("multimodal_projector_bias", True)
+    values.must_hold("multimodal_projector_bias")
     return ProjectionConfig(
         mlp_dim=width, activation=values.choice("projector_hidden_act", hf_values.ACTIVATIONS, "gelu")
     )
@@ -200,8 +211,9 @@ def _llama(values: Values) -> DecoderConfig:
 
 
 def _opt(values: Values) -> DecoderConfig:
-    for name in ("do_layer_norm_before", "enable_bias", "layer_norm_elementwise_affine", "tie_word_embeddings"):
-        values.must_be(name, True)
+    for name in ("do_layer_norm_before", "enable_bias", "layer_norm_elementwise_affine"):
+        values.must_hold(name)
+    values.must_be("tie_word_embeddings", True)  # with null, a head of its own may be there: the tensors tell
     values.must_be("_remove_final_layer_norm", False)
     width, num_heads = values.whole("hidden_size", 768), values.whole("num_attention_heads", 12)
     values.must_be("word_embed_proj_dim", width, also=None)
@@ -236,8 +248,19 @@ _T5_OTHER_NAMES = {
 }
 
 
-def _t5(values: Values) -> EncoderDecoderConfig:
+def _t5_activation(values: Values) -> str:
+    """Returns the activation of the gated layer.
+
+    `feed_forward_proj` says it, and what transformers derives from that (`configuration_t5.py`) stands beside it in
+    files: a file in which they differ is read by what was derived.
+    """
     gated = {f"gated-{name}": ours for name, ours in hf_values.ACTIVATIONS.items()} | {"gated-gelu": "gelu_tanh"}
+    told = values.choice("feed_forward_proj", gated, "relu")
+    values.must_hold("is_gated_act")
+    return values.choice("dense_act_fn", hf_values.ACTIVATIONS, "") if values.has("dense_act_fn") else told
+
+
+def _t5(values: Values) -> EncoderDecoderConfig:
     num_layers = values.whole("num_layers", 6, high=hf_values.MOST_LAYERS)
     for theirs, name in _T5_OTHER_NAMES.items():  # of transformers 5, which would let them win
         if values.get(theirs, None) is not None:
@@ -256,7 +279,7 @@ def _t5(values: Values) -> EncoderDecoderConfig:
         head_dim=values.whole("d_kv", 64),
         relative_buckets=buckets,
         relative_max_distance=values.whole("relative_attention_max_distance", 128, low=buckets // 2 + 1),
-        activation=values.choice("feed_forward_proj", gated, "relu"),
+        activation=_t5_activation(values),
         has_tied_head=scales,
         rms_norm_epsilon=values.number("layer_norm_epsilon", 1e-6),
         max_len=values.whole("n_positions", 512),
@@ -272,5 +295,4 @@ _LANGUAGE_MODELS: dict[str, Callable[[Values], DecoderConfig | EncoderDecoderCon
 
 
 def _language(values: Values, kind: str) -> DecoderConfig | EncoderDecoderConfig:
-    values.must_be("quantization_config", None)
     return _LANGUAGE_MODELS[kind](values)

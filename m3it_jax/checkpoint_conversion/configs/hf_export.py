@@ -220,14 +220,16 @@ def _opt(config: DecoderConfig) -> Json:
 
 
 def _t5(config: EncoderDecoderConfig) -> Json:
-    activation = "gelu" if config.activation == "gelu_tanh" else _THEIR_ACTIVATIONS[config.activation]
+    activation = _THEIR_ACTIVATIONS[config.activation]
     return {
         "d_ff": config.mlp_dim,
         "d_kv": config.head_dim,
         "d_model": config.embed_dim,
         "decoder_start_token_id": config.start_id,
-        "feed_forward_proj": f"gated-{activation}",
+        "dense_act_fn": activation,
+        "feed_forward_proj": "gated-gelu" if "gelu" in activation else f"gated-{activation}",
         "is_encoder_decoder": True,
+        "is_gated_act": True,
         "layer_norm_epsilon": config.rms_norm_epsilon,
         "model_type": "t5",
         "n_positions": config.max_len,

@@ -56,6 +56,16 @@ class Values:
         if found is not None and found != value and found != also:
             self.refuse(name, found, repr(value))
 
+    def has(self, name: str) -> bool:
+        """Returns whether the file has the field at all; null counts."""
+        return name in self._values
+
+    def must_hold(self, name: str) -> None:
+        """Checks a flag that is true unless a file says something else; null says no (`if config.name`)."""
+        if not self._values.get(name, True):
+            self.refuse(name, self._values[name], "true")
+        self.must_be(name, True)
+
     def must_know(self, used: Set[str], harmless: Set[str]) -> None:
         """Checks that every field is one that is used, or one that changes nothing."""
         for name in self._values:
@@ -90,8 +100,9 @@ class Values:
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
-        """Returns a truth value."""
-        value = self.get(name, default)
+        """Returns a truth value. Null says no, and is refused where an absent one says yes: versions differ there."""
+        value = self._values.get(name, default)
+        value = False if value is None and not default else value
         if not isinstance(value, bool):
             self.refuse(name, value, "true or false")
         return value

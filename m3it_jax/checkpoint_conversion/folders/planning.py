@@ -32,6 +32,8 @@ _GENERATION = "generation_config.json"
 # dropout; sizes are told by the tensors.
 _FREE_FIELDS = {"max_len", "vocab_size", "text_vocab_size", "text_max_len", "dropout_rate", "start_id"}
 _READ_OF_TOWER = {"num_layers", "keeps_class_token"}
+# A Flan-T5 alone has the tanh form of GELU; BLIP-2's authors read it with the exact one (variants.py).
+_READ_OF_T5 = {"activation": ("gelu_tanh", "gelu")}
 _STORED = ("F32", "F16", "BF16")  # types of weights; others would have to be converted
 
 
@@ -257,7 +259,8 @@ def _check_part(part: str, folder: Path, variant: Variant) -> None:
     # Which blocks of a tower alone are read is the variant's; that it has as many is told by the tensors.
     free = _FREE_FIELDS | (_READ_OF_TOWER if values.get("model_type") in clip_config.KINDS else set())
     for name, ours in dataclasses.asdict(getattr(variant, part)).items():
-        if name not in free and theirs.get(name, ours) != ours:
+        is_reread = values.get("model_type") == "t5" and _READ_OF_T5.get(name) == (theirs.get(name), ours)
+        if name not in free and not is_reread and theirs.get(name, ours) != ours:
             raise errors.UserError(
                 f"{config}: {part}.{name} is {theirs[name]!r} there, the variant has {ours!r}; take another folder, or "
                 f"a variant of your own: a folder with a {variants.MODEL_FILE}"

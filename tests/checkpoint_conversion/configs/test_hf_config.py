@@ -23,6 +23,7 @@ FLAN_T5_XL = {
     "d_kv": 64,
     "num_heads": 32,
     "num_layers": 24,
+    "dense_act_fn": "gelu",  # as BLIP-2's authors read it; Flan-T5 alone has gelu_new
     "feed_forward_proj": "gated-gelu",
     "tie_word_embeddings": False,
     "n_positions": 512,
@@ -143,6 +144,18 @@ REFUSED = [
     ("blip2_t5", "text_config.relative_attention_num_buckets", 3),
     ("blip2_t5", "text_config.relative_attention_max_distance", 5),
     ("blip2_t5", "text_config.hidden_size", 29),
+    ("blip2_t5", "text_config.is_gated_act", False),
+    ("blip2_t5", "text_config.is_gated_act", None),
+    ("blip2_t5", "text_config.dense_act_fn", "mish"),
+    ("blip2_t5", "text_config.dense_act_fn", None),
+    ("blip2_t5", "text_config.tie_encoder_decoder", True),
+    ("blip2_t5", "text_config.tie_word_embeddings", None),
+    ("blip2_opt", "text_config.do_layer_norm_before", None),
+    ("blip2_opt", "text_config.enable_bias", None),
+    ("blip2_opt", "text_config.pruned_heads", {"0": [1]}),
+    ("blip2_opt", "vision_config.qkv_bias", None),
+    ("blip2_opt", "vision_config.per_layer_config", {"0": {"intermediate_size": 50}}),
+    ("llava", "multimodal_projector_bias", None),
     ("llava", "vision_feature_layer", [-2, -5]),
     ("llava", "vision_feature_layer", -4),
     ("llava", "vision_feature_layer", 4),
@@ -265,6 +278,17 @@ def test_a_t5_head_of_its_own_is_told_by_either_field():
     ):
         config["text_config"] |= values
         assert hf_config.recognise(config, where="here")[1].decoder.has_tied_head is tied
+
+
+def test_what_a_t5s_file_says_of_its_activation_wins_over_what_follows_from_another_field():
+    config = _stored("blip2_t5")
+    for told, activation in (("gelu", "gelu"), ("gelu_new", "gelu_tanh"), ("relu", "relu"), ("silu", "silu")):
+        config["text_config"]["dense_act_fn"] = told
+        assert hf_config.recognise(config, where="here")[1].decoder.activation == activation
+    del config["text_config"]["dense_act_fn"], config["text_config"]["is_gated_act"]
+    assert hf_config.recognise(config, where="here")[1].decoder.activation == "gelu_tanh"
+    config["text_config"]["feed_forward_proj"] = "gated-silu"
+    assert hf_config.recognise(config, where="here")[1].decoder.activation == "silu"
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "t5"])

@@ -7,6 +7,7 @@ from checkpoint_conversion.small_folders import STORED
 
 from m3it_jax import checkpointing, errors, parameter_paths
 from m3it_jax.checkpoint_conversion.folders import importing
+from m3it_jax.models import variants
 
 
 @pytest.fixture
@@ -108,3 +109,19 @@ def test_two_parts_of_minigpt4_are_files(tmp_path, whole):
     file = write_parts(tmp_path, projection="files/model-00001-of-00001.safetensors")
     importing.convert(file, tmp_path / "parts")
     np.testing.assert_array_equal(leaves(tmp_path / "parts")["projection/kernel"], leaves(whole)["projection/kernel"])
+
+
+def test_a_flan_t5_alone_is_read_as_blip2s_authors_read_it(tmp_path):
+    source = small_folders.copy("blip2_t5", tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    config["text_config"]["dense_act_fn"] = "gelu"  # Flan-T5's own file, which is given below, has gelu_new
+    (source / "config.json").write_text(json.dumps(config))
+    importing.convert(source, tmp_path / "whole")
+    parts = dict.fromkeys(("vit", "qformer", "projection"), str(source)) | {"decoder": str(STORED / "t5")}
+    importing.convert(write_parts(tmp_path, **parts), tmp_path / "parts")
+    assert variants.read(tmp_path / "parts").decoder.activation == "gelu"
+    parts["decoder"] = str(small_folders.copy("t5", tmp_path / "silu"))
+    config = json.loads((tmp_path / "silu" / "config.json").read_text()) | {"dense_act_fn": "silu"}
+    (tmp_path / "silu" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(errors.UserError, match=r"decoder\.activation is 'silu' there, the variant has 'gelu'"):
+        importing.convert(write_parts(tmp_path, **parts), tmp_path / "other")

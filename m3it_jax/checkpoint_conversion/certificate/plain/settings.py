@@ -136,9 +136,10 @@ def _text(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
         text["head_dim"] = text["head_dim"] or text["hidden_size"] // text["num_attention_heads"]
     elif text["model_type"] == "t5":
         # `gated-gelu` means the tanh form: configuration_t5.py, for checkpoints made before it had a name of its own.
+        # A file that says what follows from it is taken at its word, as BLIP-2's: they have the exact form.
         gated, _, activation = text["feed_forward_proj"].rpartition("-")
-        text["is_gated_act"] = bool(gated)
-        text["dense_act_fn"] = "gelu_new" if text["feed_forward_proj"] == "gated-gelu" else activation
+        text.setdefault("is_gated_act", bool(gated))
+        text.setdefault("dense_act_fn", "gelu_new" if text["feed_forward_proj"] == "gated-gelu" else activation)
         text["num_decoder_layers"] = text["num_decoder_layers"] or text["num_layers"]
         # transformers 4 tells it by tied embeddings, 5 has a field of its own.
         text["scale_decoder_outputs"] = text.get("scale_decoder_outputs", text.get("tie_word_embeddings", True))

@@ -26,6 +26,8 @@ def test_a_t5s_feed_forward_and_head_follow_from_its_names(tmp_path):
     text = _read(tmp_path, flan)["text_config"]
     assert (text["is_gated_act"], text["dense_act_fn"]) == (True, "gelu_new") and not text["scale_decoder_outputs"]
     assert text["num_decoder_layers"] == 3
+    text = _read(tmp_path, flan | {"dense_act_fn": "gelu"})["text_config"]
+    assert (text["is_gated_act"], text["dense_act_fn"]) == (True, "gelu")
     text = _read(tmp_path, {"model_type": "t5"})["text_config"]
     assert (text["is_gated_act"], text["dense_act_fn"]) == (False, "relu") and text["scale_decoder_outputs"]
     assert not _read(tmp_path, {"model_type": "t5", "scale_decoder_outputs": False})["text_config"][

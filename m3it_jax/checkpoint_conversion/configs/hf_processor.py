@@ -137,10 +137,13 @@ def with_pixels(vit: ViTConfig, values: Values) -> ViTConfig:
         kind = str(values.get(name, own[0]))
         if kind.removesuffix("Fast").removesuffix("Pil") not in own:
             values.refuse(name, kind, " or ".join(own))
-    for name in ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"):
-        values.must_be(name, True)
+    crops = vit.image_fit == "crop"
+    for name in ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb", *(("do_center_crop",) if crops else ())):
+        values.must_hold(name)
+    for name in ("size", "resample", "rescale_factor", "image_mean", "image_std", *(("crop_size",) if crops else ())):
+        values.must_not_be_null(name)
     values.must_be("do_pad", False)  # to a square, which transformers' LLaVA processor offers
-    values.must_be("do_center_crop", vit.image_fit == "crop")
+    values.must_be("do_center_crop", crops)
     values.must_be("resample", CUBIC)
     _check_size(vit, values)
     rescale = values.number("rescale_factor", 1 / 255)

@@ -66,6 +66,11 @@ class Values:
             self.refuse(name, self._values[name], "true")
         self.must_be(name, True)
 
+    def must_not_be_null(self, name: str) -> None:
+        """Checks a field that may be absent, and where null is another thing than that."""
+        if self.has(name) and self._values[name] is None:
+            self.refuse(name, None, "a value, or a file without this field,")
+
     def must_know(self, used: Set[str], harmless: Set[str]) -> None:
         """Checks that every field is one that is used, or one that changes nothing."""
         for name in self._values:

@@ -193,6 +193,14 @@ PICTURES = [
     ("blip2_opt", "resample", 2),
     ("blip2_opt", "rescale_factor", 1.0),
     ("blip2_opt", "image_mean", [0.5, 0.5]),
+    ("blip2_opt", "do_normalize", None),
+    ("blip2_opt", "do_resize", None),
+    ("blip2_opt", "do_rescale", None),
+    ("blip2_opt", "do_convert_rgb", None),
+    ("blip2_opt", "resample", None),
+    ("blip2_opt", "image_mean", None),
+    ("llava", "do_center_crop", None),
+    ("llava", "crop_size", None),
     ("llava", "crop_size", {"height": 27, "width": 28}),
     ("llava", "do_center_crop", False),
     ("llava", "do_pad", True),
@@ -213,6 +221,15 @@ def test_mean_and_deviation_come_from_the_processor():
     preprocessor = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.1, 0.6], "size": edge}
     vit = hf_config.recognise(config, where="here", preprocessor=preprocessor)[1].vit
     assert vit.pixel_mean == (0.5, 0.4, 0.3) and vit.pixel_std == (0.2, 0.1, 0.6)
+
+
+def test_a_null_that_fast_processors_write_changes_nothing():
+    # transformers 4.57 saves them so for a processor that neither crops nor pads.
+    for name in ("do_center_crop", "crop_size", "do_pad", "pad_size", "device", "input_data_format"):
+        preprocessor = reference_goldens.read_json(reference_goldens.STORED / "blip2_opt" / "preprocessor_config.json")
+        wanted = hf_config.recognise(_stored("blip2_opt"), where="here", preprocessor=preprocessor)
+        preprocessor[name] = None
+        assert hf_config.recognise(_stored("blip2_opt"), where="here", preprocessor=preprocessor) == wanted
 
 
 def test_a_value_that_transformers_never_reads_says_nothing():

@@ -11,14 +11,19 @@ EXAMPLE = "m3it compare runs/mine/eval/1100 runs/quickstart/stage2/eval/1100 --j
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
+    add_evaluations(parser)
+    parser.add_argument("--metric", help="compare every task by this metric (default: the headline of each task)")
+    options.add_json(parser)
+
+
+def add_evaluations(parser: argparse.ArgumentParser) -> None:
+    """Adds the two evaluations, and in what they may differ."""
     place = "folder that m3it eval has written, or a run folder (its newest evaluation)"
     parser.add_argument("a", type=pathlib.Path, help=place)
     parser.add_argument("b", type=pathlib.Path, help="the same; differences are A less B")
-    parser.add_argument("--metric", help="compare every task by this metric (default: the headline of each task)")
     parser.add_argument(
         "--allow", nargs="+", default=[], metavar="FIELD", help="fields of lock.json that may differ, such as packages"
     )
-    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.json:
         options.check_file(args.json, option="--json")
-    first, second = (output.EvalFolder(_evaluation(path)) for path in (args.a, args.b))
+    first, second = (output.EvalFolder(evaluation(path)) for path in (args.a, args.b))
     found = comparison.compare(first, second, protocol=tasks.Protocol(), allow=args.allow, metric=args.metric)
     if args.json:
         options.write_json(args.json, found)
@@ -39,8 +44,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluation(path: pathlib.Path) -> pathlib.Path:
-    """Returns the evaluation folder itself, or the newest one of a run folder or of a quick start's stage 2."""
+def evaluation(path: pathlib.Path) -> pathlib.Path:
+    """Returns the evaluation folder itself, or the newest one of a run folder or of a quick start's stage 2.
+
+    Raises:
+      UserError: there is none.
+    """
     if not path.is_dir():
         raise errors.UserError(f"{path}: is no folder; name one that m3it eval has written")
     if (path / "predictions.jsonl").exists() or (path / "lock.json").exists():

@@ -40,6 +40,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "weights": ("m3it_jax.cli.weights", "import, export and verify weights in the Hugging Face layout"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers against controls"),
     "compare": ("m3it_jax.cli.compare", "compare two evaluations with a paired test"),
+    "judge": ("m3it_jax.cli.judge", "let a text model compare the answers of two evaluations"),
+    "radar": ("m3it_jax.cli.radar", "find evaluated records that a model may have met in training"),
     "report": ("m3it_jax.cli.report", "write a self-contained report.html about a run"),
     "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
     "chat": ("m3it_jax.cli.chat", "chat about pictures in the terminal"),

@@ -53,6 +53,17 @@ def positive(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """Returns a whole number, 0 or more, for `type=` of an option.
+
+    Raises:
+      ArgumentTypeError: `text` is something else; argparse turns it into a usage message.
+    """
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return int(text)
+
+
 def share(text: str) -> float:
     """Returns a number from 0 to 1, for `type=` of an option.
 

@@ -10,7 +10,7 @@ import tempfile
 from typing import IO, Any
 
 from m3it_jax import errors
-from m3it_jax.cli import building, options
+from m3it_jax.cli import building, endpoint, options
 
 EXAMPLE = "m3it paraphrase data/m3it --endpoint http://127.0.0.1:8000/v1 --model my-model --out data/m3it-sentences"
 
@@ -20,12 +20,7 @@ REJECTED = "paraphrase_rejected.jsonl"  # in OUT: each answer that a template re
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
     parser.add_argument("data", type=pathlib.Path, help="data folder")
-    parser.add_argument(
-        "--endpoint",
-        required=True,
-        metavar="URL",
-        help="address of an OpenAI-compatible endpoint, up to /v1; its key is read from M3IT_API_KEY",
-    )
+    endpoint.add_address(parser)
     parser.add_argument("--model", required=True, help="name of the model at the endpoint")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the new data")
     parser.add_argument(
@@ -40,27 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help='fields of each request (default: {"temperature": 0, "max_tokens": 200})',
     )
-    parser.add_argument(
-        "--concurrency",
-        type=options.positive,
-        default=8,
-        metavar="N",
-        help="maximum number of requests in flight (default: 8)",
-    )
-    parser.add_argument(
-        "--requests-per-minute", type=_amount, metavar="N", help="maximum number of requests per minute"
-    )
-    parser.add_argument(
-        "--max-tokens-total", type=options.positive, metavar="N", help="maximum number of tokens for this run"
-    )
-    parser.add_argument("--max-cost", type=_amount, metavar="X", help="maximum cost of this run, given --prices")
-    parser.add_argument(
-        "--prices",
-        type=_amount,
-        nargs=2,
-        metavar=("PROMPT", "ANSWER"),
-        help="price of a million tokens of prompts and of answers",
-    )
+    endpoint.add_limits(parser)
     parser.add_argument(
         "--unanswered",
         choices=("stop", "fallback"),
@@ -138,20 +113,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _limits(args: argparse.Namespace, llm_client) -> Any:
-    if args.max_cost is not None and args.prices is None:
-        raise errors.ConfigError("--max-cost: needs --prices PROMPT ANSWER, the endpoint's prices of a million tokens")
     bounded = args.sampling is None or any(name in args.sampling for name in llm_client.ANSWER_BOUNDS)
     if not bounded and (args.max_cost is not None or args.max_tokens_total is not None):
         raise errors.ConfigError(
             f"--sampling: must hold {' or '.join(llm_client.ANSWER_BOUNDS)} where there is a budget"
         )
-    return llm_client.Limits(
-        concurrency=args.concurrency,
-        requests_per_minute=args.requests_per_minute,
-        max_tokens=args.max_tokens_total,
-        max_cost=args.max_cost,
-        prices=tuple(args.prices or (0.0, 0.0)),
-    )
+    return endpoint.limits(args)
 
 
 def _tell(folder, paraphraser, rows: dict[str, int]) -> None:
@@ -228,14 +195,4 @@ def _json_object(text: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text!r} must be a JSON object")
-    return value
-
-
-def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
     return value

@@ -75,8 +75,7 @@ def compare(
     """
     if metric is not None and metric not in metrics.METRICS:
         raise errors.ConfigError(f"--metric {metric}: unknown; use one of {', '.join(sorted(metrics.METRICS))}")
-    _check_locks(a, b, allow)
-    pairs, left_out = _pairs(a, b)
+    pairs, left_out = paired(a, b, allow=allow)
     found: dict[str, Any] = {"a": str(a.path), "b": str(b.path), "left_out": left_out, "tasks": {}, "subgroups": {}}
     suite = tasks.suite_of(a.lock())
     for task, its_pairs in _tables(pairs, dataclasses.replace(protocol, suite=suite)):
@@ -95,6 +94,16 @@ def compare(
             for name in labels
         }
     return found
+
+
+def paired(a: output.EvalFolder, b: output.EvalFolder, *, allow: Sequence[str] = ()) -> tuple[Pairs, dict[str, int]]:
+    """Returns the questions that two evaluations both answer, in the order of A, and how many only one does.
+
+    Raises:
+      UserError: as `compare`.
+    """
+    _check_locks(a, b, allow)
+    return _pairs(a, b)
 
 
 def table(comparison: Mapping[str, Any]) -> str:

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         report["recall"], report["false_alarms"] = planted.recall(list(firsts), seed=0)
     if args.scores:
         store = output.EvalFolder(args.scores)
-        report["scores"] = contamination.part_scores(store, radar.dirty(), protocol=tasks.Protocol(split=args.split))
+        report["scores"] = contamination.part_scores(store, radar, protocol=tasks.Protocol(split=args.split))
     if args.json:
         options.write_json(args.json, report)
     print(contamination.table(report))

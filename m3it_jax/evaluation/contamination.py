@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import pathlib
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -230,27 +230,26 @@ def load_embeddings(path: pathlib.Path) -> dict[str, np.ndarray]:
     return dict(zip(ids.tolist(), vectors / lengths, strict=True))
 
 
-def part_scores(
-    store: output.EvalFolder, dirty: Collection[tuple[str, str]], *, protocol: tasks.Protocol
-) -> dict[str, Any]:
+def part_scores(store: output.EvalFolder, radar: Radar, *, protocol: tasks.Protocol) -> dict[str, Any]:
     """Returns `scores` as above: each task's headline on all records, on those not met in training, and on the others.
 
     Args:
-      store: Answers; only the model's own count.
-      dirty: (source, id) of the records that were met.
+      store: Answers; only the model's own about records that the radar has looked at count.
+      radar: After it has looked at training.
       protocol: How they are scored.
 
     Raises:
       UserError: there are no answers, or they are damaged.
     """
     protocol = dataclasses.replace(protocol, suite=tasks.suite_of(store.lock()))
-    parts: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-        "all": lambda row: row["variant"] == controls.OWN,
-        "clean": lambda row: row["variant"] == controls.OWN and (row["source"], row["id"]) not in dirty,
-        "dirty": lambda row: row["variant"] == controls.OWN and (row["source"], row["id"]) in dirty,
-    }
+    every, dirty = {(record.source, record.id) for record in radar.records}, radar.dirty()
+    parts = {"all": every, "clean": every - dirty, "dirty": dirty}
     found: dict[str, Any] = {}
-    for part, is_in in parts.items():
+    for part, kept_ids in parts.items():
+
+        def is_in(row: Mapping[str, Any], kept_ids: Collection[tuple[str, str]] = kept_ids) -> bool:
+            return row["variant"] == controls.OWN and (row["source"], row["id"]) in kept_ids
+
         scored = scores.score(store, protocol, is_asked=is_in)
         for task, entry in scored["tasks"].items():
             metric = found[task]["metric"] if task in found else next(iter(entry))
@@ -259,7 +258,9 @@ def part_scores(
                 kept = {name: entry[metric][name] for name in ("value", "n", "low", "high")}
                 found.setdefault(task, {"metric": metric})[part] = kept
     if not found:
-        raise errors.UserError(f"{store.path}: holds no answer; name a folder that m3it eval has written")
+        raise errors.UserError(
+            f"{store.path}: holds no answer to these records; name a folder that m3it eval has written"
+        )
     return found
 
 

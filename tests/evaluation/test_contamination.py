@@ -113,13 +113,17 @@ def test_embeddings_that_cannot_be_used_are_one_line(tmp_path, arrays, message):
 
 def test_scores_of_all_of_the_clean_and_of_the_dirty_part(fakes, store):
     store.claim({})
-    store.append(fakes.prediction(number, "3" if number < 30 else "4") for number in range(40))
+    store.append(fakes.prediction(number, "3" if number < 30 else "4") for number in range(45))
     store.append([fakes.prediction(0, "9", variant="blank")])
-    dirty = {("one", str(number)) for number in range(20)}
-    found = contamination.part_scores(store, dirty, protocol=tasks.Protocol(resamples=50))["digit"]
+    evaluated = [dataclasses.replace(EVALUATED[0], id=str(number), source="one") for number in range(40)]
+    radar = contamination.Radar(evaluated, Settings())  # 40 of the 45, as with a limit
+    protocol = tasks.Protocol(resamples=50)
+    assert "dirty" not in contamination.part_scores(store, radar, protocol=protocol)["digit"]
+    for number in range(20):
+        radar.pairs[number, "bytes"] = {}
+    found = contamination.part_scores(store, radar, protocol=protocol)["digit"]
     assert {part: (found[part]["value"], found[part]["n"]) for part in ("all", "clean", "dirty")} == {
         "all": (75.0, 40),
         "clean": (50.0, 20),
         "dirty": (100.0, 20),
     }
-    assert "dirty" not in contamination.part_scores(store, set(), protocol=tasks.Protocol(resamples=50))["digit"]

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TERMS",
         help="skip rows whose licence does not allow this use: commercial, research or unknown, joined by commas as in "
-        "data.allow; research takes commercial in, unknown is allowed by name only",
+        "data.allow; research includes commercial; unknown must be named",
     )
     parser.add_argument(
         "--runner",

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, decides: str, work: str, j
         type=options.share,
         metavar="SHARE",
         help=f"share of a split's rows that may be bad before the {work} stops (default: 0.05, and 20 rows "
-        "in any case; 0 lets none be bad)",
+        "in any case; 0 allows none)",
     )
     parser.add_argument("--jobs", type=options.positive, help=jobs)
     options.add_limit(parser)

@@ -20,7 +20,7 @@ def add_evaluations(parser: argparse.ArgumentParser) -> None:
     """Adds the two evaluations, and in what they may differ."""
     place = "folder that m3it eval has written, or a run folder (its newest evaluation)"
     parser.add_argument("a", type=pathlib.Path, help=place)
-    parser.add_argument("b", type=pathlib.Path, help="the same; differences are A less B")
+    parser.add_argument("b", type=pathlib.Path, help="the other one; differences are A minus B")
     parser.add_argument(
         "--allow", nargs="+", default=[], metavar="FIELD", help="fields of lock.json that may differ, such as packages"
     )

@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the verb."""
     parser.add_argument("checkpoint", type=pathlib.Path, help="run folder, quick-start folder or one checkpoint folder")
     parser.add_argument("data", nargs="?", type=pathlib.Path, help="data folder with the records to answer")
-    parser.add_argument("--data", dest="data_option", type=pathlib.Path, metavar="DATA", help="the same by its name")
+    parser.add_argument(
+        "--data", dest="data_option", type=pathlib.Path, metavar="DATA", help="the data folder, as an option"
+    )
     parser.add_argument("--out", type=pathlib.Path, help="folder of the evaluation (default: RUN/eval/STEP)")
     parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="skills or families (default: all)")
     parser.add_argument("--split", choices=schema.SPLITS, help="records to answer (default: test)")

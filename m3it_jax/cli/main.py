@@ -175,9 +175,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(verb: str, module: types.ModuleType) -> argparse.ArgumentParser:
+    about = VERBS[verb][1]
     parser = _Parser(
         prog=f"m3it {verb}",
-        description=VERBS[verb][1].capitalize() + ".",
+        description=f"{about[0].upper()}{about[1:]}.",  # not `capitalize`, which makes JSON json
         epilog=f"example:\n  {module.EXAMPLE.strip()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # an abbreviation that works today would clash with an option of tomorrow

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--edition",
         choices=("base", "full"),
         default="base",
-        help="base needs Python packages alone; full adds emoji and flags from npm packages (default: base)",
+        help="base needs only Python packages; full adds emoji and flags from npm packages (default: base)",
     )
     parser.add_argument("--seed", type=int, default=0, help="decides splits, drawings and instructions (default: 0)")
     parser.add_argument("--jobs", type=options.positive, help="worker processes (default: one for each core)")

@@ -45,6 +45,13 @@ def test_help_names_every_verb(capsys):
     assert main.main([]) == 2, "no verb is wrong usage"
 
 
+def test_names_keep_their_case_in_help(capsys):
+    for verb, name in (("sources", "M3IT"), ("export", "JSON lines or WebDataset"), ("weights", "Hugging Face")):
+        with pytest.raises(SystemExit):
+            main.main([verb, "--help"])
+        assert name in capsys.readouterr().out.split("positional")[0]
+
+
 def test_version(capsys):
     assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"m3it {m3it_jax.__version__}\n"

@@ -1,7 +1,7 @@
 """R1: a run that is killed again and again equals an undisturbed one, to the last bit.
 
 Every run is a process of its own and dies by SIGKILL: half of the kills at a random moment, half while a checkpoint is
-being written. Dropout is on, and a checkpoint is due every few steps.
+being written. Dropout is on, and a checkpoint is due every few steps. With M3IT_LONG set there are ten kills, else six.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ import pytest
 from m3it_jax import checkpointing, file_safety, parameter_paths
 from m3it_jax.config import CheckpointConfig, DataConfig, Experiment, LogConfig, ModelConfig, OptimizerConfig
 
-NUM_KILLS = 10
+NUM_KILLS = 10 if "M3IT_LONG" in os.environ else 6
 NUM_STEPS = 60
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def train(data: str, run_dir: str, cache: str) -> None:
 
 @pytest.fixture(scope="module")
 def start():
-    """Starts `train` in a process that forks from one with everything imported, so that ten restarts are cheap."""
+    """Starts `train` in a process that forks from one with everything imported, so that restarts are cheap."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["m3it_jax.training.loop", "m3it_jax.training.setup"])
 
@@ -90,7 +90,7 @@ def kill_once(process, run_dir: pathlib.Path, *, inside_a_save: bool, chance: ra
     return saving
 
 
-def test_ten_kills_change_nothing(folder, tmp_path, start) -> None:
+def test_kills_change_nothing(folder, tmp_path, start) -> None:
     cache = str(tmp_path / "cache")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = start(str(folder.path), str(whole), cache)

@@ -346,7 +346,7 @@ def _check_local(config: Experiment) -> None:
     for path, value in paths.items():
         if "://" in value:
             raise errors.ConfigError(
-                f"{path}={value}: is an address and no path; only files of this machine are read: copy it here first, "
+                f"{path}={value}: is an address, not a path. Only files on this machine are read: copy it here first, "
                 "or mount the bucket as a folder (gcsfuse, s3fs)"
             )
 

@@ -29,7 +29,7 @@ def check_local(path: str | os.PathLike[str], what: str) -> None:
     found = _ADDRESS.fullmatch(os.fspath(path))
     if found and not os.path.exists(path):
         raise errors.UserError(
-            f"{what}: {found[1]}://{found[2]} is an address and no path; only files of this machine are read and "
+            f"{what}: {found[1]}://{found[2]} is an address, not a path. Only files on this machine are read and "
             "written: copy it here first, or mount the bucket as a folder (gcsfuse, s3fs)"
         )
 

@@ -34,7 +34,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> No
     "given", ["gs://bucket/data", pathlib.Path("gs://bucket/data"), "https://host/a.png", "s3://b/x"]
 )
 def test_an_address_is_no_path(given) -> None:
-    with pytest.raises(errors.UserError, match=r"--out: (gs|https|s3)://\S+ is an address and no path"):
+    with pytest.raises(errors.UserError, match=r"--out: (gs|https|s3)://\S+ is an address, not a path"):
         file_safety.check_local(given, "--out")
 
 

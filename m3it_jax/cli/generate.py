@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--early-stopping",
         choices=tuple(EARLY_STOPPING),
-        help="beam search: stop as soon as enough answers are finished (default no: not while a better one is possible)",
+        help="beam search: stop once enough answers are finished (default no: not while a better one is possible)",
     )
     options.add_decoder_weights(parser)
     options.add_json(parser)

@@ -47,7 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("m3it_jax.cli.chat", "chat about pictures in the terminal"),
 }
 
-_PATHS = ("checkpoint", "image", "video", "config")  # arguments that hold paths as plain texts
+_PATHS = ("checkpoint", "image", "video", "config", "suite")  # arguments that hold paths as plain texts
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -117,7 +117,7 @@ def _dispatch(argv: list[str]) -> int:
         raise errors.ConfigError(
             f"m3it {verb} does not take {unknown[0]!r}{nearest(unknown[0], options)}; see `m3it {verb} --help`"
         )
-    _check_paths(args)
+    _check_paths(args, parser)
     if getattr(args, "json", None) == pathlib.Path("-"):
         return _with_json_on_stdout(module, args)
     return int(module.run(args))
@@ -136,12 +136,13 @@ def _with_json_on_stdout(module: types.ModuleType, args: argparse.Namespace) -> 
     return code
 
 
-def _check_paths(args: argparse.Namespace) -> None:
+def _check_paths(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses addresses where paths are wanted, before anything is made of them."""
+    spelled = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
     for name, value in vars(args).items():
         for each in value if isinstance(value, list | tuple) else (value,):
             if isinstance(each, pathlib.PurePath) or (isinstance(each, str) and name in _PATHS):
-                file_safety.check_local(each, name.replace("_", "-"))
+                file_safety.check_local(each, spelled.get(name, name.replace("_", "-").upper()))
 
 
 def overview() -> str:

@@ -221,5 +221,16 @@ def test_addresses_are_refused_whole_and_before_anything_is_done(words, capsys, 
     monkeypatch.chdir(tmp_path)
     assert main.main(words) == 1
     told = capsys.readouterr().err
-    assert "://" in told and "is an address and no path" in told and len(told.splitlines()) == 1
+    assert "://" in told and "is an address, not a path" in told and len(told.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_an_address_is_refused_by_the_option_as_it_is_spelled(capsys):
+    for words, name in (
+        (["export", "jsonl", "data", "--out", "gs://b/o"], "--out"),
+        (["generate", "run", "--image", "gs://b/a.png", "--instruction", "hi"], "--image"),
+        (["eval", "run", "data", "--suite", "gs://b/suite.py"], "--suite"),
+        (["report", "gs://b/run"], "RUN-DIR"),
+    ):
+        assert main.main(words) == 1
+        assert capsys.readouterr().err.startswith(f"m3it: {name}: gs://b/")

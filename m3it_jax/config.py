@@ -59,6 +59,7 @@ class DataConfig:
     max_response_len: int = 24  # tokens of the response, end marks included
     picture_as: str = "embeddings"  # or "captions": the block holds the picture's description (text pre-training)
     supervised_answers: str = "all"  # of a conversation the loss counts each answer that the row shows; or "last"
+    max_bad_share: float = 0.001  # of all records that may be unreadable, each replaced by the next of its source
     redraw_instructions: bool = True  # a new instruction from the record's pool in each epoch
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
 
@@ -227,6 +228,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.too_long": _one_of("cut", "drop", "error"),
     "data.weight_by": _one_of("examples", "tokens"),
     "data.validation_share": _MOMENT,
+    "data.max_bad_share": _SHARE,
     "data.picture_as": _one_of("embeddings", "captions"),
     "data.supervised_answers": _one_of("all", "last"),
     "data.augment.shift": _SHARE,

@@ -283,6 +283,7 @@ def _listed() -> set[str]:
         + extras["build"]
         + extras["beam"]
         + extras["eval"]
+        + extras["fast"]
     )
     names = [re.split(r"[<>=;\s\[#]", line)[0] for line in lines if line and not line.startswith("#")]
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}

@@ -128,6 +128,12 @@ class Plan:
         first = earlier * bucket.rows_per_step
         return bucket.num_images, self._bucket_rows(number, first, first + bucket.rows_per_step)
 
+    def successor(self, source: int, record: int, num_images: int) -> int:
+        """Returns the number of the record behind another of its stream, of the first one behind the last."""
+        bucket = next(bucket for bucket in self._buckets if bucket.num_images == num_images)
+        numbers = next(stream.records for stream in bucket.streams if stream.source_index == source)
+        return int(numbers[(int(np.searchsorted(numbers, record)) + 1) % len(numbers)])
+
     def rows(self, start: int, stop: int) -> IntArray:
         """Returns the global rows [start, stop): the rows of steps 0, 1, 2 ... one after another, shape [rows, 3]."""
         if not 0 <= start <= stop:

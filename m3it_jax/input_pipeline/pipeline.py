@@ -24,8 +24,8 @@ from m3it_jax.input_pipeline import (
     packed_batches,
     packed_order,
     packed_plan,
-    preprocessing,
     record_rows,
+    row_reading,
     token_lengths,
     tower_rows,
     transforms,
@@ -61,6 +61,7 @@ class Pipeline:
       max_targets: Most tokens of a row that the loss counts.
       fingerprint: Changes whenever the rows of a step would: kept in a checkpoint and compared on resume.
       parts: Hashes of what the fingerprint depends on, by name, for saying what changed.
+      bad_records: Record id -> why it could not be read and its successor took its place.
       dropped_tokens: Source -> tokens that did not fit, over all rows made so far (steps made ahead included).
     """
 
@@ -113,6 +114,7 @@ class Pipeline:
             data_folder.table(name, split) for name, split in zip(self.source_names, self._splits, strict=True)
         ]
         self._pools = [data_folder.sources[name].instructions for name in self.source_names]
+        self._rows = self._reader()
         self._packed = self._packed_batches()
         self._arrays = self._packed.arrays(self._arrays) if self._packed else self._arrays
         labels = data_folder.attributes
@@ -120,8 +122,18 @@ class Pipeline:
         self.attribute_names = sorted(labels)
         self.max_targets = self._max_targets(data_folder) if objective == "response" else 0
         self._take_fingerprints(objective, data_folder)
+        self.bad_records = self._rows.bad.told
         self.dropped_tokens: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
+
+    def _reader(self) -> row_reading.RowReader:
+        return row_reading.RowReader(
+            self.plan,
+            self._tables,
+            image_size=self._image_size,
+            image_fit=self._image_fit,
+            max_bad_share=self._config.max_bad_share,
+        )
 
     def _take_fingerprints(self, objective: str, folder: records.DataFolder) -> None:
         tokenizers = [self._tokenizer, *([self._qformer_tokenizer] if self._qformer_tokenizer else [])]
@@ -263,16 +275,17 @@ class Pipeline:
     def _response_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
         """Returns the batch of `rows`, the first of which is row `first_row` of its step."""
         with_images = self._config.picture_as == "embeddings" and num_images > 0
-        size, queries = self._image_size, num_images * self._layout.picture_len
-        images = np.empty((len(rows), num_images, size, size, 3), np.uint8) if with_images else None
+        queries = num_images * self._layout.picture_len
+        shown = row_reading.all_pictures if with_images else None
+        instances, images = self._rows.read(rows, num_images, shown=shown)
         columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
-        for place, (source, record, epoch) in enumerate(rows):
-            instance = self._tables[source].read(record)
-            chance = rng.generator(self._seed, "row", instance.id, int(epoch))
+        for place, (instance, (source, _, epoch)) in enumerate(zip(instances, rows.tolist(), strict=True)):
+            chance = rng.generator(self._seed, "row", instance.id, epoch)
             with _naming(instance):
-                row = self._response_row(instance, int(source), chance)
-                if images is not None:
-                    images[place] = self._images(instance.images, chance)
+                row = self._response_row(instance, source, chance)
+            if with_images:
+                own = images[place * num_images : (place + 1) * num_images]
+                own[:] = augmentation.augment(own, self._config.augment, chance)
             row["image_token_index"][row["image_token_index"] >= 0] += (first_row + place) * queries
             for name, array in row.items():
                 columns[name].append(array)
@@ -281,8 +294,8 @@ class Pipeline:
             text = batch.pop(name)
             if num_images:  # each picture is read with its row's text
                 batch[name] = np.repeat(text, num_images, axis=0)
-        if images is not None:
-            batch["images"] = images.reshape(-1, size, size, 3)
+        if with_images:
+            batch["images"] = images
         return batch | {"source_index": rows[:, 0].astype(np.int32)}
 
     def _response_row(self, instance: schema.Instance, source: int, chance: np.random.Generator) -> Batch:
@@ -319,18 +332,25 @@ class Pipeline:
         return filled[draw % len(filled)] if filled else instance.instruction
 
     def _images(self, encoded: tuple[bytes, ...], chance: np.random.Generator) -> np.ndarray:
-        """Returns a row's pictures, uint8 [n, h, w, 3]."""
-        images = np.stack([preprocessing.decode_image(data, self._image_size, self._image_fit) for data in encoded])
-        return augmentation.augment(images, self._config.augment, chance)
+        """Returns a record's pictures, uint8 [n, h, w, 3]."""
+        return augmentation.augment(self._rows.pictures(encoded), self._config.augment, chance)
 
     def _tower_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
         """Returns one picture of each record with what is known of it."""
-        del num_images, first_row  # every row shows one picture and no token of it
+        del first_row  # no token counts over the step
+
+        def drawn(instance: schema.Instance, epoch: int) -> tuple[np.random.Generator, int]:
+            chance = rng.generator(self._seed, "row", instance.id, epoch)
+            return chance, int(chance.integers(len(instance.images)))
+
+        def shown(instance: schema.Instance, epoch: int) -> tuple[bytes, ...]:
+            number = drawn(instance, epoch)[1]
+            return instance.images[number : number + 1]
+
+        instances, images = self._rows.read(rows, num_images, shown=shown)
         columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
-        for source, record, epoch in rows:
-            instance = self._tables[source].read(record)
-            chance = rng.generator(self._seed, "row", instance.id, int(epoch))
-            number = int(chance.integers(len(instance.images)))
+        for place, (instance, epoch) in enumerate(zip(instances, rows[:, 2].tolist(), strict=True)):
+            chance, number = drawn(instance, epoch)
             captions = _captions(instance)
             row = tower_rows.tower_row(
                 self._tokenizer,
@@ -339,12 +359,11 @@ class Pipeline:
                 attributes=instance.meta.get("attributes", {}) if number == 0 else {},
                 tables=self._labels,
             )
-            with _naming(instance):
-                row["images"] = self._images(instance.images[number : number + 1], chance)[0]
+            images[place : place + 1] = augmentation.augment(images[place : place + 1], self._config.augment, chance)
             for name, array in row.items():
                 columns[name].append(array)
         batch = {name: np.stack(arrays) for name, arrays in columns.items()}
-        return batch | {"source_index": rows[:, 0].astype(np.int32)}
+        return batch | {"images": images, "source_index": rows[:, 0].astype(np.int32)}
 
 
 @contextlib.contextmanager

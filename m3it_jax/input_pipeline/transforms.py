@@ -316,8 +316,11 @@ def pad_row(row: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
     padding = length - len(row["token_ids"])
     if padding < 0:
         raise ValueError(f"a row of {len(row['token_ids'])} tokens does not fit into {length}")
-    fill = {"image_token_index": -1}
-    return {k: np.pad(v, (0, padding), constant_values=fill.get(k, 0)) for k, v in row.items()}
+    padded = {}
+    for name, array in row.items():
+        padded[name] = np.full(length, -1 if name == "image_token_index" else 0, array.dtype)
+        padded[name][: length - padding] = array
+    return padded
 
 
 def qformer_text(tokenizer: tokenization.Tokenizer, text: str, length: int | None = None) -> dict[str, np.ndarray]:

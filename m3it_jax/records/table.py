@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import schema
+from m3it_jax import errors, schema
 from m3it_jax.records import framing
 from m3it_jax.records.examples import decode
 from m3it_jax.records.shard_index import read_index
@@ -58,13 +58,20 @@ class RecordTable:
 
         Raises:
           BrokenRecordError: they did not.
+          UserError: the shard is gone or cannot be read at all.
         """
         shard = int(self._shard_of[number])
         offset, length = int(self._offsets[number]), int(self.lengths[number])
-        with self._lock:
-            if shard not in self._files:
-                self._files[shard] = open(self._shards[shard], "rb")
-        frame = os.pread(self._files[shard].fileno(), framing.HEADER_BYTES + length + framing.FOOTER_BYTES, offset)
+        try:
+            with self._lock:
+                if shard not in self._files:
+                    self._files[shard] = open(self._shards[shard], "rb")
+            frame = os.pread(self._files[shard].fileno(), framing.HEADER_BYTES + length + framing.FOOTER_BYTES, offset)
+        except OSError as error:  # it was deleted, or the disk or network behind it fails: no fault of the record
+            raise errors.UserError(
+                f"{self._shards[shard]}: cannot be read ({error.strerror}); look at the disk, or build the data folder "
+                "again"
+            ) from error
         if reason := framing.frame_problem(frame, length):
             raise self._broken(number, reason)
         return frame[framing.HEADER_BYTES : framing.HEADER_BYTES + length]

@@ -18,7 +18,16 @@ from m3it_jax.models import variants
 
 # A change of these does not change what is learned, so the same run may go on with other values. Of the data it is the
 # fingerprint in the checkpoint that decides, not where it lies.
-FREE_FIELDS = ("checkpoint", "log", "mesh", "validation", "samples", "data.path", "data.tokenizer")
+FREE_FIELDS = (
+    "checkpoint",
+    "log",
+    "mesh",
+    "validation",
+    "samples",
+    "data.path",
+    "data.tokenizer",
+    "data.max_bad_share",
+)
 ASKED_FILE = "asked.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece", "numpy")
 

@@ -124,6 +124,52 @@ def histogram(values: Sequence[int]) -> Histogram | None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """Where values lie in a chart of several lines, and the marks of its axes; pixels are rounded to a tenth."""
+
+    x: Callable[[float], float]
+    y: Callable[[float], float]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+
+
+def frame(x_range: tuple[float, float], y_range: tuple[float, float]) -> Frame:
+    """Returns the frame of values between two bounds on each axis."""
+    x_scale = _scale(*x_range, (LEFT, WIDTH - RIGHT))
+    y_scale = _scale(*y_range, (HEIGHT - BOTTOM, TOP))
+    return Frame(
+        x=lambda value: round(x_scale(value), 1),
+        y=lambda value: round(y_scale(value), 1),
+        x_ticks=[Tick(round(x_scale(x), 1), f"{x:,.10g}") for x in _even_ticks(*x_range)],
+        y_ticks=[Tick(round(y_scale(y), 1), f"{y:,.10g}") for y in _even_ticks(*y_range)],
+    )
+
+
+def axes(frame: Frame) -> str:
+    """Returns the axes of a frame as SVG."""
+    bottom = HEIGHT - BOTTOM
+    parts = [f'<path d="M{LEFT},{TOP}V{bottom}H{WIDTH - RIGHT}" fill="none" stroke="#444"/>']
+    parts += [
+        f'<text x="{tick.at}" y="{bottom + 16}" text-anchor="middle" fill="#444">{tick.label}</text>'
+        for tick in frame.x_ticks
+    ]
+    parts += [
+        f'<text x="{LEFT - 6}" y="{tick.at + 4}" text-anchor="end" fill="#444">{tick.label}</text>'
+        for tick in frame.y_ticks
+    ]
+    return "".join(parts)
+
+
+def svg(parts: Sequence[str], *, label: str) -> str:
+    """Returns a picture of parts, for a file of its own; `label` is plain text under the horizontal axis."""
+    name = f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle" fill="#444">{label}</text>'
+    size, font = f'viewBox="0 0 {WIDTH} {HEIGHT}"', 'font-family="sans-serif" font-size="11"'
+    begin = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>'
+    ground = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
+    return f"{begin}{ground}{''.join(parts)}{name}</svg>\n"
+
+
 def _scale(first: float, last: float, pixels: tuple[float, float]) -> Callable[[float], float]:
     span = (last - first) or 1.0
     return lambda value: pixels[0] + (value - first) / span * (pixels[1] - pixels[0])

@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "weights": ("m3it_jax.cli.weights", "import, export and verify weights in the Hugging Face layout"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers against controls"),
     "compare": ("m3it_jax.cli.compare", "compare two evaluations with a paired test"),
+    "ablate": ("m3it_jax.cli.ablate", "train on fewer tasks or instructions and plot what that does to the scores"),
     "judge": ("m3it_jax.cli.judge", "let a text model compare the answers of two evaluations"),
     "radar": ("m3it_jax.cli.radar", "find evaluated records that a model may have met in training"),
     "report": ("m3it_jax.cli.report", "write a self-contained report.html about a run"),

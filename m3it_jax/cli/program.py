@@ -24,7 +24,16 @@ _STDERR = 2  # its file descriptor, where the process was given one
 _AGAIN = 0.02  # seconds until an interrupt is raised again that came where none can be raised
 _HURRY = 1.0  # seconds after the first Ctrl-C from which on a second one no longer waits for the unwinding
 
-_RESUMING = ("mini", "import", "build", "paraphrase", "train", "eval")  # verbs that keep what is finished
+_RESUMING = (
+    "mini",
+    "import",
+    "build",
+    "paraphrase",
+    "train",
+    "eval",
+    "ablate",
+    "judge",
+)  # verbs that keep what is finished
 
 
 class Interrupts:

@@ -110,4 +110,5 @@ def _tell_left_out(order: "Order") -> None:
                 f"{reason} {count:,}" for reason, count in sorted(reasons.items(), key=lambda each: -each[1])
             )
             where = folder.source_path(name) / "rejected.jsonl"
-            print(f"{name}: {number:,} rows left out ({told}); {where} names each", file=sys.stderr)
+            rows = "row" if number == 1 else "rows"
+            print(f"{name}: {number:,} {rows} skipped ({told}); {where} names each", file=sys.stderr)

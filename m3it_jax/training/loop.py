@@ -199,7 +199,8 @@ def run(
             if stop:
                 break
         manager.close()
-        sys.stderr.write(f"compiled     the step for {len(step_fn.shapes)} shape(s) of a batch\n")
+        shapes = "1 shape" if len(step_fn.shapes) == 1 else f"{len(step_fn.shapes)} shapes"
+        sys.stderr.write(f"compiled     the step for {shapes} of a batch\n")
         return progress.step
 
 

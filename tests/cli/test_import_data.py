@@ -83,7 +83,7 @@ def test_an_import_is_told_with_what_was_left_out_and_is_not_made_twice(released
     assert m3it("import", "m3it", released, "--out", out, "--jobs", 1, "--json", tmp_path / "m.json") == 0
     told = capsys.readouterr()
     assert told.out == "okvqa (knowledge_vqa, en): train 3\n"
-    assert "okvqa: 2 rows left out (duplicate-id 1, not-json 1)" in told.err and "rejected.jsonl names each" in told.err
+    assert "okvqa: 2 rows skipped (duplicate-id 1, not-json 1)" in told.err and "rejected.jsonl names each" in told.err
     folder = records.DataFolder.open(out)
     assert json.loads((tmp_path / "m.json").read_text()) == folder.manifest
     table = folder.table("okvqa", "train")

@@ -31,7 +31,7 @@ def test_a_packed_run_has_one_shape_and_resumes_to_the_last_bit(words, tmp_path,
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     assert main.main([*words, *steps, "--run-dir", str(whole)]) == 0
     told = capsys.readouterr().err
-    assert "compiled     the step for 1 shape(s) of a batch" in told
+    assert "compiled     the step for 1 shape of a batch" in told
     assert "packing      rows of 300 tokens" in told
     assert main.main([*words, *steps, "--run-dir", str(parted)]) == 0
     newest = parted / "checkpoints" / "4"

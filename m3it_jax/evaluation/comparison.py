@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from m3it_jax import errors, metrics, rng, schema
-from m3it_jax.evaluation import controls, output, tasks
+from m3it_jax import errors, metrics, rng
+from m3it_jax.evaluation import controls, output, subgroups, tasks
 from m3it_jax.metrics import sums
 
 Row = Mapping[str, Any]
@@ -31,13 +31,6 @@ _POWER = 0.8  # share of repetitions in which a difference of `detectable` would
 
 # Exchanges are drawn in pieces of about this many numbers, 64 MB.
 _PIECE = 1 << 23
-
-_ANY = tasks.EvalTask(
-    "any", schema.TASKS[0], "mul"
-)  # of subgroups, which hold rows of several tasks: texts as they are
-
-# Words of the first reference: label -> most words.
-_LENGTHS = (("1", 1), ("2 to 3", 3), ("4 to 7", 7), ("8 and more", float("inf")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +75,14 @@ def compare(
         name = metric or task.computable([*its_pairs.a, *its_pairs.b])[0][0]
         found["tasks"][task.name] = _compared(its_pairs, name, protocol=protocol, task=task)
     _adjust(found["tasks"])
-    for kind, label in (("language", _language), ("length", _length)):
+    for kind, label in (("language", subgroups.language), ("length", subgroups.length)):
         labels = sorted({label(row) for row in pairs.a})
         found["subgroups"][kind] = {
             name: _compared(
                 pairs.of(label, name),
-                metric or "exact_match",
+                metric or subgroups.METRIC,
                 protocol=protocol,
-                task=_ANY,
+                task=subgroups.ANY,
             )
             for name in labels
         }
@@ -188,15 +181,6 @@ def _tables(pairs: Pairs, protocol: tasks.Protocol) -> list[tuple[tasks.EvalTask
         if its_pairs.a:
             tables.append((family, its_pairs))
     return tables
-
-
-def _language(row: Row) -> str:
-    return str(row["language"])
-
-
-def _length(row: Row) -> str:
-    words = len(metrics.words(row["references"][0]))
-    return next(label for label, most in _LENGTHS if words <= most)
 
 
 def _compared(pairs: Pairs, name: str, *, protocol: tasks.Protocol, task: tasks.EvalTask) -> dict[str, Any]:

@@ -88,11 +88,14 @@ class EvalFolder:
         file_safety.write_whole(file, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Adds predictions and waits until they are on the disk."""
+        """Adds predictions as they come, and waits in the end until they are on the disk.
+
+        Each row is handed to the system at once, so a process that is killed, or an error in `rows`, loses none.
+        """
         with open(self.path / PREDICTIONS, "ab") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
-            file.flush()
+                file.flush()
             os.fsync(file.fileno())
 
     def has_predictions(self) -> bool:

@@ -15,7 +15,11 @@ CHUNK_IMAGES = 512
 
 
 class Model(Protocol):
-    """Whatever answers requests; `generation.assistant.Assistant` does."""
+    """Whatever answers requests; `generation.assistant.Assistant` does.
+
+    One that also has `stream_batch(requests)`, which yields (number of the request, answer) as answers are finished,
+    loses no finished one when it is killed.
+    """
 
     def generate_batch(self, requests: Sequence[Mapping[str, Any]]) -> list[str]:
         """Returns one answer for each `{"instruction", "inputs", "images": [bytes], "max_new_tokens"}`, greedily.
@@ -204,18 +208,17 @@ def predict(
     guesses = [request for request in missing if request.variant == controls.MAJORITY]
     if guesses:
         majority = train_majority(folder, sorted({request.question.source for request in guesses}))
-        _append(store, guesses, [majority.answer(each.question.skill, each.question.inputs) for each in guesses])
+        answers = (majority.answer(each.question.skill, each.question.inputs) for each in guesses)
+        store.append(_rows(guesses, enumerate(answers)))
     requests = [request for request in missing if request.variant != controls.MAJORITY]
     found = tables(folder, protocol)
     with progress.Progress(len(requests), "answering") as counter:
         for chunk in _chunks(requests):
             try:
                 asked = [_asked(request, found, protocol.max_new_tokens) for request in chunk]
-                answers = [prompts.one_line(text) for text in model.generate_batch(asked)]
+                store.append(_rows(chunk, _finished(model, asked), counter=counter))
             except errors.UserError as error:
                 raise _blamed(folder, chunk, tables=found, error=error) from error
-            _append(store, chunk, answers)
-            counter.update(len(chunk))
 
 
 def _requests(
@@ -296,13 +299,27 @@ def _blamed(
     return error
 
 
-def _append(store: output.EvalFolder, requests: Sequence[_Request], answers: Sequence[str]) -> None:
-    if len(answers) != len(requests):
-        raise ValueError(f"the model gave {len(answers)} answers to {len(requests)} requests")
-    rows = []
-    for request, answer in zip(requests, answers, strict=True):
-        rows.append({**request.question.row(), "variant": request.variant, "prediction": answer})
-    store.append(rows)
+def _finished(model: Model, asked: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
+    """Yields (number of the request, its answer) as the model has them."""
+    stream = getattr(model, "stream_batch", None)
+    if stream is not None:
+        yield from stream(asked)
+        return
+    answers = model.generate_batch(asked)
+    if len(answers) != len(asked):
+        raise ValueError(f"the model gave {len(answers)} answers to {len(asked)} requests")
+    yield from enumerate(answers)
+
+
+def _rows(
+    requests: Sequence[_Request], answers: Iterable[tuple[int, str]], *, counter: progress.Progress | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yields a line of the predictions for each answer, as it comes."""
+    for number, answer in answers:
+        request = requests[number]
+        yield {**request.question.row(), "variant": request.variant, "prediction": prompts.one_line(answer)}
+        if counter is not None:
+            counter.update()
 
 
 def train_majority(folder: records.DataFolder, sources: Sequence[str]) -> controls.Majority:

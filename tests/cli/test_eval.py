@@ -27,6 +27,7 @@ def test_scores_stand_beside_their_controls_and_can_be_made_again(run_folder, on
     assert main.main(words(run_folder, one_source, out, "--controls", "--max-new-tokens", "3")) == 0
     assert "digit" in capsys.readouterr().out
     first = json.loads((out / "scores.json").read_text())
+    assert set(first["subgroups"]) <= {"language", "length", "wording"}
     metric = first["tasks"]["digit"]["exact_match"]
     assert metric["n"] == 2 and set(metric["controls"]) == {"blank", "shuffled", "majority"}
     options = ("--controls", "--max-new-tokens", "3", "--rescore", "--json", str(again))

@@ -232,3 +232,32 @@ def test_what_stood_before_a_question_is_asked_with_it(fakes, folder, store) -> 
     assert {name: asked[name] for name in wanted} == wanted
     (row,) = [row for row in store.predictions() if row["id"] == "one-0"]
     assert {name: row[name] for name in wanted} == wanted
+
+
+def test_answers_are_kept_one_by_one_as_they_are_finished(fakes, folder, store) -> None:
+    kept_before = []
+
+    class Streams(fakes.Reader):
+        def stream_batch(self, requests):
+            for number in reversed(range(len(requests))):
+                kept_before.append(len(store.predictions()))
+                if len(kept_before) > 12:
+                    raise KeyboardInterrupt
+                yield number, super().generate_batch([requests[number]])[0]
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(Streams(), folder, store)
+    assert kept_before == list(range(13)), "each answer is in the file before the next one comes"
+    model = fakes.Reader()
+    rows = predict(model, folder, store)
+    assert len(model.asked) == 30 - 12
+    assert all(row["prediction"] in row["references"] for row in rows)
+
+
+def test_a_model_that_forgets_an_answer_is_a_fault(fakes, folder, store) -> None:
+    class Forgets(fakes.Reader):
+        def generate_batch(self, requests):
+            return super().generate_batch(requests)[:-1]
+
+    with pytest.raises(ValueError, match="answers to"):
+        predict(Forgets(), folder, store)

@@ -51,3 +51,9 @@ def test_what_would_change_answers_is_told_and_the_rest_is_not():
     assert "do_sample=True, temperature=0.9, top_p=0.6 would change" in note
     (note,) = read({"a\nb": {"c": "d" * 99}}).notes
     assert "\n" not in note and len(note) < 300
+
+
+def test_a_long_value_is_told_by_its_first_40_letters():
+    for text, shown in (("a" * 38, f"'{'a' * 38}'"), ("a" * 39, f"'{'a' * 36}...")):
+        (note,) = read({"forced": text}).notes
+        assert note.startswith(f"generation_config.json: forced={shown} would change answers")

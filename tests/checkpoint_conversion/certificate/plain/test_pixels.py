@@ -51,3 +51,18 @@ def test_settings_are_found_where_each_version_puts_them(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**values, "do_pad": True}))
     with pytest.raises(errors.UserError, match="do_pad=True"):
         pixels.read_settings(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (61, 40)])
+def test_what_settings_leave_out_is_done_as_the_library_does_it(size):
+    """A division by 255, the mean and the deviation; no crop; and a crop takes the middle of either side."""
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image, mean, std = Image.fromarray(values), [0.1, 0.2, 0.3], [0.5, 0.25, 2.0]
+    plain = {"size": {"height": size[1], "width": size[0]}, "image_mean": mean, "image_std": std}
+    wanted = ((values / 255 - mean) / std).transpose(2, 0, 1)
+    np.testing.assert_allclose(pixels.prepare(image, plain), wanted)
+    cut = pixels.prepare(image, {**plain, "do_center_crop": True, "crop_size": {"height": 20, "width": 30}})
+    top, left = (size[1] - 20) // 2, (size[0] - 30) // 2
+    np.testing.assert_allclose(cut, wanted[:, top : top + 20, left : left + 30])
+    raw = {**plain, "do_rescale": False, "do_normalize": False, "do_resize": False}
+    np.testing.assert_array_equal(pixels.prepare(image, raw), values.transpose(2, 0, 1))

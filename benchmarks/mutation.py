@@ -149,21 +149,25 @@ class Run:
         _copy_tree(plan.ROOT, copy)
         self.known = _read(results)
         self._recorded: dict[str, dict[str, list[Any]]] = {}
+        modules = sorted((copy / "m3it_jax").rglob("*.py"))
+        self._package = hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()
 
     def recorded(self, file: str) -> dict[str, list[Any]]:
         """Returns what the tests of a file reach in the sound code, with which they must be green."""
         if file not in self._recorded:
             digest = hashlib.sha256((self.copy / file).read_bytes()).hexdigest()
             out = self.copy / "reach" / f"{file.replace('/', '+')}.json"
-            seen = out.with_suffix(".sha256")  # of the test file that was asked
-            if not seen.exists() or seen.read_text("utf-8") != digest:
+            seen = out.with_suffix(".seen")  # of which package and test file it was written
+            package, tests = seen.read_text("utf-8").split() if seen.exists() else ("", "")
+            if package != self._package:
+                out.unlink(missing_ok=True)
+            if (package, tests) != (self._package, digest):
                 out.parent.mkdir(exist_ok=True)
                 outcome = run_tests(self._noting, [file], 3600.0, reach.Recorder(out))
                 if outcome.code not in _GREEN:
-                    raise SystemExit(
-                        f"{outcome.failed or file}: is red without any mutant, see {self._noting}/output.txt"
-                    )
-                seen.write_text(digest, "utf-8")
+                    told = self._noting / "output.txt"
+                    raise SystemExit(f"{outcome.failed or file}: is red without any mutant, see {told}")
+                seen.write_text(f"{self._package} {digest}", "utf-8")
                 print(f"recorded {outcome.seconds:6.1f} s {file}", flush=True)
             self._recorded[file] = json.loads(out.read_text("utf-8"))
         return self._recorded[file]

@@ -60,3 +60,10 @@ def test_a_metric_that_the_answers_do_not_allow_is_left_out_and_told():
 def test_a_value_that_means_nothing_is_refused_with_what_is_allowed(field, value):
     with pytest.raises(errors.ConfigError, match=rf"coco: {field}.*(must be one of|name at least one)"):
         task_row.EvalTask(**{"name": "coco", "family": "captioning", "language": "en", field: value})
+
+
+def test_what_is_allowed_is_listed_in_order():
+    with pytest.raises(errors.ConfigError, match="metrics is empty; name at least one of anls, bleu, chrf, cider, "):
+        task_row.EvalTask("x", "vqa", "en", ())
+    with pytest.raises(errors.ConfigError, match="postprocess='x': must be one of first_word, line, short$"):
+        task_row.EvalTask("x", "vqa", "en", postprocess="x")

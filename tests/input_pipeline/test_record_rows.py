@@ -43,3 +43,10 @@ def test_more_to_learn_than_was_told_is_refused(layout, words, tiny):
     assert record_rows.check_targets(row, record, most) is row
     with pytest.raises(errors.UserError, match="has 1 turns"):
         record_rows.check_targets(row, record, most - 1)
+
+
+def test_a_record_is_asked_with_the_instruction_that_was_drawn(layout, words, tiny):
+    record = tiny.instance("ones", 3, instruction="What is this?")
+    text = record_rows.fitted(layout, words, record, instruction="Name the picture.", supervised_answers="all")
+    said = words.decode(text.prompt_ids)
+    assert "Name the picture.\nhint 3" in said and "What is this?" not in said

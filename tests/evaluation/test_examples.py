@@ -76,3 +76,19 @@ def test_a_row_of_other_data_is_refused(fakes, folder, store) -> None:
     with pytest.raises(errors.UserError, match=r"record 10\d\d of one in data/fake is not one-"):
         examples.write(store, folder, protocol=PROTOCOL)
     assert json.loads((store.path / output.EXAMPLES / examples.INDEX).read_text())  # the former ones stay
+
+
+@pytest.mark.parametrize(
+    ("metric", "prediction", "right"),
+    [
+        ("exact_match", "3", True),
+        ("exact_match", "4", False),
+        ("rouge_l", "a 3", False),
+        ("bleu", "3", True),  # of one word there are no pairs: as a corpus it would have 0
+        ("cider_words", "3", True),  # of a single row always 0
+        ("chrf", "4", False),
+    ],
+)
+def test_an_answer_is_right_by_its_headline_or_as_it_stands(metric: str, prediction: str, right: bool) -> None:
+    task = tasks.EvalTask("digit", "vqa", "en", (metric,))
+    assert examples._is_right(task, {"references": ["3", "three"], "prediction": prediction}) is right

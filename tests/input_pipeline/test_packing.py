@@ -79,3 +79,11 @@ def test_what_does_not_fit_together_is_refused():
     learned["loss_mask"][3] = 1
     with pytest.raises(ValueError, match="begin with one that is learned"):
         packed(group(learned, row([1, 30, 31])))
+
+
+def test_pictures_of_each_record_follow_those_of_the_records_before():
+    records = [row([1, 20], pictures=count, answer=1) for count in (1, 2, 1, 1)]
+    groups = [group(one, num_images=count) for one, count in zip(records, (1, 2, 1, 1), strict=True)]
+    made = packed(*groups, row_len=40, row_images=5)
+    index = made["image_token_index"]
+    assert index[index >= 0].tolist() == list(range(10)) and made["num_records"] == 4

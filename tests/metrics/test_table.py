@@ -155,3 +155,12 @@ def test_importing_the_metrics_stays_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"jax", "jaxlib", "tensorflow", "flax", "scipy", "rapidfuzz", "py3langid", "sklearn", "PIL", "pandas"}
     assert not heavy & set(eval(done.stdout))
+
+
+def test_the_greatest_value_is_100_but_for_cider_and_anls() -> None:
+    tops = {name: metric.top for name, metric in table.METRICS.items()}
+    others = {"anls": 1.0} | {name: 10.0 for name in tops if name.startswith("cider")}
+    assert tops == dict.fromkeys(tops, 100.0) | others
+    for name in sorted(set(table.METRICS) - NUMBERS - LABELS - {"vqa_accuracy"}):
+        ours = table.METRICS[name]([["a red cat on a mat"], ["two dogs"]], ["a red cat on a mat", "blue"])
+        assert 0.0 < max(ours.values()) <= tops[name], name

@@ -1,6 +1,7 @@
 """What a batch costs, against NumPy over the full scores: which tokens count, in which rows, divided by what."""
 
 import dataclasses
+import types
 from typing import Any
 
 import jax
@@ -261,3 +262,21 @@ def test_each_objective_builds_the_model_of_its_task() -> None:
     for name in ("vit_tower", "qformer_tower"):
         assert made[name].vit.dtype == jnp.dtype("bfloat16")
         assert made[name].heads.attribute_sizes == (("shape", 2),)
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_packed_rows_tell_their_records_and_how_even_their_pictures_are(with_images: bool) -> None:
+    """Rows of 1, 3 and 2 pictures of 2 positions in 4 slots each: 6 of 12 slots, and 6 of 3 times the most."""
+    index = np.full((3, 9), -1)
+    for number, count in enumerate((1, 3, 2)):
+        index[number, : 2 * count] = np.arange(2 * count)
+    task = types.SimpleNamespace(variant=types.SimpleNamespace(picture_len=2))
+    batch = {"parent_ids": index, "num_records": np.array([4, 1, 2]), "image_token_index": jnp.asarray(index)}
+    if with_images:
+        batch["images"] = np.zeros((12, 1, 1, 3), np.uint8)
+    found = objectives._packing_sums(batch, task)
+    wanted = {"data/records_per_row": [7, 3]}
+    if with_images:
+        wanted |= {"data/picture_share": [6, 12], "data/image_balance": [6, 9]}
+    assert {name: pair.tolist() for name, pair in found.items()} == wanted
+    assert objectives._packing_sums({"num_records": batch["num_records"]}, task) == {}

@@ -89,3 +89,11 @@ def test_asked_tells_the_first_question_and_the_turns(tmp_path) -> None:
     run_folder.write_asked(records, tmp_path)
     rows = json.loads((tmp_path / "asked.json").read_text("utf-8"))
     assert [(row["instruction"], row["num_turns"]) for row in rows] == [("What is it?", 2), ("Which colour?", 1)]
+
+
+def test_every_difference_is_found_on_whichever_side_a_name_stands():
+    old = {"a": 1, "b": {"x": 1, "y": [2]}, "gone": {"z": 3}}
+    new = {"a": 1, "b": {"x": 2, "y": [2], "new": None}, "later": 4}
+    found = list(run_folder._differences(old, new, ""))
+    assert found == [("b.x", 1, 2), ("gone", {"z": 3}, None), ("later", None, 4)]
+    assert list(run_folder._differences(new, new, "")) == []

@@ -123,3 +123,11 @@ def test_config_lists_the_names_that_other_modules_define() -> None:
         assert sorted(allowed) == sorted(table)
     trains = {name: not variant.is_encoder_decoder for name, variant in VARIANTS.items()}
     assert trains == dict.fromkeys(config.TRAINED_VARIANTS, True) | dict.fromkeys(config.ANSWERING_VARIANTS, False)
+
+
+def test_a_mesh_takes_what_is_left_along_one_axis_alone():
+    assert tuple(sharding.make_mesh().shape.values()) == (8, 1, 1)
+    assert tuple(sharding.make_mesh(data=2, fsdp=-1, tensor=2).shape.values()) == (2, 2, 2)
+    for sizes in ((-1, -1, -1), (-1, -1, 8), (-1, 3, 1), (4, 4, 1), (1, 1, 1)):
+        with pytest.raises(errors.ConfigError, match="do not multiply to the 8 devices"):
+            sharding.make_mesh(**dict(zip(sharding.MESH_AXES, sizes, strict=True)))

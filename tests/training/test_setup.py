@@ -252,3 +252,13 @@ def test_a_reader_of_text_gets_room_for_the_shorter_of_its_table_and_the_limit(c
         assert (layout.max_text_len, layout.max_response_len, layout.picture_len) == (80, 40, variant.picture_len)
     assert lengths == {20: 20, 512: 128}  # 128: max_txt_len of LAVIS' blip2_vicuna_instruct.py
     assert setup._layout(config, variants.named("tiny"), tokens).qformer_text_len == 0
+
+
+def test_the_mesh_has_the_sizes_asked_for_and_must_take_all_devices(config) -> None:
+    for sizes in ((8, 1, 1), (2, 4, 1), (4, 1, 2)):
+        config.mesh = MeshConfig(*sizes)
+        assert tuple(setup.prepare(config).mesh.shape.values()) == sizes
+    for sizes in ((1, 2, 2), (2, 1, 2), (2, 2, 1)):
+        config.mesh = MeshConfig(*sizes)
+        with pytest.raises(errors.ConfigError, match="mesh"):
+            setup.prepare(config)

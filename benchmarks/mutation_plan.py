@@ -45,17 +45,29 @@ FOLDERS = (
     Folder("m3it_jax/llm_client", 30, 90, ("tests/test_llm_client.py",)),
 )
 
-# Modules without a test file of their name: the one that is about them.
+# Modules without a test file of their name: those that are about them, paths below tests/.
 ABOUT = {
-    "m3it_jax/models/abstract.py": ("tests/models/test_variants.py",),
-    "m3it_jax/models/projection.py": ("tests/checkpoint_conversion/names/test_families.py",),
-    "m3it_jax/models/qformer.py": ("tests/models/test_vlm.py", "tests/checkpoint_conversion/names/test_families.py"),
-    "m3it_jax/models/vit.py": ("tests/models/test_vlm.py", "tests/checkpoint_conversion/names/test_families.py"),
-    "m3it_jax/models/decoder.py": (
-        "tests/models/test_decoder.py",
-        "tests/checkpoint_conversion/names/test_families.py",
-    ),
-    "m3it_jax/models/variant.py": ("tests/models/test_variants.py",),
+    "models/abstract.py": ("models/test_variants.py",),
+    "models/projection.py": ("checkpoint_conversion/names/test_families.py",),
+    "models/qformer.py": ("models/test_vlm.py", "checkpoint_conversion/names/test_families.py"),
+    "models/vit.py": ("models/test_vit.py", "models/test_vlm.py", "checkpoint_conversion/names/test_families.py"),
+    "models/decoder.py": ("models/test_decoder.py", "checkpoint_conversion/names/test_families.py"),
+    "models/variant.py": ("models/test_variants.py",),
+    "checkpoint_conversion/certificate/comparison.py": ("checkpoint_conversion/certificate/test_sight.py",),
+    "checkpoint_conversion/configs/clip_config.py": ("checkpoint_conversion/configs/test_hf_config.py",),
+    "checkpoint_conversion/configs/llava_config.py": ("checkpoint_conversion/configs/test_hf_config.py",),
+    "checkpoint_conversion/folders/cards.py": ("checkpoint_conversion/folders/test_exporting.py",),
+    "checkpoint_conversion/folders/side_files.py": ("checkpoint_conversion/folders/test_exporting.py",),
+    **{
+        f"checkpoint_conversion/certificate/plain/{name}.py": (
+            "checkpoint_conversion/certificate/plain/test_joined.py",
+        )
+        for name in ("llama", "opt", "qformer", "t5", "vision")
+    },
+    **{
+        f"checkpoint_conversion/names/{name}.py": ("checkpoint_conversion/names/test_families.py",)
+        for name in ("clip_vit", "eva_vit", "llama", "opt", "projection", "qformer", "t5")
+    },
 }
 
 
@@ -71,7 +83,8 @@ def stages(folder: Folder, module: str, root: pathlib.Path) -> list[tuple[str, .
     """Returns the test files to run one after another: the mirrored file, then the others of the row."""
     path = pathlib.PurePath(module)
     mirrored = pathlib.PurePath("tests", *path.parts[1:-1], f"test_{path.name}").as_posix()
-    first = ABOUT.get(module) or ((mirrored,) if (root / mirrored).exists() else ())
+    about = ABOUT.get("/".join(path.parts[1:]), ())
+    first = tuple(f"tests/{file}" for file in about) or ((mirrored,) if (root / mirrored).exists() else ())
     others = []
     for place in folder.tests:
         files = [root / place] if place.endswith(".py") else sorted((root / place).rglob("test_*.py"))

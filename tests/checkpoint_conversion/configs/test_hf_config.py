@@ -321,3 +321,12 @@ def test_a_part_that_a_model_does_not_have_is_refused():
     assert hf_config.recognise_part("vit", _stored("llava"), where="here").num_layers == 2
     with pytest.raises(errors.UserError, match="has no qformer"):
         hf_config.recognise_part("qformer", _stored("llava"), where="here")
+
+
+def test_a_t5_that_says_nothing_has_the_sizes_of_its_class():
+    """configuration_t5.py: T5Config(), but for the feed-forward layers, which must be gated."""
+    t5 = hf_config._t5(hf_config.Values({"feed_forward_proj": "gated-gelu"}, "config.json"))
+    assert (t5.vocab_size, t5.embed_dim, t5.mlp_dim, t5.num_heads, t5.head_dim) == (32_128, 512, 2_048, 8, 64)
+    assert (t5.num_encoder_layers, t5.num_layers, t5.max_len, t5.start_id) == (6, 6, 512, 0)
+    assert (t5.relative_buckets, t5.relative_max_distance, t5.rms_norm_epsilon) == (32, 128, 1e-6)
+    assert (t5.activation, t5.has_tied_head) == ("gelu_tanh", True)

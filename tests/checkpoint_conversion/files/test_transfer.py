@@ -1,10 +1,11 @@
+import dataclasses
 import itertools
 import time
 
 import numpy as np
 import pytest
 
-from m3it_jax import safetensors_files
+from m3it_jax import errors, safetensors_files
 from m3it_jax.checkpoint_conversion.files import sources, transfer
 from m3it_jax.checkpoint_conversion.files.sources import Made, Stored, Summed
 from m3it_jax.checkpoint_conversion.files.transfer import Move
@@ -116,3 +117,21 @@ def test_a_failure_of_one_move_ends_the_others(tmp_path):
         with pytest.raises(OSError, match="No space left"):
             transfer.run(moves)
         assert len(made) < 10
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "told"),
+    [
+        (np.inf, np.float32, r"a\.weight\[1, 2\] is inf; the weights are damaged"),
+        (np.nan, np.float16, r"a\.weight\[1, 2\] is nan; the weights are damaged"),
+        (1e30, np.float16, r"a\.weight: holds numbers too large for float16; import it with --dtype float32"),
+    ],
+)
+def test_what_is_no_number_is_told_with_its_place_and_what_grew_too_large_with_its_type(tmp_path, value, dtype, told):
+    values = np.ones((2, 3), np.float32)
+    values[1, 2] = value
+    source = Made(np.dtype(np.float32), (2, 3), tmp_path, lambda: values)
+    place = safetensors_files.create(tmp_path / "out.safetensors", [("t", np.dtype(dtype), (2, 3))])["t"]
+    move = Move(source, 0, (2, 3), None, tmp_path / "out.safetensors", place.offset, np.dtype(dtype))
+    with pytest.raises(errors.UserError, match=told):
+        transfer.run([dataclasses.replace(move, name="a.weight")])

@@ -98,3 +98,11 @@ def test_two_spellings_of_one_key_are_refused():
     assert mapping.canonical_keys(["new.cls", "b"], aliases, where="DIR") == {"old.cls": "new.cls", "b": "b"}
     with pytest.raises(errors.UserError, match=r"DIR: old\.cls and new\.cls are two names of one tensor"):
         mapping.canonical_keys(["new.cls", "old.cls"], aliases, where="DIR")
+
+
+@pytest.mark.parametrize(
+    ("key", "copy_of", "wanted"),
+    [("a.7.b", r"c.\1", "c.7"), ("a.7.b.more", r"c.\1", ""), ("more.a.7.b", r"c.\1", ""), ("a.7.b", "", "")],
+)
+def test_a_copy_is_known_by_the_whole_key_alone(key, copy_of, wanted):
+    assert mapping.original_of(key, Unused(r"a\.(\d+)\.b", "tied", copy_of=copy_of)) == wanted

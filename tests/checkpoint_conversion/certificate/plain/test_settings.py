@@ -63,3 +63,21 @@ def test_what_is_not_known_is_refused_by_name(tmp_path, values, message):
 def test_rotary_positions_that_are_not_scaled_may_be_said_to_be_so(tmp_path, scaling):
     found = _read(tmp_path, {"model_type": "llama", "rope_scaling": scaling})
     assert found["text_config"]["rope_theta"] == 10_000.0
+
+
+ONLY = {
+    "llama": [("attention_bias", False), ("mlp_bias", False)],
+    "opt": [
+        ("do_layer_norm_before", True),
+        ("_remove_final_layer_norm", False),
+        ("layer_norm_elementwise_affine", True),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ONLY)
+def test_a_switch_may_stand_as_it_is_computed_and_not_the_other_way(tmp_path, kind):
+    for name, value in ONLY[kind]:
+        assert _read(tmp_path, {"model_type": kind, name: value})["text_config"][name] is value
+        with pytest.raises(errors.UserError, match=name):
+            _read(tmp_path, {"model_type": kind, name: not value})

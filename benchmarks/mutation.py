@@ -247,13 +247,15 @@ class Run:
             self.known = _read(self._path) | {key: found}
             self._write()
 
-    def forget(self, folder: plan.Folder, kept: Sequence[mutation.Mutant]) -> None:
-        """Drops what is known of mutants of a folder that are no longer made."""
-        keys = {mutant.key for mutant in kept}
+    def forget(self, folder: plan.Folder) -> None:
+        """Drops what is known of a folder's mutants that are no longer made, or whose function has changed."""
+        made = {mutant.key: mutant.part for mutant in candidates(folder, self.copy)}
         with self._path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             known = _read(self._path)
-            self.known = {k: row for k, row in known.items() if row["folder"] != folder.path or k in keys}
+            self.known = {
+                key: row for key, row in known.items() if row["folder"] != folder.path or made.get(key) == row["source"]
+            }
             self._write()
 
     def _write(self) -> None:
@@ -266,12 +268,17 @@ def _read(results: pathlib.Path) -> dict[str, dict[str, Any]]:
     return json.loads(results.read_text("utf-8")) if results.exists() else {}
 
 
-def all_mutants(folder: plan.Folder, number: int, root: pathlib.Path) -> list[mutation.Mutant]:
-    """Returns the folder's mutants in the tree at `root`: chosen by chance that is the same in every run."""
-    candidates = []
+def candidates(folder: plan.Folder, root: pathlib.Path) -> list[mutation.Mutant]:
+    """Returns every mutant of a folder in the tree at `root`."""
+    found = []
     for module in plan.modules(folder, root):
-        candidates += mutation.mutants(module, (root / module).read_bytes())
-    return mutation.chosen(candidates, number, plan.SEED)
+        found += mutation.mutants(module, (root / module).read_bytes())
+    return found
+
+
+def all_mutants(folder: plan.Folder, number: int, root: pathlib.Path) -> list[mutation.Mutant]:
+    """Returns the folder's mutants that are asked: chosen by chance that is the same in every run."""
+    return mutation.chosen(candidates(folder, root), number, plan.SEED)
 
 
 def main() -> None:
@@ -299,7 +306,7 @@ def main() -> None:
     equivalent = plan.equivalent()
     for folder in folders:
         asked = all_mutants(folder, arguments.number or folder.number, run.copy)
-        run.forget(folder, asked)
+        run.forget(folder)
         for mutant in asked:
             known = run.known.get(mutant.key)
             fresh = known is not None and known["source"] == mutant.part and (known["caught"] or not arguments.again)

@@ -17,7 +17,7 @@ def of(value) -> Values:
         (lambda v: v.whole("x", 2, low=0, high=3), [0, 3], [-1, 4]),
         (lambda v: v.number("x", 7.0), [1e-9, 1, 1e30], [0, 0.0, -1.0, 1.01e30, float("nan"), True, "1"]),
         (lambda v: v.number("x", 7.0, low=0.0), [0, 0.5], [-0.1, float("inf")]),
-        (lambda v: v.flag("x", True), [True, False], [0, 1, "true"]),
+        (lambda v: v.flag("x", False), [True, False], [0, 1, "true"]),
         (lambda v: v.text("x", "b"), ["", "a"], [1, ["a"]]),
         (lambda v: v.choice("x", {"a": "a", "b": "b"}, "b"), ["a", "b"], ["c", "", 1, ["a"]]),
         (lambda v: v.triple("x", (7, 8, 9)), [(1.0, 2.0, 3.0)], [[1, 2], [1, 2, 3, 4], "123", [1, "2", 3], 3]),
@@ -31,6 +31,12 @@ def test_what_is_allowed_is_taken_and_all_else_refused_by_name(read, taken, refu
         with pytest.raises(errors.UserError, match=r"config\.json: x=.*: only .* can be converted"):
             read(of(value))
     assert read(of(None)) == read(Values({}, "config.json"))  # null is the default
+
+
+def test_a_null_that_absence_would_contradict_is_refused() -> None:
+    with pytest.raises(errors.UserError, match="x=None: only true or false"):
+        of(None).flag("x", True)
+    assert Values({}, "").flag("x", True) is True
 
 
 def test_a_part_is_an_object_whose_name_is_told() -> None:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from m3it_jax import errors, records, rng, schema
-from m3it_jax.input_pipeline import packing, record_rows, token_lengths
+from m3it_jax.input_pipeline import packing, preprocessing, record_rows, token_lengths
 from m3it_jax.input_pipeline.mixture import IntArray
 from m3it_jax.input_pipeline.packed_plan import PackedPlan
+from m3it_jax.records.framing import BrokenRecordError
 
 Batch = dict[str, np.ndarray]
 
@@ -28,6 +29,7 @@ class PackedBatches:
       image_size: Side of the pictures, pixels.
       images: Returns a record's pictures, uint8 [n, h, w, 3], by its encoded pictures and its chance.
       reading: Returns what the Q-Former reads beside a record's pictures, by instruction and inputs; or nothing.
+      on_bad: Called with the id of a record that cannot be read, and why; its row goes without it.
       on_dropped: Called with a source's number and the tokens of a record that did not fit.
     """
 
@@ -39,6 +41,7 @@ class PackedBatches:
     image_size: int
     images: Callable[[tuple[bytes, ...], np.random.Generator], np.ndarray]
     reading: Callable[[str, str], Batch]
+    on_bad: Callable[[str, errors.UserError], None]
     on_dropped: Callable[[int, int], None]
 
     def arrays(self, plain: Sequence[str]) -> list[str]:
@@ -78,22 +81,31 @@ class PackedBatches:
         groups, used = [], 0
         texts: dict[str, list[np.ndarray]] = collections.defaultdict(list)
         for members in _groups(entries):
-            rows = []
-            for place, (source, number, epoch, drawn) in enumerate(members):
-                instance = self.tables[source].read(number)
+            rows: list[packing.Row] = []
+            sources, shown = [], 0
+            for source, number, epoch, drawn in members:
                 try:
-                    row, instruction = self._record(instance, source, number, drawn=drawn)
-                    if not place and slots and instance.images:
+                    instance = self.tables[source].read(number)
+                    if not rows and slots and instance.images:
                         chance = rng.generator(self.seed, "row", instance.id, epoch)
                         images[used : used + len(instance.images)] = self.images(instance.images, chance)
-                        for name, array in self.reading(instruction, instance.inputs).items():
-                            texts[name] += [array] * len(instance.images)
+                        shown = len(instance.images)
+                except (BrokenRecordError, preprocessing.PictureError) as error:
+                    # Another record would be of another length: the row goes without this one.
+                    self.on_bad(str(self.tables[source].ids[number]), error)
+                    continue
+                try:
+                    row, instruction = self._record(instance, source, number, drawn=drawn)
                 except errors.UserError as error:
                     raise errors.UserError(f"record {instance.id}: {error}") from error
+                if not rows:
+                    for name, array in self.reading(instruction, instance.inputs).items():
+                        texts[name] += [array] * shown
                 rows.append(row)
-            shown = len(instance.images) if slots else 0
-            groups.append(packing.Group(rows, [source for source, *_ in members], shown))
-            used += shown
+                sources.append(source)
+            if rows:
+                groups.append(packing.Group(rows, sources, shown))
+                used += shown
         row = packing.packed_row(
             groups, row_len=self.plan.budgets.tokens, row_images=slots, picture_len=self.rules.layout.picture_len
         )

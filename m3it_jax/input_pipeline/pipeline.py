@@ -171,6 +171,7 @@ class Pipeline:
             image_size=self._image_size,
             images=self._images,
             reading=self._qformer_text,
+            on_bad=self._rows.bad.add,
             on_dropped=self._note_dropped,
         )
 

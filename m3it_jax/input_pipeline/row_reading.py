@@ -78,8 +78,8 @@ class BadRecords:
         self._num_records, self._max_share = num_records, max_share
         self._lock = threading.Lock()
 
-    def add(self, record_id: str, error: errors.UserError, *, instead: str) -> None:
-        """Notes a bad record and tells of it, if it is not known yet; `instead` is the record in its place.
+    def add(self, record_id: str, error: errors.UserError, *, instead: str = "") -> None:
+        """Notes a bad record and tells of it, if it is not known yet; `instead` is the record in its place, if any.
 
         Raises:
           UserError: too many are bad.
@@ -95,8 +95,9 @@ class BadRecords:
                 f"{more}record {record_id}: {error}; or raise data.max_bad_share={self._max_share:g}, the share of "
                 "records that may be replaced by the next ones of their sources"
             ) from error
+        place = f"{instead} takes its place" if instead else "its row goes without it"
         sys.stderr.write(
-            f"m3it: record {record_id}: {error}; {instead} takes its place ({number} so far, more than "
+            f"m3it: record {record_id}: {error}; {place} ({number} so far, more than "
             f"{self._max_share * self._num_records:,.0f} stop the run)\n"
         )
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3it_jax import config, errors, prompts, schema
+from m3it_jax import config, errors, prompts, records, schema
 from m3it_jax.input_pipeline import batch_checks, packed_plan, preprocessing, transforms
 
 PACKED = {"packing": "rows", "row_len": 300, "row_images": 10}
@@ -173,3 +173,24 @@ def test_packing_is_off_by_default_and_off_is_none(make_pipeline):
     assert plain.fingerprint == off.fingerprint
     same(plain.batch(3), off.batch(3))
     assert make_pipeline(**PACKED).fingerprint != plain.fingerprint
+
+
+def test_a_record_that_cannot_be_read_is_left_out_of_its_row(make_pipeline, tiny, tmp_path, capfd):
+    cut_off = tiny.instance("ones", 3).images[0][:200]
+    made = [tiny.instance("ones", n, images=(cut_off,)) if n == 3 else tiny.instance("ones", n) for n in range(30)]
+    folder = tiny.write_folder(tmp_path / "data", {"ones": made})
+    settings = PACKED | {"global_batch_size": 2, "max_bad_share": 0.1}
+    packed = make_pipeline(data_folder=folder, **settings)
+    (shard,) = (tmp_path / "data").rglob("*-train.tfrecord-00000-of-00001")
+    data = bytearray(shard.read_bytes())
+    data[int(records.load_index(shard).offsets[7]) + 100] ^= 1
+    shard.write_bytes(bytes(data))
+    for step in range(6):
+        ids, batch = packed.row_ids(step), packed.batch(step)
+        kept = [[name for name in row if name not in ("ones-3", "ones-7")] for row in ids]
+        assert batch["num_records"].tolist() == list(map(len, kept))
+        same(make_pipeline(data_folder=folder, **settings).batch(step), batch)
+    assert set(packed.bad_records) == {"ones-3", "ones-7"}
+    assert "its row goes without it (1 so far, more than 3 stop the run)" in capfd.readouterr().err
+    with pytest.raises(errors.UserError, match=r"record ones-\d: .*data.max_bad_share=0.001"):
+        list(make_pipeline(data_folder=folder, **settings | {"max_bad_share": 0.001}).batches(0, 6))

@@ -9,6 +9,7 @@ m3it_jax.
 """
 
 import io
+import json
 import os
 import pathlib
 import sys
@@ -162,13 +163,20 @@ RIVALS: dict[str, Callable[[pathlib.Path, list[str], int], Run]] = {
 
 def serve(run: Run) -> None:
     """Answers each line on stdin with one pass over all pictures."""
+    tell({"ready": True})
     for line in sys.stdin:
         begin, used, count, check = time.perf_counter(), _processor_s(), 0, 0
         for batch in run():
             count += len(batch)
             if line.strip() == "check":  # a sum, since some read in an order of their own
                 check += sum(zlib.crc32(np.ascontiguousarray(one)) for one in batch)
-        {"seconds": time.perf_counter() - begin, "cpu": _processor_s() - used, "count": count, "check": check}
+        tell({"seconds": time.perf_counter() - begin, "cpu": _processor_s() - used, "count": count, "check": check})
+
+
+def tell(told: dict[str, Any]) -> None:
+    """Writes a line for whoever asked."""
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 def _processor_s() -> float:
@@ -199,7 +207,8 @@ def main() -> None:
     try:
         run = RIVALS[name](folder, sorted(map(str, (folder / "files").iterdir())), cores)
         next(iter(run()))
-    except Exception:  # whatever a library of somebody else raises is the reason that is told
+    except Exception as error:  # whatever a library of somebody else raises is the reason that is told
+        tell({"skipped": f"{type(error).__name__}: {str(error)[:200]}"})
         return
     serve(run)
 

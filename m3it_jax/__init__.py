@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from m3it_jax import metrics as metrics
     from m3it_jax.generation.assistant import load as load
-    from m3it_jax.input_pipeline.mixture import mixture_order as mixture_order
+    from m3it_jax.training.order import mixture_order as mixture_order
 
 __version__ = "0.1.0"
 
 # Public name -> where it lives. A module alone is the public name itself.
 _PUBLIC = {
     "load": ("m3it_jax.generation.assistant", "load"),
-    "mixture_order": ("m3it_jax.input_pipeline.mixture", "mixture_order"),
+    "mixture_order": ("m3it_jax.training.order", "mixture_order"),
     "metrics": ("m3it_jax.metrics", None),
 }
 

@@ -31,6 +31,7 @@ BLOCK_RECORDS = 4_096
 # CHOICE: times the mean tokens to learn from in a full row, so that this budget seldom closes one. The output head on
 # as many more places costs a full-size model less than a percent.
 _TARGETS_SPARE = 2.0
+_PORTION = 1 << 18  # records that are hashed at once, so that hashing takes little memory
 VERSION = 1  # of the way in which rows are made
 
 # Columns of an entry: source index, record number in the source's table, epoch of the stream, instruction (0: its own,
@@ -114,8 +115,7 @@ class PackedPlan:
         self.num_records = sum(len(stream.records) for stream in streams)
         total = max(min(BLOCK_RECORDS, self.num_records), len(streams))
         self._counts = apportion([stream.weight for stream in streams], total)
-        self._pool_sizes = np.array([stream.lengths.tokens.shape[1] - 1 for stream in streams], np.int64)
-        self._order = functools.lru_cache(maxsize=2 * len(streams))(self._draw_order)
+        self._order = functools.lru_cache(maxsize=len(streams) + 4)(self._draw_order)
         self.budgets = budgets if budgets.targets else budgets._replace(targets=self._needed_targets(budgets))
         facts = [(s.source, s.fingerprint, s.weight, _hash_of(s.records)) for s in streams]
         text = json.dumps([VERSION, BLOCK_RECORDS, seed, global_batch_size, list(self.budgets), shares, facts])
@@ -197,74 +197,86 @@ class PackedPlan:
         return self._noted.ends
 
     def _draw_order(self, number: int, epoch: int) -> npt.NDArray[np.uint32]:
-        """Returns the places of a stream's records in the order of one epoch.
-
-        Without pictures, or where none is shared, a record has a hash of its own.
-        """
-        stream = self._streams[number]
-        keys = stream.lengths.keys[stream.records] if self._shares else np.zeros(len(stream.records), np.uint64)
-        alone = keys == 0
-        drawn = scrambled(keys, rng.fold(self._seed, "pictures", epoch))
-        own = scrambled(stream.records[alone].astype(np.uint64), rng.fold(self._seed, "epoch", stream.source, epoch))
-        drawn[alone] = own
-        # The hash's upper half and the place in one number: sorting it in place needs half the memory of argsort.
-        drawn &= np.uint64(0xFFFFFFFF00000000)
-        drawn |= np.arange(len(drawn), dtype=np.uint64)
+        """Returns the places of a stream's records in the order of one epoch."""
+        size = len(self._streams[number].records)
+        drawn = np.empty(size, np.uint64)
+        for first in range(0, size, _PORTION):
+            # The hash's upper half and the place in one number: sorted in place, they need half of argsort's memory.
+            hashes = self._hashes(number, epoch, slice(first, first + _PORTION))
+            places = np.arange(first, first + len(hashes), dtype=np.uint64)
+            drawn[first : first + len(hashes)] = hashes & np.uint64(0xFFFFFFFF00000000) | places
         drawn.sort()
-        return (drawn & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        return drawn.astype(np.uint32)  # the lower half
+
+    def _hashes(self, number: int, epoch: int, places: slice) -> npt.NDArray[np.uint64]:
+        """Returns what a stream's records are sorted by in an epoch: a hash of their pictures, or one of their own."""
+        stream = self._streams[number]
+        records = stream.records[places]
+        keys = stream.lengths.keys[records] if self._shares else np.zeros(len(records), np.uint64)
+        alone = keys == 0
+        hashes = scrambled(keys, rng.fold(self._seed, "pictures", epoch))
+        if alone.any():
+            own = rng.fold(self._seed, "epoch", stream.source, epoch)
+            hashes[alone] = scrambled(records[alone].astype(np.uint64), own)
+        return hashes
 
     def _drawn(self, number: int, block: int) -> IntArray:
         """Returns the entries of a stream in a block, group 0, int64 [count, 5]."""
         stream, count = self._streams[number], int(self._counts[number])
-        met = np.arange(block * count, (block + 1) * count)
-        epochs, places = np.divmod(met, len(stream.records))
         entries = np.zeros((count, len(COLUMNS)), np.int64)
-        entries[:, 0], entries[:, 2] = number, epochs
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            entries[here, 1] = stream.records[self._order(number, epoch)[places[here]]]
-            if self._pool_sizes[number]:
+        entries[:, 0] = number
+        size, done = len(stream.records), 0
+        while done < count:
+            epoch, place = divmod(block * count + done, size)
+            part = entries[done : min(done + size - place, count)]
+            part[:, 1] = stream.records[self._order(number, epoch)[place : place + len(part)]]
+            part[:, 2] = epoch
+            if pool := stream.lengths.tokens.shape[1] - 1:
                 seed = rng.fold(self._seed, "instruction", stream.source, epoch)
-                drawn = scrambled(entries[here, 1].astype(np.uint64), seed) >> np.uint64(16)
-                entries[here, 3] = 1 + (drawn % np.uint64(self._pool_sizes[number])).astype(np.int64)
+                drawn = scrambled(part[:, 1].astype(np.uint64), seed) >> np.uint64(16)
+                part[:, 3] = 1 + (drawn % np.uint64(pool)).astype(np.int64)
+            done += len(part)
         return entries
 
-    def _costs(self, entries: IntArray) -> tuple[IntArray, npt.NDArray[np.uint64]]:
-        """Returns tokens, pictures, targets and shared tokens of each entry, int64 [entries, 4], and its key."""
-        costs = np.empty((len(entries), 4), np.int64)
-        keys = np.zeros(len(entries), np.uint64)
-        for number, stream in enumerate(self._streams):
-            here = np.flatnonzero(entries[:, 0] == number)
-            numbers = entries[here, 1]
-            costs[here, 0] = stream.lengths.tokens[numbers, entries[here, 3]]
-            costs[here, 1] = stream.num_images[numbers]
-            costs[here, 2] = stream.lengths.targets[numbers]
-            costs[here, 3] = stream.lengths.shared[numbers]
-            if self._shares:
-                keys[here] = stream.lengths.keys[numbers]
-        return costs, keys
+    def _costs(self, number: int, records: IntArray, instructions: IntArray) -> IntArray:
+        """Returns tokens, pictures, targets and shared tokens of a stream's records, int64 [records, 4]."""
+        stream = self._streams[number]
+        costs = np.empty((len(records), 4), np.int64)
+        costs[:, 0] = stream.lengths.tokens[records, instructions]
+        costs[:, 1] = stream.num_images[records]
+        costs[:, 2] = stream.lengths.targets[records]
+        costs[:, 3] = stream.lengths.shared[records]
+        return costs
+
+    def _keys(self, number: int, records: IntArray) -> npt.NDArray[np.uint64]:
+        return self._streams[number].lengths.keys[records] if self._shares else np.zeros(len(records), np.uint64)
 
     def _grouped(self, number: int, budgets: bins.Budgets) -> tuple[IntArray, IntArray]:
         """Returns the entries of a block group by group, and the costs of the groups, int64 [groups, 3]."""
-        entries = np.concatenate([self._drawn(stream, number) for stream in range(len(self._streams))])
-        costs, keys = self._costs(entries)
-        order = np.argsort(keys, kind="stable")
-        entries, costs, keys = entries[order], costs[order], keys[order]
-        begins = np.ones(len(entries), bool)
-        begins[1:] = (keys[1:] != keys[:-1]) | (keys[1:] == 0)
-        begins = _split(begins, costs, budgets)
+        drawn = [self._drawn(stream, number) for stream in range(len(self._streams))]
+        costs = np.concatenate([self._costs(n, part[:, 1], part[:, 3]) for n, part in enumerate(drawn)])
+        keys = np.concatenate([self._keys(n, part[:, 1]) for n, part in enumerate(drawn)])
+        order, begins, sums = _groups(costs, keys, budgets)
+        entries = np.concatenate(drawn)[order]
         entries[:, 4] = np.cumsum(begins) - 1
-        first = np.flatnonzero(begins)
-        own = np.where(begins, costs[:, 0], costs[:, 0] - costs[:, 3])
-        sums = [np.add.reduceat(own, first), costs[first, 1], np.add.reduceat(costs[:, 2], first)]
-        return entries, np.stack(sums, axis=1)
+        return entries, sums
 
     def _needed_targets(self, budgets: bins.Budgets) -> int:
-        """Returns the targets that a full row of the first block has, with some to spare, in eights."""
-        entries, costs = self._grouped(0, budgets._replace(targets=budgets.tokens))
-        mean = costs[:, 2].sum() / max(costs[:, 0].sum(), 1) * budgets.tokens * _TARGETS_SPARE
-        most = max(int(stream.lengths.targets[stream.records].max()) for stream in self._streams)
-        return int(min(-(-max(mean, most) // 8) * 8, budgets.tokens))
+        """Returns the targets that a full row may need, in eights, from about a block of records that would meet."""
+        costs, keys = [], []
+        for number, (stream, count) in enumerate(zip(self._streams, self._counts.tolist(), strict=True)):
+            bound = np.uint64(min(count / len(stream.records), 1.0) * 2**32)  # of the hash's upper half
+            found = [
+                np.flatnonzero(self._hashes(number, 0, slice(first, first + _PORTION)) >> np.uint64(32) < bound) + first
+                for first in range(0, len(stream.records), _PORTION)
+            ]
+            records = stream.records[np.concatenate(found)]
+            costs.append(self._costs(number, records, np.zeros(len(records), np.int64)))
+            keys.append(self._keys(number, records))
+        _, _, sums = _groups(np.concatenate(costs), np.concatenate(keys), budgets._replace(targets=budgets.tokens))
+        mean = sums[:, 2].sum() / max(sums[:, 0].sum(), 1) * budgets.tokens * _TARGETS_SPARE
+        largest = max(int(stream.lengths.targets[stream.records].max()) for stream in self._streams)
+        return int(min(-(-max(mean, largest) // 8) * 8, budgets.tokens))
 
     def _make_block(self, number: int) -> Block:
         entries, costs = self._grouped(number, self.budgets)
@@ -275,6 +287,27 @@ class PackedPlan:
         order = np.argsort(row_of, kind="stable")
         starts = np.searchsorted(row_of[order], np.arange(num_rows + 1))
         return Block(entries[order], starts.astype(np.int64))
+
+
+def _groups(
+    costs: IntArray, keys: npt.NDArray[np.uint64], budgets: bins.Budgets
+) -> tuple[IntArray, npt.NDArray[np.bool_], IntArray]:
+    """Returns the order of records that puts those of a group together, where groups begin in it, and their costs.
+
+    Args:
+      costs: Tokens, pictures, targets and shared tokens of each record, int64 [records, 4].
+      keys: What records of a group have in common; 0: a record alone.
+      budgets: Of a row, which no group exceeds.
+    """
+    order = np.argsort(keys, kind="stable")
+    costs, keys = costs[order], keys[order]
+    begins = np.ones(len(keys), bool)
+    begins[1:] = (keys[1:] != keys[:-1]) | (keys[1:] == 0)
+    begins = _split(begins, costs, budgets)
+    first = np.flatnonzero(begins)
+    own = np.where(begins, costs[:, 0], costs[:, 0] - costs[:, 3])
+    sums = [np.add.reduceat(own, first), costs[first, 1], np.add.reduceat(costs[:, 2], first)]
+    return order, begins, np.stack(sums, axis=1)
 
 
 def _split(begins: npt.NDArray[np.bool_], costs: IntArray, budgets: bins.Budgets) -> npt.NDArray[np.bool_]:

@@ -206,6 +206,13 @@ class Pipeline:
         _, rows = self._host_rows(step, process_index, process_count)
         return [[str(self._tables[source].ids[record])] for source, record, _ in rows]
 
+    def rows_ids(self, start: int, stop: int) -> list[list[str]]:
+        """Returns the record ids of each of the global rows [start, stop), over all hosts."""
+        rows = self.plan.rows(start, stop)
+        if self._packed is not None:
+            return [self._packed.ids(row) for row in rows]
+        return [[str(self._tables[source].ids[record])] for source, record, _ in rows]
+
     def one_of_each(self) -> list[schema.Instance]:
         """Returns a record of each source: of its first few the one with the most turns.
 

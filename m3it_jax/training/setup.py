@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from m3it_jax import checkpointing, errors, parameter_paths, prompts, records, sharding
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.config import Experiment, check_held_out
+from m3it_jax.config import DataConfig, Experiment, check_held_out
 from m3it_jax.input_pipeline import mixture, tower_rows, transforms
 from m3it_jax.input_pipeline.mixture import Plan
 from m3it_jax.input_pipeline.packed_plan import PackedPlan
@@ -43,13 +43,33 @@ class Setup:
     learning_rate: optax.Schedule
 
 
-def prepare(config: Experiment) -> Setup:
-    """Opens the data and lays the run out; nothing is compiled and no parameter exists yet.
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """The data of a run and how its rows are laid out."""
 
-    Raises:
-      UserError: the data folder or the tokenizer cannot be used.
-      ConfigError: they do not suit the configuration.
-    """
+    variant: variants.Variant
+    folder: records.DataFolder
+    layout: transforms.Layout
+    tokenizer: tokenization.Tokenizer
+    tokenizer_path: Path
+    qformer_tokenizer: tokenization.Tokenizer | None
+
+    def pipeline(self, config: Experiment, data: DataConfig) -> Pipeline:
+        """Returns the batches of `data`, laid out as those of the run."""
+        return Pipeline(
+            data,
+            objective=objectives.OBJECTIVES[config.objective].rows,
+            layout=self.layout,
+            image_size=self.variant.vit.image_size,
+            image_fit=self.variant.vit.image_fit,
+            seed=config.seed,
+            data_folder=self.folder,
+            tokenizer=self.tokenizer,
+            qformer_tokenizer=self.qformer_tokenizer,
+        )
+
+
+def _open(config: Experiment) -> _Opened:
     variant = variants.named(config.model.variant)
     _check_variant(config, variant)
     folder = records.DataFolder.open(config.data.path)
@@ -57,27 +77,34 @@ def prepare(config: Experiment) -> Setup:
         check_held_out(config, config.data.mixture or folder.sources)
     tokenizer, tokenizer_path = _tokenizer(config, variant, folder)
     layout = _layout(config, variant, tokenizer)
-    qformer_tokenizer = _qformer_tokenizer(layout, tokenizer_path)
+    return _Opened(variant, folder, layout, tokenizer, tokenizer_path, _qformer_tokenizer(layout, tokenizer_path))
+
+
+def train_pipeline(config: Experiment) -> Pipeline:
+    """Returns the training rows of a run alone.
+
+    Raises:
+      UserError: the data folder or the tokenizer cannot be used.
+      ConfigError: they do not suit the configuration.
+    """
+    return _open(config).pipeline(config, config.data)
+
+
+def prepare(config: Experiment) -> Setup:
+    """Opens the data and lays the run out; nothing is compiled and no parameter exists yet.
+
+    Raises:
+      UserError: the data folder or the tokenizer cannot be used.
+      ConfigError: they do not suit the configuration.
+    """
+    opened = _open(config)
+    variant, folder = opened.variant, opened.folder
     objective = objectives.OBJECTIVES[config.objective]
-
-    def make_pipeline(data: Any) -> Pipeline:
-        return Pipeline(
-            data,
-            objective=objective.rows,
-            layout=layout,
-            image_size=variant.vit.image_size,
-            image_fit=variant.vit.image_fit,
-            seed=config.seed,
-            data_folder=folder,
-            tokenizer=tokenizer,
-            qformer_tokenizer=qformer_tokenizer,
-        )
-
-    train = make_pipeline(config.data)
+    train = opened.pipeline(config, config.data)
     plain = dataclasses.replace(config.data, split="validation", augment=type(config.data.augment)())
     plain.mixture = mixture.available(folder, plain, seed=config.seed)
     looks = config.validation.every or config.samples.every
-    validation = make_pipeline(plain) if looks and plain.mixture else None
+    validation = opened.pipeline(config, plain) if looks and plain.mixture else None
     task = objectives.Task(
         variant=variant,
         dtype=config.model.compute_dtype,
@@ -95,9 +122,9 @@ def prepare(config: Experiment) -> Setup:
         task=task,
         pipeline=train,
         validation=validation,
-        layout=layout,
-        tokenizer=tokenizer,
-        tokenizer_path=tokenizer_path,
+        layout=opened.layout,
+        tokenizer=opened.tokenizer,
+        tokenizer_path=opened.tokenizer_path,
         optimizer=optimizer.make_optimizer(config.optimizer, config.num_steps),
         learning_rate=jax.jit(optimizer.schedule(config.optimizer, config.num_steps, config.optimizer.learning_rate)),
     )

@@ -128,6 +128,30 @@ def test_pictures_as_captions_are_packed_without_pictures(make_pipeline):
     assert batch["num_records"].min() > 1
 
 
+def test_text_alone_is_packed_beside_pictures(make_pipeline, tiny, tmp_path):
+    words = [
+        dataclasses.replace(
+            tiny.instance("ones", n), source="more-ones", id=f"w-{n}", images=(), meta={"text_only": True}
+        )
+        for n in range(20)
+    ]
+    data = {"ones": [tiny.instance("ones", n) for n in range(20)], "more-ones": words}
+    made = make_pipeline(data_folder=tiny.write_folder(tmp_path / "data", data), **PACKED)
+    first, second = made.batches(0, 2)
+    assert {name: array.shape for name, array in first.items()} == {name: array.shape for name, array in second.items()}
+    kinds = {name[:2] for row in made.row_ids(0) for name in row}
+    assert kinds == {"w-", "on"}
+    alone = make_pipeline(
+        data_folder=made_folder(tiny, tmp_path / "words", words), mixture={"more-ones": 1.0}, **PACKED
+    ).batch(0)
+    assert (alone["image_token_index"] == -1).all() and not alone["images"].any()
+    assert alone["images"].shape == first["images"].shape  # nothing new to compile
+
+
+def made_folder(tiny, path, records):
+    return tiny.write_folder(path, {"more-ones": records})
+
+
 def test_what_the_qformer_reads_stands_beside_each_slot(make_pipeline, words, monkeypatch, tiny):
     own = transforms.Layout.of(
         words, prompts.FORMATS["instructblip"], picture_len=4, max_text_len=80, max_response_len=40, qformer_text_len=30

@@ -17,24 +17,26 @@ import pytest
 from m3it_jax import checkpointing, file_safety, parameter_paths
 from m3it_jax.config import CheckpointConfig, DataConfig, Experiment, LogConfig, ModelConfig, OptimizerConfig
 
-NUM_KILLS = 10 if "M3IT_LONG" in os.environ else 6
+NUM_KILLS = 50 if "M3IT_LONG" in os.environ else 4
 NUM_STEPS = 60
+PACKING = {"none": {}, "rows": {"packing": "rows", "row_len": 300, "row_images": 10, "global_batch_size": 2}}
 
 pytestmark = pytest.mark.slow
 
 
-def config(data: str) -> Experiment:
+def config(data: str, packing: str) -> Experiment:
+    sizes = {"global_batch_size": 8, "max_images": 16, "max_text_len": 80, "max_response_len": 40}
     return Experiment(
         num_steps=NUM_STEPS,
         model=ModelConfig(variant="tiny"),
-        data=DataConfig(path=data, global_batch_size=8, max_images=16, max_text_len=80, max_response_len=40),
+        data=DataConfig(path=data, **sizes | PACKING[packing]),
         optimizer=OptimizerConfig(warmup_steps=5),
         checkpoint=CheckpointConfig(every=4),
         log=LogConfig(every=3),
     )
 
 
-def train(data: str, run_dir: str, cache: str) -> None:
+def train(data: str, run_dir: str, *, cache: str, packing: str) -> None:
     """Runs in a fresh process, whose JAX has one device and compiles into a cache that all runs share."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
@@ -44,7 +46,7 @@ def train(data: str, run_dir: str, cache: str) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     from m3it_jax.training import loop, run_folder, setup
 
-    experiment, folder = config(data), pathlib.Path(run_dir)
+    experiment, folder = config(data, packing), pathlib.Path(run_dir)
     prepared = setup.prepare(experiment)
     with file_safety.held(folder, doing="training", instead="--run-dir"):
         run_folder.write_config(experiment, folder)
@@ -58,8 +60,8 @@ def start():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["m3it_jax.training.loop", "m3it_jax.training.setup"])
 
-    def start(*arguments: str) -> multiprocessing.Process:
-        process = context.Process(target=train, args=arguments)
+    def start(*arguments: str, **named: str) -> multiprocessing.Process:
+        process = context.Process(target=train, args=arguments, kwargs=named)
         process.start()
         return process
 
@@ -90,18 +92,20 @@ def kill_once(process, run_dir: pathlib.Path, *, inside_a_save: bool, chance: ra
     return saving
 
 
-def test_kills_change_nothing(folder, tmp_path, start) -> None:
-    cache = str(tmp_path / "cache")
+@pytest.mark.parametrize("packing", list(PACKING))
+def test_kills_change_nothing(folder, tmp_path, start, packing) -> None:
+    """A few kills of each kind of rows; with M3IT_LONG set, fifty."""
+    named = {"cache": str(tmp_path / "cache"), "packing": packing}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    undisturbed = start(str(folder.path), str(whole), cache)
+    undisturbed = start(str(folder.path), str(whole), **named)
     undisturbed.join()
     assert undisturbed.exitcode == 0
     chance = random.Random(0)
     inside = 0
     for number in range(NUM_KILLS):
-        process = start(str(folder.path), str(killed), cache)
+        process = start(str(folder.path), str(killed), **named)
         inside += kill_once(process, killed, inside_a_save=number % 2 == 0, chance=chance)
-    last = start(str(folder.path), str(killed), cache)
+    last = start(str(folder.path), str(killed), **named)
     last.join()
     assert last.exitcode == 0
     print(f"{NUM_KILLS} kills, {inside} inside a save")  # noqa: T201

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from m3it_jax import metrics as metrics
     from m3it_jax.generation.assistant import load as load
-    from m3it_jax.training.order import mixture_order as mixture_order
+
+    # The form of training.order's, which evaluation, where this file is imported too, may not know.
+    from m3it_jax.input_pipeline.mixture import mixture_order as mixture_order
 
 __version__ = "0.1.0"
 

@@ -1,7 +1,8 @@
 """R1: a run that is killed again and again equals an undisturbed one, to the last bit.
 
 Every run is a process of its own and dies by SIGKILL: half of the kills at a random moment, half while a checkpoint is
-being written. Dropout is on, and a checkpoint is due every few steps. With M3IT_LONG set there are ten kills, else six.
+being written. Dropout is on, and a checkpoint is due every few steps. With M3IT_LONG set there
+are fifty kills of each kind of rows, else four.
 """
 
 import multiprocessing

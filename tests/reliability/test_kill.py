@@ -2,7 +2,7 @@
 
 Every run is a process of its own and dies by SIGKILL: half of the kills at a random moment, half while a checkpoint is
 being written. Dropout is on, and a checkpoint is due every few steps. With M3IT_LONG set there
-are fifty kills of each kind of rows, else four.
+are fifty kills of each kind of rows, else three.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ import pytest
 from m3it_jax import checkpointing, file_safety, parameter_paths
 from m3it_jax.config import CheckpointConfig, DataConfig, Experiment, LogConfig, ModelConfig, OptimizerConfig
 
-NUM_KILLS = 50 if "M3IT_LONG" in os.environ else 4
+NUM_KILLS = 50 if "M3IT_LONG" in os.environ else 3
 NUM_STEPS = 60
 PACKING = {"none": {}, "rows": {"packing": "rows", "row_len": 300, "row_images": 10, "global_batch_size": 2}}
 

@@ -60,9 +60,9 @@ def packed_facts(plan: PackedPlan) -> dict[str, float]:
     """Returns what some blocks of an order have on average."""
     records = rows = tokens = images = 0
     for number in range(0, 3 * BLOCKS, 3):
-        block, (_, costs) = plan._block(number), plan._grouped(number, plan.budgets)
+        block = plan._block(number)
         rows, records = rows + len(block.starts) - 1, records + len(block.entries)
-        tokens, images = tokens + int(costs[:, 0].sum()), images + int(costs[:, 1].sum())
+        tokens, images = tokens + int(block.used[0]), images + int(block.used[1])
     return {
         "row_len": plan.budgets.tokens,
         "row_images": plan.budgets.images,

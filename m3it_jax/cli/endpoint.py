@@ -29,14 +29,16 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="maximum number of requests in flight (default: 8)",
     )
-    parser.add_argument("--requests-per-minute", type=amount, metavar="N", help="maximum number of requests per minute")
+    parser.add_argument(
+        "--requests-per-minute", type=options.amount, metavar="N", help="maximum number of requests per minute"
+    )
     parser.add_argument(
         "--max-tokens-total", type=options.positive, metavar="N", help="maximum number of tokens for this run"
     )
-    parser.add_argument("--max-cost", type=amount, metavar="X", help="maximum cost of this run, given --prices")
+    parser.add_argument("--max-cost", type=options.amount, metavar="X", help="maximum cost of this run, given --prices")
     parser.add_argument(
         "--prices",
-        type=amount,
+        type=options.amount,
         nargs=2,
         metavar=("PROMPT", "ANSWER"),
         help="price of a million tokens of prompts and of answers",
@@ -60,18 +62,3 @@ def limits(args: argparse.Namespace) -> "llm_client.Limits":
         max_cost=args.max_cost,
         prices=tuple(args.prices or (0.0, 0.0)),
     )
-
-
-def amount(text: str) -> float:
-    """Returns a number above 0, for `type=` of an option.
-
-    Raises:
-      ArgumentTypeError: `text` is something else; argparse turns it into a usage message.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
-    return value

@@ -4,7 +4,7 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from m3it_jax import errors, file_safety, progress, schema
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise errors.ConfigError("m3it eval: give one data folder, as m3it eval CHECKPOINT DATA")
     args.data = args.data or args.data_option
     from m3it_jax import records
-    from m3it_jax.evaluation import examples, lock, output, report, scores, subgroups, suites
+    from m3it_jax.evaluation import controls, examples, lock, output, report, scores, subgroups, suites
 
     suite = _suite(args)
     folder = records.DataFolder.open(args.data)
@@ -92,10 +92,12 @@ def run(args: argparse.Namespace) -> int:
         result = scores.score(store, protocol, is_asked=is_asked, num_records=num_records)
         if not result["tasks"]:
             raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
-        own = [row for row in store.predictions() if is_asked(row) and row["variant"] == "own"]
-        result["subgroups"] = subgroups.score(own, protocol, is_seen=_wording(args.checkpoint))
+        own = [row for row in store.predictions() if is_asked(row) and row["variant"] == controls.OWN]
+        trained_on, sources = _training(args.checkpoint)
+        seen = subgroups.wording(sources[name].instructions for name in trained_on if name in sources)
+        result["subgroups"] = subgroups.score(own, protocol, is_seen=seen if sources else None)
         if suite:
-            result["suite"] = suites.result(suite, result, trained_on=_trained_on(args.checkpoint))
+            result["suite"] = suites.result(suite, result, trained_on=trained_on)
         store.write(output.SCORES, result)
         examples.write(store, folder, protocol=protocol)
     if args.json:
@@ -131,29 +133,20 @@ def _protocol(
     return tasks.Protocol(split=args.split or "test", suite=rows, **changed)
 
 
-def _trained_on(checkpoint: pathlib.Path) -> list[str]:
-    """Returns the sources of the mixture of a run folder; none if it does not tell."""
-    from m3it_jax import checkpointing
-
-    try:
-        config = json.loads((checkpointing.locate(checkpoint).run / "config.json").read_text("utf-8"))
-        return [name for name, weight in config["data"]["mixture"].items() if weight]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, errors.UserError):
-        return []
-
-
-def _wording(checkpoint: pathlib.Path) -> "Callable[[Mapping[str, Any]], str] | None":
-    """Returns the label of what a run folder's training has asked with; None if its data are no longer there."""
+def _training(checkpoint: pathlib.Path) -> "tuple[list[str], Mapping[str, records.SourceInfo]]":
+    """Returns the sources that a run was trained on, as far as its folder tells, and all of its data folder by name."""
     from m3it_jax import checkpointing, records
-    from m3it_jax.evaluation import subgroups
 
     try:
-        config = json.loads((checkpointing.locate(checkpoint).run / "config.json").read_text("utf-8"))
-        sources = records.DataFolder.open(config["data"]["path"]).sources
-        names = [name for name in config["data"]["mixture"] or sources if name in sources]
+        data = json.loads((checkpointing.locate(checkpoint).run / "config.json").read_text("utf-8"))["data"]
+        path, mixture = str(data["path"]), dict(data["mixture"])
     except (OSError, ValueError, KeyError, TypeError, errors.UserError):
-        return None
-    return subgroups.wording(sources[name].instructions for name in names)
+        return [], {}
+    try:
+        sources = records.DataFolder.open(path).sources
+    except errors.UserError:  # the data are no longer there
+        sources = {}
+    return list(mixture or sources), sources
 
 
 def _limited_rows(store: "output.EvalFolder", args: argparse.Namespace) -> set[tuple[str, str]]:

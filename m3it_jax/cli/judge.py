@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=options.count, metavar="N", help="of the drawn questions (default: 0)")
     parser.add_argument("--out", type=pathlib.Path, help="folder of the answers and the result (default: A/judge)")
     parser.add_argument(
-        "--timeout", type=endpoint.amount, metavar="S", help="seconds until a request is given up (default: 300)"
+        "--timeout", type=options.amount, metavar="S", help="seconds until a request is given up (default: 300)"
     )
     endpoint.add_limits(parser)
     options.add_json(parser)

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from m3it_jax import errors, file_safety
@@ -70,12 +71,25 @@ def share(text: str) -> float:
     Raises:
       ArgumentTypeError: `text` is something else; argparse turns it into a usage message.
     """
+    return _number(text, lambda value: 0 <= value <= 1, allowed="a number from 0 to 1")
+
+
+def amount(text: str) -> float:
+    """Returns a finite number above 0, for `type=` of an option.
+
+    Raises:
+      ArgumentTypeError: `text` is something else; argparse turns it into a usage message.
+    """
+    return _number(text, lambda value: 0 < value < math.inf, allowed="a number above 0")
+
+
+def _number(text: str, is_allowed: Callable[[float], bool], *, allowed: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0 to 1")
+        value = math.nan  # which no range holds
+    if not is_allowed(value):
+        raise argparse.ArgumentTypeError(f"{text!r} must be {allowed}")
     return value
 
 

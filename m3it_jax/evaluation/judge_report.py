@@ -59,7 +59,7 @@ def report(
     if not judged:
         return found
     groups = [one.a["group"] for one in judged]
-    drawn = controls.Resamples(groups, seed=protocol.seed, resamples=protocol.resamples, confidence=protocol.confidence)
+    drawn = protocol.resampled(groups)
 
     def interval(values: Sequence[float]) -> dict[str, float]:
         low, high = drawn.interval(values, groups)

@@ -145,12 +145,7 @@ def _task_scores(
 ) -> dict[str, Any]:
     if controls.OWN not in by_variant:
         return {}
-    resamples = controls.Resamples(
-        [row["group"] for row in by_variant[controls.OWN]],
-        seed=protocol.seed,
-        resamples=protocol.resamples,
-        confidence=protocol.confidence,
-    )
+    resamples = protocol.resampled([row["group"] for row in by_variant[controls.OWN]])
     scored: dict[str, Any] = {}
     for metric in task.metrics:
         found = {

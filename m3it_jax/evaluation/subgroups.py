@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from m3it_jax import metrics, prompts, schema
-from m3it_jax.evaluation import controls, scores, tasks
+from m3it_jax.evaluation import scores, tasks
 
 Row = Mapping[str, Any]
 Label = Callable[[Row], str]
@@ -77,12 +77,7 @@ def score(rows: Sequence[Row], protocol: tasks.Protocol, *, is_seen: Label | Non
 
 
 def _scored(rows: Sequence[Row], protocol: tasks.Protocol) -> dict[str, Any]:
-    drawn = controls.Resamples(
-        [row["group"] for row in rows],
-        seed=protocol.seed,
-        resamples=protocol.resamples,
-        confidence=protocol.confidence,
-    )
+    drawn = protocol.resampled([row["group"] for row in rows])
     name, value, (low, high) = scores.variant_score(METRIC, ANY, rows, resamples=drawn)
     return {"metric": name, "value": value, "n": len(rows), "low": low, "high": high}
 

@@ -98,16 +98,10 @@ class EvalTask:
 
         Where none is left, the usual ones stand in.
         """
-        kept, left_out = [], {}
-        for name in self.metrics:
-            reason = ""
-            if name == "vqa_accuracy" and any(len(self.scored(row)[0]) < 2 for row in rows):
-                reason = "needs the answers of several people as meta.references of every record"
-            if reason:
-                left_out[name] = reason
-            else:
-                kept.append(name)
-        return kept or list(METRICS), left_out
+        left_out = {}
+        if "vqa_accuracy" in self.metrics and any(len(self.scored(row)[0]) < 2 for row in rows):
+            left_out["vqa_accuracy"] = "needs the answers of several people as meta.references of every record"
+        return [name for name in self.metrics if name not in left_out] or list(METRICS), left_out
 
 
 def _listed(names: Any) -> str:

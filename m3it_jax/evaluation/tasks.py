@@ -6,11 +6,11 @@ folder can be evaluated as it is.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m3it_jax import errors, schema
-from m3it_jax.evaluation import m3it_tasks
+from m3it_jax.evaluation import controls, m3it_tasks
 from m3it_jax.evaluation.task_row import CHOICE, EvalTask
 
 
@@ -40,6 +40,10 @@ class Protocol:
         if not self.suite:
             return self.split
         return self.suite[source].split if source in self.suite else ""
+
+    def resampled(self, groups: Sequence[str]) -> controls.Resamples:
+        """Returns the resamples of the pictures (`group` of each line) from which intervals are drawn."""
+        return controls.Resamples(groups, seed=self.seed, resamples=self.resamples, confidence=self.confidence)
 
     def task(self, name: str, *, family: str, language: str) -> EvalTask:
         """Returns the row of a skill: that of the suite, else `skill_task`."""

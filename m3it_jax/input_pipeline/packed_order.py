@@ -1,5 +1,6 @@
 """From a data folder and the configuration to the order of packed rows: which records take part in it."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -87,7 +88,9 @@ def _weighted(streams: list[Stream], weight_by: str) -> list[Stream]:
     if weight_by == "examples":
         return streams
     means = [float(stream.lengths.targets[stream.records].mean()) for stream in streams]
-    return [stream.weighing(stream.weight / mean) for stream, mean in zip(streams, means, strict=True)]
+    return [
+        dataclasses.replace(stream, weight=stream.weight / mean) for stream, mean in zip(streams, means, strict=True)
+    ]
 
 
 def _refusal(source: str, record_id: str, count: int, *, data: configuration.DataConfig, room: bins.Budgets) -> str:

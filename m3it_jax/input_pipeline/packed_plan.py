@@ -61,10 +61,6 @@ class Stream:
     fingerprint: str
     num_dropped: int = 0
 
-    def weighing(self, weight: float) -> "Stream":
-        """Returns the stream with another weight."""
-        return dataclasses.replace(self, weight=weight)
-
 
 @dataclasses.dataclass(frozen=True)
 class Block:
@@ -73,10 +69,12 @@ class Block:
     Attributes:
       entries: int64 [records, 5], see COLUMNS; row by row, and in a row group by group.
       starts: int64 [rows + 1], first entry of each row.
+      used: int64 [3], tokens, pictures and targets of all rows together.
     """
 
     entries: IntArray
     starts: IntArray
+    used: IntArray
 
 
 class PackedPlan:
@@ -169,11 +167,11 @@ class PackedPlan:
 
     def outlook(self) -> dict[str, float]:
         """Returns what the first block promises, on average: shares of a row's tokens and slots in use, its records."""
-        block, (_, costs) = self._block(0), self._grouped(0, self.budgets)
+        block = self._block(0)
         num_rows = len(block.starts) - 1
         return {
-            "tokens": costs[:, 0].sum() / (num_rows * self.budgets.tokens),
-            "slots": costs[:, 1].sum() / (num_rows * max(self.budgets.images, 1)),
+            "tokens": block.used[0] / (num_rows * self.budgets.tokens),
+            "slots": block.used[1] / (num_rows * max(self.budgets.images, 1)),
             "records": len(block.entries) / num_rows,
         }
 
@@ -286,7 +284,7 @@ class PackedPlan:
         row_of = drawn[rows][entries[:, 4]]
         order = np.argsort(row_of, kind="stable")
         starts = np.searchsorted(row_of[order], np.arange(num_rows + 1))
-        return Block(entries[order], starts.astype(np.int64))
+        return Block(entries[order], starts.astype(np.int64), costs.sum(axis=0))
 
 
 def _groups(

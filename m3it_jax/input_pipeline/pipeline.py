@@ -228,9 +228,8 @@ class Pipeline:
         Raises:
           UserError: one cannot be read.
         """
-        rows = self.plan.rows(0, count)
-        rows = rows if isinstance(rows, np.ndarray) else np.concatenate([row[:1] for row in rows])
-        chosen = dict.fromkeys((int(row[0]), int(row[1])) for row in rows)
+        firsts = (np.atleast_2d(row)[0] for row in self.plan.rows(0, count))  # a packed row has several
+        chosen = dict.fromkeys((int(source), int(record)) for source, record, *_ in firsts)
         return [self._tables[source].read(record) for source, record in chosen]
 
     def batch(self, step: int, *, process_index: int = 0, process_count: int = 1) -> Batch:

@@ -3,6 +3,7 @@
 import json
 import time
 
+import predicted_lines
 import pytest
 from fake_endpoint import completion
 
@@ -19,23 +20,7 @@ def evaluations(tmp_path):
     for name, text in (("a", "3"), ("b", "4")):
         store = output.EvalFolder(tmp_path / name)
         store.claim({"checkpoint": {"step": 1 if name == "a" else 2}, "data": "d"})
-        store.append(
-            {
-                "id": str(number),
-                "source": "one",
-                "number": number,
-                "skill": "digit",
-                "family": "vqa",
-                "language": "en",
-                "group": str(number),
-                "instruction": "Which digit?",
-                "inputs": "",
-                "references": ["3"],
-                "variant": "own",
-                "prediction": text,
-            }
-            for number in range(6)
-        )
+        store.append(predicted_lines.prediction(number, text) for number in range(6))
     return tmp_path / "a", tmp_path / "b"
 
 

@@ -5,11 +5,12 @@ import pathlib
 import types
 
 import numpy as np
+import predicted_lines
 import pytest
 from PIL import Image
 
 from m3it_jax import records, schema
-from m3it_jax.evaluation import controls, output
+from m3it_jax.evaluation import output
 
 
 def picture(shade: int, size: int = 8) -> bytes:
@@ -84,29 +85,10 @@ class Reader:
         return [f"shade\n {shade(request['images'][0])}\n" for request in requests]
 
 
-def prediction(number: int, text: str, **changed) -> dict:
-    """Returns a line of predictions.jsonl; the right answer is 3."""
-    row = {
-        "id": str(number),
-        "source": "one",
-        "number": number,
-        "skill": "digit",
-        "family": "vqa",
-        "language": "en",
-        "group": str(number),
-        "instruction": "Which digit?",
-        "inputs": "",
-        "references": ["3"],
-        "variant": controls.OWN,
-        "prediction": text,
-    }
-    return {**row, **changed}
-
-
 @pytest.fixture
 def fakes() -> types.SimpleNamespace:
     """Makers of pictures, models and predictions."""
-    return types.SimpleNamespace(picture=picture, shade=shade, Reader=Reader, prediction=prediction)
+    return types.SimpleNamespace(picture=picture, shade=shade, Reader=Reader, prediction=predicted_lines.prediction)
 
 
 @pytest.fixture

@@ -39,7 +39,10 @@ _SOURCE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # The entry of `meta` by which a record without a picture is told from one whose picture was lost.
 TEXT_ONLY = "text_only"
 
-# How a PNG and a JPEG begin.
+# What a record's pictures are, as Pillow names it. Whoever opens one says so: some of Pillow's other readers start
+# programs (EPS: Ghostscript).
+PICTURE_FORMATS = ("PNG", "JPEG")
+# How they begin.
 PICTURE_BEGINS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 

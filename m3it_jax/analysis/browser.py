@@ -217,7 +217,7 @@ def _picture(data: bytes, folder: pathlib.Path) -> dict[str, Any]:
     """Writes a picture as it is stored, a large one smaller, and returns its file and its own size, or its problem."""
     if problem := quality.picture_problem(data):
         return {"problem": problem[1]}
-    with Image.open(io.BytesIO(data), formats=quality.FORMATS) as picture:
+    with Image.open(io.BytesIO(data), formats=schema.PICTURE_FORMATS) as picture:
         width, height = picture.size
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.{pictures.extension(data)}"
         if max(width, height) > _SIDE:

@@ -38,7 +38,7 @@ def blank(image: bytes) -> bytes:
       UserError: it is no picture, or its header asks for more pixels than a record may have.
     """
     try:
-        with Image.open(io.BytesIO(image)) as opened:  # reads the header alone
+        with Image.open(io.BytesIO(image), formats=schema.PICTURE_FORMATS) as opened:  # reads the header alone
             size = opened.size
     except (OSError, Image.DecompressionBombError) as error:
         raise errors.UserError(f"picture cannot be read ({error}); replace it") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from m3it_jax import errors, metrics, records, rng
+from m3it_jax import errors, metrics, records, rng, schema
 from m3it_jax.evaluation import controls, output, tasks
 
 INDEX = "examples.json"
@@ -94,7 +94,7 @@ def _write_pictures(images: tuple[bytes, ...], path: pathlib.Path) -> list[str]:
     names = []
     for number, image in enumerate(images, start=1):
         file = path if len(images) == 1 else path.with_stem(f"{path.stem}-frame{number}")
-        with Image.open(io.BytesIO(image)) as opened:
+        with Image.open(io.BytesIO(image), formats=schema.PICTURE_FORMATS) as opened:
             opened.convert("RGB").save(file, "PNG")
         names.append(file.name)
     return names

@@ -70,7 +70,7 @@ def small(image: bytes) -> Small:
       UserError: it cannot be decoded, or has more pixels than a record may have.
     """
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with Image.open(io.BytesIO(image), formats=schema.PICTURE_FORMATS) as opened:
             if opened.size[0] * opened.size[1] > schema.MAX_PIXELS:
                 raise errors.UserError(f"picture of {opened.size[0]} x {opened.size[1]} pixels is above the limit")
             opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # JPEG: decoded at a fraction of its size

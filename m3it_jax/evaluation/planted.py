@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from m3it_jax import rng
+from m3it_jax import rng, schema
 from m3it_jax.evaluation import picture_hashes
 
 
@@ -65,7 +65,7 @@ def recall(images: Sequence[bytes], *, seed: int) -> tuple[dict[str, float], flo
         chance = rng.generator(seed, "planted", name)
         copies = []
         for image, _ in known:
-            with Image.open(io.BytesIO(image)) as opened:
+            with Image.open(io.BytesIO(image), formats=schema.PICTURE_FORMATS) as opened:
                 copies.append(picture_hashes.small(change(opened.convert("RGB"), chance)))
         matches = list(index.matches(copies))
         shares[name] = len({match.asked for match in matches if match.asked == match.known}) / max(1, len(known))

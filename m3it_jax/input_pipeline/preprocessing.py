@@ -54,7 +54,7 @@ def decode_image(
     """
     out = np.empty((size, size, 3), np.uint8) if out is None else out
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with Image.open(io.BytesIO(data), formats=schema.PICTURE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise PictureError(
                     f"picture of {image.width} x {image.height} pixels is above the limit of {MAX_PIXELS}; shrink it"

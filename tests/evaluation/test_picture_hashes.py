@@ -65,3 +65,11 @@ def test_nothing_to_see_and_nothing_to_compare():
     assert not list(picture_hashes.Index([]).matches([picture_hashes.small(drawing(1))]))
     with pytest.raises(errors.UserError, match="cannot be read"):
         picture_hashes.small(b"\x89PNG\r\n\x1a\nno picture")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF"])
+def test_what_no_record_holds_is_not_opened(kind) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, kind)
+    with pytest.raises(errors.UserError, match="picture cannot be read"):
+        picture_hashes.small(file.getvalue())

@@ -10,7 +10,6 @@ from m3it_jax.dataset_building.media import jpeg
 from m3it_jax.dataset_building.steps import instructions, mojibake, refusals
 
 MAX_PIXELS = schema.MAX_PIXELS
-FORMATS = ("PNG", "JPEG")
 
 
 def picture_problem(data: bytes) -> tuple[str, str] | None:
@@ -19,7 +18,7 @@ def picture_problem(data: bytes) -> tuple[str, str] | None:
     The size is read from the header, before a pixel is decoded.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(data), formats=schema.PICTURE_FORMATS) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 return "picture-too-large", f"has {width} x {height} pixels, at most {MAX_PIXELS} are allowed"

@@ -24,13 +24,31 @@ def middle(pixels: np.ndarray, size: tuple[int, int], *, side: int) -> np.ndarra
     """
     height, width = size
     top, left = (height - side) // 2, (width - side) // 2
-    if width != pixels.shape[1]:  # columns first, as Pillow does
-        pixels = _resampled(pixels.swapaxes(0, 1), width, begin=left, count=side).swapaxes(0, 1)
+    if rows_first(pixels.shape[:2], size):
+        pixels = _part(pixels, height, begin=top, count=side)
+        pixels = _part(pixels.swapaxes(0, 1), width, begin=left, count=side).swapaxes(0, 1)
     else:
-        pixels = pixels[:, left : left + side]
-    if height != pixels.shape[0]:
-        return np.ascontiguousarray(_resampled(pixels, height, begin=top, count=side))
-    return np.ascontiguousarray(pixels[top : top + side])
+        pixels = _part(pixels.swapaxes(0, 1), width, begin=left, count=side).swapaxes(0, 1)
+        pixels = _part(pixels, height, begin=top, count=side)
+    return np.ascontiguousarray(pixels)
+
+
+def rows_first(have: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Returns whether Pillow resamples rows before columns, as it does with narrow strips that become shorter.
+
+    Bytes are rounded between the two passes, so their order decides the last bit (PIL/Image.py, Image.resize).
+
+    Args:
+      have: (height, width) of the picture.
+      size: (height, width) of the whole result.
+    """
+    return have[0] > 100 * have[1] and size[0] < have[0]
+
+
+def _part(pixels: np.ndarray, size: int, *, begin: int, count: int) -> np.ndarray:
+    if size == len(pixels):
+        return pixels[begin : begin + count]
+    return _resampled(pixels, size, begin=begin, count=count)
 
 
 def _resampled(pixels: np.ndarray, size: int, *, begin: int, count: int) -> np.ndarray:

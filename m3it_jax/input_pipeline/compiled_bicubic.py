@@ -12,6 +12,8 @@ import math
 import numba
 import numpy as np
 
+from m3it_jax.input_pipeline import bicubic
+
 _PRECISION = 22  # bits behind the point of a weight: 32 - 8 - 2 (PRECISION_BITS)
 _ROWS = 32  # CHOICE: rows whose columns are resampled together; 96 bytes of three colours fill whole registers
 
@@ -30,7 +32,12 @@ def resize(pixels: np.ndarray, size: tuple[int, int], out: np.ndarray) -> None:
     rows, columns = (
         _table(have, wanted, ((wanted - side) // 2, side)) for have, wanted in zip(pixels.shape[:2], size, strict=True)
     )
-    _resample(np.ascontiguousarray(pixels), (columns, rows), out.reshape(side, -1))
+    if bicubic.rows_first(pixels.shape[:2], size):  # rows before columns: those of the picture that lies on its side
+        lying = np.empty((side, side, 3), np.uint8)
+        _resample(np.ascontiguousarray(pixels.swapaxes(0, 1)), (rows, columns), lying.reshape(side, -1))
+        out[:] = lying.swapaxes(0, 1)
+    else:
+        _resample(np.ascontiguousarray(pixels), (columns, rows), out.reshape(side, -1))
 
 
 @functools.lru_cache(maxsize=4096)

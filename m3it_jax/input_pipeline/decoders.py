@@ -89,8 +89,9 @@ def _decodes_alike(decode: DecodeJpeg) -> bool:
 
 
 def _resizes_alike(resize: Resize) -> bool:
-    """Returns whether pictures come out as Pillow has them, made smaller, larger, and one side of each."""
-    for height, width, side in ((97, 41, 32), (40, 131, 64), (33, 20, 48), (300, 7, 24)):
+    """Returns whether pictures come out as Pillow has them, smaller, larger, one side of each, and strips."""
+    shapes = ((97, 41, 32), (40, 131, 64), (33, 20, 48), (300, 7, 24), (1_500, 13, 24))
+    for height, width, side in shapes:
         pixels, made = _noise(height, width), np.empty((side, side, 3), np.uint8)
         resize(pixels, (side, side), made)
         wanted = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)

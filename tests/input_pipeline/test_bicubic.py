@@ -23,6 +23,16 @@ def test_the_middle_is_that_of_the_whole_result():
         np.testing.assert_array_equal(found, np.asarray(wanted), err_msg=f"{width} x {height} to {size}")
 
 
+@pytest.mark.parametrize(("width", "height"), [(13, 1_500), (15, 1_500), (60, 16_434), (1_500, 13), (4, 401), (4, 400)])
+def test_strips_are_resampled_in_the_order_of_pillow(width, height):
+    image = Image.fromarray(CHANCE.integers(0, 256, (height, width, 3), np.uint8))
+    for side, size in ((33, (33, 33)), (9, (9, 37)), (9, (41, 9)), (17, (17, max(17, height)))):
+        left, top = (size[0] - side) // 2, (size[1] - side) // 2
+        wanted = image.resize(size, Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+        found = bicubic.middle(np.asarray(image), size[::-1], side=side)
+        np.testing.assert_array_equal(found, np.asarray(wanted), err_msg=f"to {size}")
+
+
 @pytest.mark.parametrize(("width", "height"), [(3_300, 50), (50, 3_300), (900, 2), (1_111, 28)])
 def test_a_long_strip_is_cropped_as_if_all_of_it_had_been_resized(width, height):
     image = Image.fromarray(CHANCE.integers(0, 256, (height, width, 3), np.uint8))

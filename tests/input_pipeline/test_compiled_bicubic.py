@@ -23,6 +23,18 @@ def test_the_middle_is_that_of_pillows_whole(height, width, rows, columns, seed)
     np.testing.assert_array_equal(made, whole[top : top + side, left : left + side])
 
 
+@pytest.mark.parametrize("shape", [(1_500, 13), (1_500, 15), (16_434, 60), (401, 4), (13, 1_500)])
+@pytest.mark.parametrize("size", [(33, 33), (60, 20), (20, 60)])
+def test_strips_are_resampled_in_the_order_of_pillow(shape, size):
+    pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    side = min(size)
+    made = np.empty((side, side, 3), np.uint8)
+    compiled_bicubic.resize(pixels, size, made)
+    whole = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
+    top, left = ((each - side) // 2 for each in size)
+    np.testing.assert_array_equal(made, whole[top : top + side, left : left + side])
+
+
 def test_extremes_are_cut_off_and_not_wrapped_round():
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[::7] = 255  # overshoots on both sides of each line

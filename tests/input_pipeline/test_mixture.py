@@ -264,3 +264,10 @@ def test_a_source_that_the_folder_lacks_is_told_with_a_near_name(folder):
     data = config.DataConfig(path=str(folder.path), global_batch_size=8, max_images=16, mixture={"one": 1.0})
     with pytest.raises(errors.ConfigError, match=r"data\.mixture\['one'\]: no such source .* did you mean 'ones'"):
         mixture.make_plan(folder, data, objective="response", seed=0)
+
+
+def test_rows_that_hosts_cannot_share_are_told_in_rows():
+    streams = [mixture.Stream("texts", 0, 0, np.arange(9), 1.0)]
+    plan = mixture.Plan(streams, seed=0, global_batch_size=6, max_images=4)
+    with pytest.raises(errors.ConfigError, match="6 rows, which 4 .* choose multiples of 4"):
+        plan.check_divisible(4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3it_jax import config, errors, prompts, tokenizer
-from m3it_jax.input_pipeline import batch_checks, held_pictures, mixture, preprocessing, tower_rows, transforms
+from m3it_jax.input_pipeline import batch_checks, held_pictures, preprocessing, tower_rows, transforms
 
 AUGMENT = config.AugmentConfig(shift=0.1, rotate=10.0, jitter=0.2)
 
@@ -294,64 +294,6 @@ def test_missing_captions_name_the_record_and_the_way_out(tmp_path, make_pipelin
         make_pipeline(data_folder=folder, picture_as="captions", global_batch_size=1).batch(0)
 
 
-class TestFirstBatchCheck:
-    @pytest.fixture
-    def checked(self, make_pipeline, layout, words):
-        making = make_pipeline()
-        step = next(step for step in range(20) if making.plan.step(step)[0] == 2)
-
-        def check(change=lambda batch: None, host=0, hosts=1):
-            batch = {
-                name: array.copy()
-                for name, array in making.batch(step, process_index=host, process_count=hosts).items()
-            }
-            change(batch)
-            ids = making.record_ids(step, process_index=host, process_count=hosts)
-            batch_checks.check_first_batch(batch, layout, vocab_size=words.vocab_size, record_ids=ids)
-            return ids
-
-        return check
-
-    @pytest.mark.parametrize("host", [0, 1])
-    def test_a_sound_batch_passes_on_any_host(self, checked, host):
-        checked()
-        checked(host=host, hosts=2)
-
-    def test_a_row_without_supervision_is_named(self, checked):
-        name = checked()[2]
-        with pytest.raises(errors.UserError, match=f"1 of 8 rows have no token to learn from.*{name}"):
-            checked(lambda batch: batch["loss_mask"][2].fill(0))
-
-    def test_supervised_padding_does_not_count(self, checked):
-        def change(batch):
-            batch["loss_mask"][1] = batch["segment_ids"][1] == 0
-
-        with pytest.raises(errors.UserError, match="no token to learn from"):
-            checked(change)
-
-    @pytest.mark.parametrize("row", [0, 7])
-    def test_a_lost_image_token_is_named(self, checked, row):
-        def change(batch):
-            batch["image_token_index"][row, np.argmax(batch["image_token_index"][row])] = -1
-
-        with pytest.raises(errors.UserError, match="1 of 8 rows have lost image tokens"):
-            checked(change)
-
-    def test_an_image_token_of_another_row_is_named(self, checked):
-        def change(batch):
-            batch["image_token_index"][[3, 4]] = batch["image_token_index"][[4, 3]]
-
-        with pytest.raises(errors.UserError, match="2 of 8 rows have lost image tokens"):
-            checked(change)
-
-    def test_an_id_outside_the_vocabulary_is_named(self, checked, words):
-        def change(batch):
-            batch["token_ids"][6, 3] = words.vocab_size
-
-        with pytest.raises(errors.UserError, match="1 of 8 rows hold token ids outside the vocabulary"):
-            checked(change)
-
-
 def talk(tiny, tmp_path, turns=3):
     earlier = [{"instruction": f"What {n}?", "outputs": "a picture " * 4} for n in range(turns - 1)]
     return tiny.write_folder(tmp_path, {"ones": [tiny.instance("ones", 0, meta={"turns": earlier})]})
@@ -445,13 +387,6 @@ def test_towers_are_trained_on_pictures_alone(make_pipeline, mixed):
 def test_captions_in_place_of_pictures_leave_text_rows_as_they_are(make_pipeline, mixed):
     batch = make_pipeline(data_folder=mixed, picture_as="captions", mixture={"texts": 1.0}).batch(0)
     assert "images" not in batch and batch["image_token_index"].max() == -1
-
-
-def test_rows_that_hosts_cannot_share_are_told_in_rows(mixed):
-    streams = [mixture.Stream("texts", 0, 0, np.arange(9), 1.0)]
-    plan = mixture.Plan(streams, seed=0, global_batch_size=6, max_images=4)
-    with pytest.raises(errors.ConfigError, match="6 rows, which 4 .* choose multiples of 4"):
-        plan.check_divisible(4)
 
 
 def test_text_rows_are_held_back_one_by_one(mixed):

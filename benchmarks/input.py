@@ -29,7 +29,9 @@ from PIL import Image, ImageDraw
 
 from m3it_jax import prompts, records, schema, tokenizer
 from m3it_jax.config import DataConfig
-from m3it_jax.input_pipeline import decoders, pipeline, preprocessing, transforms
+from m3it_jax.input_pipeline import pipeline
+from m3it_jax.input_pipeline.pixels import decoders, preprocessing
+from m3it_jax.input_pipeline.rows import transforms
 
 SOURCE = "pictures"
 SERVER = harness.ROOT / "tests" / "reference" / "serve_pictures.py"  # the other readers, which need torch and more

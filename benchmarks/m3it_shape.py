@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from m3it_jax.input_pipeline.packed_plan import Stream, scrambled
-from m3it_jax.input_pipeline.token_lengths import Lengths
+from m3it_jax.input_pipeline.order.packed_plan import Stream, scrambled
+from m3it_jax.input_pipeline.order.token_lengths import Lengths
 
 
 class Source(NamedTuple):

@@ -39,7 +39,7 @@ FOLDERS = (
     Folder("m3it_jax/generation", 60, 90, ("tests/generation",)),
     Folder("m3it_jax/sharding.py", 12, 90, ("tests/test_sharding.py",)),
     Folder("m3it_jax/tokenizer", 45, 90, ("tests/tokenizer", "tests/test_tokenizer.py")),
-    Folder("m3it_jax/prompts.py", 20, 90, ("tests/test_prompts.py", "tests/input_pipeline/test_transforms.py")),
+    Folder("m3it_jax/prompts.py", 20, 90, ("tests/test_prompts.py", "tests/input_pipeline/rows/test_transforms.py")),
     Folder("m3it_jax/dataset_building/steps", 30, 90, ("tests/dataset_building/steps",)),
     Folder("m3it_jax/checkpoint_conversion", 60, 90, ("tests/checkpoint_conversion",)),
     Folder("m3it_jax/llm_client", 30, 90, ("tests/test_llm_client.py",)),

@@ -22,10 +22,11 @@ import numpy as np
 
 from m3it_jax import prompts, sharding
 from m3it_jax.cli import configuration
-from m3it_jax.input_pipeline import bins, packing
-from m3it_jax.input_pipeline.layout import Layout
-from m3it_jax.input_pipeline.packed_plan import PackedPlan, Stream
-from m3it_jax.input_pipeline.token_lengths import Lengths
+from m3it_jax.input_pipeline.order import bins
+from m3it_jax.input_pipeline.order.packed_plan import PackedPlan, Stream
+from m3it_jax.input_pipeline.order.token_lengths import Lengths
+from m3it_jax.input_pipeline.rows import packing
+from m3it_jax.input_pipeline.rows.layout import Layout
 from m3it_jax.models.variants import VARIANTS, Variant
 from m3it_jax.training import flops, objectives, optimizer, setup, state, step
 

@@ -19,7 +19,7 @@ import numpy as np
 from m3it_jax import prompts, sharding
 from m3it_jax.cli import configuration
 from m3it_jax.config import Experiment
-from m3it_jax.input_pipeline.transforms import Layout
+from m3it_jax.input_pipeline.rows.transforms import Layout
 from m3it_jax.models.variants import VARIANTS, Variant
 from m3it_jax.training import flops, objectives, optimizer, state, step
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from m3it_jax.generation.assistant import load as load
 
     # The form of training.order's, which evaluation, where this file is imported too, may not know.
-    from m3it_jax.input_pipeline.mixture import mixture_order as mixture_order
+    from m3it_jax.input_pipeline.order.mixture import mixture_order as mixture_order
 
 __version__ = "0.1.0"
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from m3it_jax import prompts, records, schema, tokenizer
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 from m3it_jax.records import framing
 
 SIZE = 16

@@ -34,7 +34,7 @@ from m3it_jax.dataset_building import sources
 from m3it_jax.dataset_building.media import pictures
 from m3it_jax.dataset_building.steps import quality
 from m3it_jax.dataset_building.writing import rejections
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 
 PAGE = "index.html"
 LIMIT = 100  # records of each source

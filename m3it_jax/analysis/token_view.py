@@ -12,7 +12,7 @@ _NEWLINE = "<0x0A>"  # SentencePiece's piece for the byte
 
 
 def tokens(row: Mapping[str, np.ndarray], tokenizer: tokenization.Tokenizer) -> list[tuple[str, str]]:
-    """Returns (kind, spelling) of each token of a row [T], as `input_pipeline.transforms` lays it out; none of padding.
+    """Returns (kind, spelling) of each token of a row [T], as `rows.transforms` lays it out; none of padding.
 
     A newline is spelled `⏎`, a query token of a picture `▦`; everything else as the vocabulary has it.
     """

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         import jax
 
         from m3it_jax import checkpointing, file_safety, records
-        from m3it_jax.input_pipeline import mixture
+        from m3it_jax.input_pipeline.order import mixture
         from m3it_jax.training import data_changes, inheritance, loop, run_folder, setup
 
     with progress.Waiting("reading the data folder and laying out the model"):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from m3it_jax import errors, progress, prompts, records, schema
 from m3it_jax.evaluation import controls, output, task_row, tasks
-from m3it_jax.input_pipeline import preprocessing
+from m3it_jax.input_pipeline.pixels import preprocessing
 
 # A chunk is answered and written in one piece: large enough to keep a model busy, small enough to lose little.
 CHUNK_ROWS = 256

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from m3it_jax import errors
-from m3it_jax.input_pipeline import preprocessing
+from m3it_jax.input_pipeline.pixels import preprocessing
 
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _VIDEO_FORMATS = ("GIF", "WEBP", "PNG")  # Pillow reads their frames without another package

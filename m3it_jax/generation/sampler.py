@@ -14,7 +14,7 @@ from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.features import FeatureStore
 from m3it_jax.generation.request import Request, SamplingConfig, check_text
 from m3it_jax.generation.stop_texts import StopTexts
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 from m3it_jax.models.encoder_decoder import EncoderDecoder
 from m3it_jax.models.vlm import VLM
 from m3it_jax.tokenizer import Tokenizer

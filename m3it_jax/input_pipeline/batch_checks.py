@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3it_jax import errors
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 
 Batch = dict[str, np.ndarray]
 

@@ -15,21 +15,17 @@ import numpy as np
 from m3it_jax import config as configuration
 from m3it_jax import errors, records, rng, schema
 from m3it_jax import tokenizer as tokenization
-from m3it_jax.input_pipeline import (
-    ahead,
-    augmentation,
+from m3it_jax.input_pipeline.batches import ahead, packed_batches, row_reading
+from m3it_jax.input_pipeline.order import (
     data_fingerprint,
     held_pictures,
     mixture,
-    packed_batches,
     packed_order,
     packed_plan,
-    record_rows,
-    row_reading,
     token_lengths,
-    tower_rows,
-    transforms,
 )
+from m3it_jax.input_pipeline.pixels import augmentation
+from m3it_jax.input_pipeline.rows import record_rows, tower_rows, transforms
 
 Batch = dict[str, np.ndarray]
 

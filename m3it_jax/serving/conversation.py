@@ -8,7 +8,7 @@ from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.pictures import Picture
 from m3it_jax.generation.request import SamplingConfig, check_text
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 
 
 class Conversation:

@@ -1,7 +1,7 @@
 """Which records a run trains on, in their order, without reading a picture."""
 
 from m3it_jax.config import PACKED, Experiment
-from m3it_jax.input_pipeline import mixture
+from m3it_jax.input_pipeline.order import mixture
 
 
 def mixture_order(config: Experiment, start: int, stop: int) -> list[str]:

@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 from m3it_jax import checkpointing, errors, parameter_paths, prompts, records, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import DataConfig, Experiment, check_held_out
-from m3it_jax.input_pipeline import mixture, tower_rows, transforms
-from m3it_jax.input_pipeline.mixture import Plan
-from m3it_jax.input_pipeline.packed_plan import PackedPlan
+from m3it_jax.input_pipeline.order import mixture
+from m3it_jax.input_pipeline.order.mixture import Plan
+from m3it_jax.input_pipeline.order.packed_plan import PackedPlan
 from m3it_jax.input_pipeline.pipeline import Pipeline
+from m3it_jax.input_pipeline.rows import tower_rows, transforms
 from m3it_jax.models import variants
 from m3it_jax.models.abstract import smallest_batch
 from m3it_jax.training import objectives, optimizer

@@ -16,7 +16,7 @@ from m3it_jax import errors, prompts, records, schema
 from m3it_jax.analysis import browser, token_view
 from m3it_jax.dataset_building import sources
 from m3it_jax.dataset_building.writing import rejections
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 
 HOSTILE = "<script>alert(1)</script> </script> <img src=x onerror=alert(1)> \"'&"
 

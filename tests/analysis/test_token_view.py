@@ -2,7 +2,7 @@ import numpy as np
 
 from m3it_jax import schema
 from m3it_jax.analysis import token_view
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 
 TURN = schema.Turn("What is this?", "hint 3", "a picture with number 3", new_pictures=2)
 

@@ -8,7 +8,7 @@ import tiny_assistant
 from m3it_jax import errors, prompts
 from m3it_jax.generation import decoding, request
 from m3it_jax.generation.sampler import Sampler
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 
 
 @pytest.fixture(scope="module")

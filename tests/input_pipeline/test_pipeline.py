@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from m3it_jax import config, errors, prompts, tokenizer
-from m3it_jax.input_pipeline import batch_checks, held_pictures, preprocessing, tower_rows, transforms
+from m3it_jax.input_pipeline import batch_checks
+from m3it_jax.input_pipeline.order import held_pictures
+from m3it_jax.input_pipeline.pixels import preprocessing
+from m3it_jax.input_pipeline.rows import tower_rows, transforms
 
 AUGMENT = config.AugmentConfig(shift=0.1, rotate=10.0, jitter=0.2)
 

@@ -12,7 +12,8 @@ from m3it_jax.generation import pictures
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.request import Request, SamplingConfig
 from m3it_jax.generation.sampler import Sampler
-from m3it_jax.input_pipeline import pipeline, transforms
+from m3it_jax.input_pipeline import pipeline
+from m3it_jax.input_pipeline.rows import transforms
 from m3it_jax.serving.conversation import Conversation
 
 TURNS = (

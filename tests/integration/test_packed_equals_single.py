@@ -10,7 +10,7 @@ import pytest
 import small_models
 
 from m3it_jax import parameter_paths, prompts, schema, sharding
-from m3it_jax.input_pipeline import packing, transforms
+from m3it_jax.input_pipeline.rows import packing, transforms
 from m3it_jax.models import layers, vlm
 from m3it_jax.training import objectives
 

@@ -9,7 +9,7 @@ from m3it_jax.generation import pictures
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.request import SamplingConfig
 from m3it_jax.generation.sampler import Sampler
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 from m3it_jax.models import vlm
 from m3it_jax.serving.conversation import Conversation
 

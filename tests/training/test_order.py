@@ -2,7 +2,7 @@ import itertools
 
 import m3it_jax
 from m3it_jax.config import DataConfig, Experiment, ModelConfig
-from m3it_jax.input_pipeline import mixture
+from m3it_jax.input_pipeline.order import mixture
 from m3it_jax.training import order, setup
 
 SIZES = {"max_text_len": 80, "max_response_len": 40, "global_batch_size": 4, "max_images": 40, "row_len": 300}

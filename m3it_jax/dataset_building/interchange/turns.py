@@ -2,7 +2,7 @@
 
 A conversation becomes one record, so nothing of it is stored twice: the last question and its answer are the record's
 own, the turns before them stand in `meta.turns`, and what the system said before the first question in `meta.system`.
-Training lays all of them out as turns of a model's own form (`input_pipeline/transforms.py`).
+Training lays all of them out as turns of a model's own form (`input_pipeline/rows/transforms.py`).
 """
 
 import dataclasses

@@ -1,0 +1,1 @@
+"""(seed, step) -> which records, as arithmetic."""

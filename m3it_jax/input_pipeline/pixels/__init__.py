@@ -1,0 +1,1 @@
+"""A picture or video -> the pixels that a vision tower reads."""

@@ -1,0 +1,1 @@
+"""A record -> a row of tokens, and several rows -> a packed one."""

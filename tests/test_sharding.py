@@ -114,7 +114,7 @@ def test_flatten_and_unflatten_are_inverse() -> None:
 
 
 def test_config_lists_the_names_that_other_modules_define() -> None:
-    """config.py cannot import JAX, so it holds copies of these names."""
+    """config/checks.py cannot import JAX, so it holds copies of these names."""
     for path, table in (
         ("mesh.rules", sharding.PRESETS),
         ("objective", objectives.OBJECTIVES),

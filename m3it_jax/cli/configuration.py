@@ -70,7 +70,7 @@ def load_suite(spec: str) -> config_lib.EvalSuite:
 
 
 def field_types(kind: type = config_lib.Experiment, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted path, type) for every field that can be set, in the order of `config.py`."""
+    """Yields (dotted path, type) for every field that can be set, in the order of `config/fields.py`."""
     for name, hint in typing.get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
             yield from field_types(typing.cast(type, hint), f"{prefix}{name}.")
@@ -281,5 +281,5 @@ def _mismatch(value: Any, hint: Any) -> str:
         sound = isinstance(value, tuple) and len(value) == len(args)
         sound = sound and not any(_mismatch(part, kind) for part, kind in zip(value, args, strict=True))
     else:
-        raise TypeError(f"config.py uses the type {hint}, which cannot be checked; add it to configuration.py")
+        raise TypeError(f"config/fields.py uses the type {hint}, which cannot be checked; add it to configuration.py")
     return "" if sound else f"of type {hint}".replace("typing.", "")

@@ -1,14 +1,13 @@
 """`m3it eval`: answer held-out records and score the answers beside their controls."""
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from m3it_jax import errors, file_safety, progress, schema
-from m3it_jax.cli import generate, options
+from m3it_jax import errors, file_safety, schema
+from m3it_jax.cli import answering, options
 
 if TYPE_CHECKING:
     from m3it_jax import config, records
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         options.check_checkpoint(args.checkpoint)
     if args.json:
         options.check_file(args.json, option="--json")
-    store = output.EvalFolder(args.out or _default_out(args.checkpoint))
+    store = output.EvalFolder(args.out or answering.default_out(args.checkpoint))
     protocol = _protocol(args, store, suite)
     if args.dry_run:
         return _say_what_would_be_done(args, folder, store, protocol=protocol)
@@ -79,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         if args.rescore:
             store.compare({"data": lock.data(folder, protocol)})
         else:
-            _answer(args, folder, store, protocol=protocol)
+            variants = (controls.OWN, *(controls.CONTROLS if args.controls else ()))
+            answering.answer(args, folder, store, protocol=protocol, variants=variants)
         only = set(args.tasks)
         kept = _limited_rows(store, args) if args.rescore and args.limit else None
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         if not result["tasks"]:
             raise errors.UserError(f"{store.path}: holds no answer to score; run the same command without --rescore")
         own = [row for row in store.predictions() if is_asked(row) and row["variant"] == controls.OWN]
-        trained_on, sources = _training(args.checkpoint)
+        trained_on, sources = answering.training_of(args.checkpoint)
         seen = subgroups.wording(sources[name].instructions for name in trained_on if name in sources)
         result["subgroups"] = subgroups.score(own, protocol, is_seen=seen if sources else None)
         if suite:
@@ -133,22 +133,6 @@ def _protocol(
     return tasks.Protocol(split=args.split or "test", suite=rows, **changed)
 
 
-def _training(checkpoint: pathlib.Path) -> "tuple[list[str], Mapping[str, records.SourceInfo]]":
-    """Returns the sources that a run was trained on, as far as its folder tells, and all of its data folder by name."""
-    from m3it_jax import checkpointing, records
-
-    try:
-        data = json.loads((checkpointing.locate(checkpoint).run / "config.json").read_text("utf-8"))["data"]
-        path, mixture = str(data["path"]), dict(data["mixture"])
-    except (OSError, ValueError, KeyError, TypeError, errors.UserError):
-        return [], {}
-    try:
-        sources = records.DataFolder.open(path).sources
-    except errors.UserError:  # the data are no longer there
-        sources = {}
-    return list(mixture or sources), sources
-
-
 def _limited_rows(store: "output.EvalFolder", args: argparse.Namespace) -> set[tuple[str, str]]:
     """Returns (source, id) of the first answered questions of each source, `--limit` of each."""
     numbers: dict[str, dict[str, int]] = {}
@@ -159,42 +143,6 @@ def _limited_rows(store: "output.EvalFolder", args: argparse.Namespace) -> set[t
         for source, ids in numbers.items()
         for name in sorted(ids, key=lambda name: ids[name])[: args.limit]
     }
-
-
-def _default_out(checkpoint: pathlib.Path) -> pathlib.Path:
-    from m3it_jax import checkpointing
-
-    location = checkpointing.locate(checkpoint)
-    return location.run / "eval" / str(location.step)
-
-
-def _answer(
-    args: argparse.Namespace, folder: "records.DataFolder", store: "output.EvalFolder", *, protocol: "tasks.Protocol"
-) -> None:
-    with progress.Waiting("loading JAX"):
-        from m3it_jax.evaluation import controls, lock, runner
-        from m3it_jax.generation import assistant as assistants
-
-    with progress.Waiting(f"loading {args.checkpoint}"):
-        assistant = assistants.load(args.checkpoint, decoder_weights=args.decoder_weights)
-    print(generate.about(str(args.checkpoint), assistant), file=sys.stderr)
-    identity = lock.identity(
-        folder,
-        protocol,
-        params=assistant.sampler.params,
-        step=assistant.step,
-        tokenizer=assistant.sampler.tokenizer.fingerprint,
-    )
-    runner.predict(
-        assistant,
-        folder,
-        store,
-        identity=identity,
-        protocol=protocol,
-        only=args.tasks,
-        limit=args.limit,
-        variants=(controls.OWN, *(controls.CONTROLS if args.controls else ())),
-    )
 
 
 def _say_what_would_be_done(

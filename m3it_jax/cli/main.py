@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "towers": ("m3it_jax.cli.towers", "package pre-trained towers with their card"),
     "weights": ("m3it_jax.cli.weights", "import, export and verify weights in the Hugging Face layout"),
     "eval": ("m3it_jax.cli.eval", "answer held-out records and score the answers against controls"),
+    "matrix": ("m3it_jax.cli.matrix", "measure how scores hold with other words, tasks, languages and worse pictures"),
     "compare": ("m3it_jax.cli.compare", "compare two evaluations with a paired test"),
     "ablate": ("m3it_jax.cli.ablate", "train on fewer tasks or instructions and plot what that does to the scores"),
     "judge": ("m3it_jax.cli.judge", "let a text model compare the answers of two evaluations"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from m3it_jax import errors, progress, prompts, records, schema
-from m3it_jax.evaluation import controls, output, task_row, tasks
+from m3it_jax.evaluation import conditions, controls, corruptions, output, task_row, tasks
 from m3it_jax.input_pipeline.pixels import preprocessing
 
 # A chunk is answered and written in one piece: large enough to keep a model busy, small enough to lose little.
@@ -35,7 +35,7 @@ class Question:
 
     Of a conversation the last answer is wanted; `before` holds `turns`, `new_pictures` and `system` of its `meta`, and
     the begin of the answer where the suite sets one. `people` are the answers of single people, repeated ones repeated,
-    where the task compares with those.
+    where the task compares with those. `slots` are the record's texts for the slots of other instructions.
     """
 
     id: str
@@ -51,10 +51,12 @@ class Question:
     num_images: int
     people: tuple[str, ...] = ()
     before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    slots: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """Returns the fields as a line of the predictions has them."""
         row = dataclasses.asdict(self)
+        del row["slots"]
         if not self.people:
             del row["people"]
         return row | row.pop("before")
@@ -62,11 +64,16 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class _Request:
-    """A question in one variant; its pictures are those of `pictures_of` (the question itself but for `shuffled`)."""
+    """A question in one variant; its pictures are those of `pictures_of` (the question itself but for `shuffled`).
+
+    `strength` is 0 where they are shown as they are, else they are made worse by `corruption` (`corruptions.py`).
+    """
 
     question: Question
     variant: str
     pictures_of: Question
+    corruption: str = ""
+    strength: int = 0
 
 
 def tables(folder: records.DataFolder, protocol: tasks.Protocol) -> dict[str, records.RecordTable]:
@@ -137,6 +144,7 @@ def _question(
         num_images=len(instance.images),
         people=tuple(map(prompts.one_line, others)) if task.references == "people" else (),
         before=_with_chinese_turn(before, len(instance.images)) if task.prompt == "chinese" else before,
+        slots=instance.meta.get("slots", {}),
     )
 
 
@@ -181,6 +189,7 @@ def predict(
     only: Sequence[str] = (),
     limit: int | None = None,
     variants: Sequence[str] = (controls.OWN,),
+    wordings: conditions.Wordings | None = None,
 ) -> None:
     """Answers every question that is not answered yet; the answers go to the predictions of `store`.
 
@@ -192,18 +201,19 @@ def predict(
       protocol: The settings.
       only: Skills and families to answer; empty means all.
       limit: Most questions of each source; None means all.
-      variants: `controls.OWN` and the wanted controls.
+      variants: `controls.OWN`, the wanted controls and conditions (`conditions.py`).
+      wordings: What reworded questions are asked with; a question without one is left out of these variants.
 
     Raises:
       UserError: the folder holds answers of another model or other settings, or a file is damaged.
     """
     every = read_questions(folder, protocol, only=only)
     store.claim(identity)
-    done = {(row["source"], row["id"], row["variant"]) for row in store.predictions(repair=True)}
+    done = {_key(row) for row in store.predictions(repair=True)}
     missing = [
         request
-        for request in _requests(every, limited(every, limit), variants=variants, seed=protocol.seed)
-        if (request.question.source, request.question.id, request.variant) not in done
+        for request in _requests(every, limited(every, limit), variants=variants, seed=protocol.seed, wordings=wordings)
+        if _key(request.question.row() | {"variant": request.variant}) not in done
     ]
     guesses = [request for request in missing if request.variant == controls.MAJORITY]
     if guesses:
@@ -215,14 +225,24 @@ def predict(
     with progress.Progress(len(requests), "answering") as counter:
         for chunk in _chunks(requests):
             try:
-                asked = [_asked(request, found, protocol.max_new_tokens) for request in chunk]
+                asked = [_asked(request, found, protocol) for request in chunk]
                 store.append(_rows(chunk, _finished(model, asked), counter=counter))
             except errors.UserError as error:
                 raise _blamed(folder, chunk, tables=found, error=error) from error
 
 
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what tells one answer from another; the instruction, since a question may be asked in other words."""
+    return row["source"], row["id"], row["variant"], row["instruction"]
+
+
 def _requests(
-    every: Sequence[Question], kept: Sequence[Question], *, variants: Sequence[str], seed: int
+    every: Sequence[Question],
+    kept: Sequence[Question],
+    *,
+    variants: Sequence[str],
+    seed: int,
+    wordings: conditions.Wordings | None = None,
 ) -> Iterator[_Request]:
     partner: dict[str, Question] = {}
     if controls.SHUFFLED in variants:  # partners come from the whole split, so that a limit does not change them
@@ -235,10 +255,26 @@ def _requests(
         for question in kept:
             if variant in controls.OF_PICTURES and not question.num_images:
                 continue  # nothing to take away
-            if variant != controls.SHUFFLED:
+            condition = conditions.of(variant)
+            if condition:
+                yield from _conditioned(question, condition, wordings=wordings, seed=seed)
+            elif variant != controls.SHUFFLED:
                 yield _Request(question, variant, question)
             elif question.id in partner:
                 yield _Request(question, variant, partner[question.id])
+
+
+def _conditioned(
+    question: Question, condition: conditions.Condition, *, wordings: conditions.Wordings | None, seed: int
+) -> Iterator[_Request]:
+    """Yields a question under a condition, if it applies: there are other words for it, there is a picture."""
+    asked: Question | None = question
+    if condition.is_reworded:
+        text = wordings and wordings.reworded(question.source, question.id, slots=question.slots, seed=seed)
+        asked = dataclasses.replace(question, instruction=text) if text else None
+    if asked and (question.num_images or not condition.strength):
+        corruption = corruptions.corruption_of(question.id, seed=seed) if condition.strength else ""
+        yield _Request(asked, condition.variant, question, corruption, condition.strength)
 
 
 def _chunks(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
@@ -266,14 +302,27 @@ def _chunks(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
         yield chunk
 
 
-def _asked(request: _Request, tables: Mapping[str, records.RecordTable], max_new_tokens: int) -> dict[str, Any]:
+def _asked(request: _Request, tables: Mapping[str, records.RecordTable], protocol: tasks.Protocol) -> dict[str, Any]:
     pictures_of = request.pictures_of
-    images = tables[pictures_of.source].read(pictures_of.number).images
+    images = list(tables[pictures_of.source].read(pictures_of.number).images)
+    if request.variant == controls.BLANK:
+        images = [controls.blank(image) for image in images]
+    if request.strength:
+        images = [
+            corruptions.corrupted(
+                image,
+                request.corruption,
+                strength=request.strength,
+                seed=protocol.seed,
+                name=f"{pictures_of.id} {place}",
+            )
+            for place, image in enumerate(images)
+        ]
     return {
         "instruction": request.question.instruction,
         "inputs": request.question.inputs,
-        "images": [controls.blank(image) for image in images] if request.variant == controls.BLANK else list(images),
-        "max_new_tokens": max_new_tokens,
+        "images": images,
+        "max_new_tokens": protocol.max_new_tokens,
         **request.question.before,
     }
 

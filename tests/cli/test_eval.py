@@ -3,13 +3,11 @@
 import dataclasses
 import json
 import pathlib
-import shutil
 
 import pytest
 import tiny_assistant
 
-from m3it_jax import checkpointing, records
-from m3it_jax.cli import eval as eval_verb
+from m3it_jax import checkpointing
 from m3it_jax.cli import main
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -158,21 +156,3 @@ def test_a_suite_beside_a_split_and_a_suite_without_its_sources_are_refused(run_
     assert "--split" in capsys.readouterr().err
     assert main.main(words(run_folder, one_source, tmp_path / "eval", *suite)) == 1
     assert "none of the suite's sources" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_run_tells_what_it_was_trained_on(run_folder, one_source, tmp_path):
-    copy = shutil.copytree(run_folder, tmp_path / "run")
-    config = json.loads((copy / "config.json").read_text())
-
-    def found(mixture: dict, data: pathlib.Path) -> tuple[list[str], list[str]]:
-        config["data"] |= {"mixture": mixture, "path": str(data)}
-        (copy / "config.json").write_text(json.dumps(config))
-        names, sources = eval_verb._training(copy)
-        return names, list(sources)
-
-    every = list(records.DataFolder.open(one_source).sources)
-    assert every and found({}, one_source) == (every, every)  # no mixture: all sources of the folder
-    assert found({"other": 1.0}, one_source) == (["other"], every)
-    assert found({"other": 1.0}, tmp_path / "gone") == (["other"], [])
-    (copy / "config.json").write_text("{}")
-    assert eval_verb._training(copy) == ([], {})

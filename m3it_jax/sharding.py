@@ -171,6 +171,13 @@ def batch_sharding(mesh: Mesh, rules: ShardingRules) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(rules.act_batch))
 
 
+def batch_shards(rules: ShardingRules) -> int:
+    """Returns into how many shares the mesh that is set splits a batch; 1 where none is set."""
+    axes = (rules.act_batch,) if isinstance(rules.act_batch, str) else rules.act_batch or ()
+    sizes = jax.sharding.get_abstract_mesh().shape
+    return math.prod(sizes.get(axis, 1) for axis in axes)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())

@@ -107,6 +107,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.b2": _MOMENT,
     "optimizer.epsilon": _POSITIVE,
     "optimizer.clip_norm": _POSITIVE,
+    "optimizer.accumulation": _POSITIVE,
     "mesh.data": _AXIS,
     "mesh.fsdp": _AXIS,
     "mesh.tensor": _AXIS,
@@ -169,6 +170,11 @@ def validate(config: Experiment) -> None:
     if config.optimizer.warmup_steps > config.num_steps:
         raise errors.ConfigError(
             f"optimizer.warmup_steps={config.optimizer.warmup_steps}: must not be above num_steps={config.num_steps}"
+        )
+    if config.optimizer.accumulation > 1 and config.objective != "response":
+        raise errors.ConfigError(
+            f"optimizer.accumulation={config.optimizer.accumulation}: objective={config.objective} compares every "
+            "picture of a step with every caption, so its batch cannot be computed in parts; take 1"
         )
     if [config.mesh.data, config.mesh.fsdp, config.mesh.tensor].count(-1) > 1:
         raise errors.ConfigError("mesh: at most one of data, fsdp and tensor may be -1")

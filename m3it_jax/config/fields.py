@@ -75,6 +75,7 @@ class OptimizerConfig:
     b2: float = 0.999
     epsilon: float = 1e-8
     clip_norm: float = 1.0  # global norm of the gradient
+    accumulation: int = 1  # parts in which a step's batch is computed one after another; the update is the same
 
 
 @dataclasses.dataclass

@@ -282,7 +282,14 @@ def make_stopwatch(setup: Setup, state: TrainState) -> Stopwatch:
 
 def make_train_step(setup: Setup, seed: int) -> step.StepFn:
     """Returns the pure update function of a run."""
-    return step.make_train_step(setup.objective, setup.task, optimizer=setup.optimizer, rules=setup.rules, seed=seed)
+    return step.make_train_step(
+        setup.objective,
+        setup.task,
+        optimizer=setup.optimizer,
+        rules=setup.rules,
+        seed=seed,
+        accumulation=setup.accumulation,
+    )
 
 
 def make_validation(config: Experiment, setup: Setup) -> Callable[[TrainState], dict[str, np.ndarray]] | None:

@@ -45,13 +45,26 @@ class LossFn(Protocol):
         ...
 
 
+def _no_facts(batch: Batch, task: Task) -> Sums:
+    del batch, task
+    return {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """A model builder, the kind of rows that the input pipeline makes for it, and its loss."""
+    """A model builder, the kind of rows that the input pipeline makes for it, and its loss.
+
+    Attributes:
+      make_model: Returns the model of a task.
+      rows: The kind of rows.
+      loss: The loss; `train/loss` of its sums is the mean that is minimised.
+      facts: Those of the sums that the whole batch tells alone, without parameters.
+    """
 
     make_model: Callable[[Task], Any]
     rows: str
     loss: LossFn
+    facts: Callable[[Batch, Task], Sums] = _no_facts
 
 
 def _pair(total: jax.Array, count: jax.Array | float) -> jax.Array:
@@ -82,15 +95,22 @@ def response_loss(
     row_losses, row_right = losses.token_losses(logits, target_ids, weights)
     total, count = row_losses.sum(), row_counts.sum()
     by_source = jax.ops.segment_sum(_pair(row_losses, row_counts), sources, task.num_sources)
-    real = (batch["segment_ids"] > 0).sum()
     sums = {
         "train/loss": _pair(total, count),
         "train/token_accuracy": _pair(row_right.sum(), count),
         "train/loss/source": by_source,
-        "data/supervised_share": _pair(count, real),
+    }
+    return total / jnp.maximum(count, 1.0), sums | _response_facts(batch, task)
+
+
+def _response_facts(batch: Batch, task: Task) -> Sums:
+    """Returns what rows tell without a model: shares of padding and of supervised tokens; of packed rows more."""
+    real = (batch["segment_ids"] > 0).sum()
+    sums = {
+        "data/supervised_share": _pair(batch["loss_mask"][:, 1:].sum(), real),
         "data/pad_share": _pair(batch["segment_ids"].size - real, batch["segment_ids"].size),
     }
-    return total / jnp.maximum(count, 1.0), sums | _packing_sums(batch, task)
+    return sums | _packing_sums(batch, task)
 
 
 def _packing_sums(batch: Batch, task: Task) -> Sums:
@@ -141,7 +161,7 @@ def _make_qformer_tower(task: Task) -> Any:
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "response": Objective(_make_vlm, "response", response_loss),
+    "response": Objective(_make_vlm, "response", response_loss, _response_facts),
     "vit_tower": Objective(_make_vit_tower, "towers", tower_loss),
     "qformer_tower": Objective(_make_qformer_tower, "towers", tower_loss),
 }

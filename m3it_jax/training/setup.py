@@ -42,6 +42,7 @@ class Setup:
     tokenizer_path: Path
     optimizer: optax.GradientTransformation
     learning_rate: optax.Schedule
+    accumulation: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,7 @@ def prepare(config: Experiment) -> Setup:
         tokenizer_path=opened.tokenizer_path,
         optimizer=optimizer.make_optimizer(config.optimizer, config.num_steps),
         learning_rate=jax.jit(optimizer.schedule(config.optimizer, config.num_steps, config.optimizer.learning_rate)),
+        accumulation=config.optimizer.accumulation,
     )
 
 
@@ -194,7 +196,9 @@ def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: P
     """
     objective = objectives.OBJECTIVES[config.objective]
     abstract, _ = abstract_params(objective, task)
-    plan.check_divisible(mesh.shape["data"] * mesh.shape["fsdp"])
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    plan.check_divisible(shards)
+    plan.check_divisible(shards * config.optimizer.accumulation, who="parts (devices times optimizer.accumulation)")
     sharding.parameter_shardings(abstract, mesh, sharding.PRESETS[config.mesh.rules])
     trainable, _ = split(abstract, config.trainable)
     if objective.rows == "response" and config.data.picture_as == "captions":

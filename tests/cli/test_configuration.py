@@ -52,6 +52,7 @@ def _wrong_types() -> list[tuple[str, str, str]]:
 
 # (override, key in the message, what is allowed)
 WRONG_VALUE = [
+    ("--optimizer.accumulation=0", "optimizer.accumulation", "above 0"),
     ("--seed=-1", "seed", "0 or more"),
     ("--num_steps=0", "num_steps", "above 0"),
     ("--objective=respons", "objective", "response"),

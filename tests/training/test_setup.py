@@ -11,6 +11,7 @@ import pytest
 import small_models
 
 from m3it_jax import checkpointing, errors, parameter_paths, tokenizer
+from m3it_jax import config as config_lib
 from m3it_jax.config import AugmentConfig, DataConfig, Experiment, MeshConfig, ModelConfig, ValidationConfig
 from m3it_jax.models import variants
 from m3it_jax.training import loop, setup
@@ -51,6 +52,17 @@ def test_parts_that_see_pictures_may_stay_fresh_when_there_are_none(config) -> N
     config.objective, config.trainable = "qformer_tower", ((r"vit/.*", False), (r".*", True))  # sees them all the same
     with pytest.raises(errors.ConfigError, match="freezes vit"):
         setup.prepare(config)
+
+
+def test_a_batch_that_cannot_be_computed_in_parts_is_refused_by_field(config) -> None:
+    config.mesh, config.optimizer.accumulation = MeshConfig(data=4, tensor=2), 4
+    with pytest.raises(errors.ConfigError, match=r"global_batch_size.* which 16 parts .* optimizer\.accumulation"):
+        setup.prepare(config)
+    config.optimizer.accumulation = 2
+    assert setup.prepare(config).accumulation == 2
+    config.objective = "vit_tower"
+    with pytest.raises(errors.ConfigError, match=r"optimizer\.accumulation=2: objective=vit_tower compares every"):
+        config_lib.validate(config)
 
 
 def test_a_wrong_table_or_mesh_is_refused_before_anything_is_made(config) -> None:

@@ -101,8 +101,8 @@ class Plan:
         """Returns the rows of a step over all hosts for each number of pictures that occurs."""
         return {bucket.num_images: bucket.rows_per_step for bucket in self._buckets}
 
-    def check_divisible(self, parts: int) -> None:
-        """Checks that the rows of every step can be shared evenly by so many hosts (or shards of a batch).
+    def check_divisible(self, parts: int, *, who: str = "hosts or devices") -> None:
+        """Checks that the rows of every step can be shared evenly by so many hosts, or other parts that `who` names.
 
         Raises:
           ConfigError: those of some bucket cannot.
@@ -111,7 +111,7 @@ class Plan:
             if rows % parts:
                 raise errors.ConfigError(
                     f"data.global_batch_size, data.max_images: a step of rows with {num_images} pictures has {rows} "
-                    f"rows, which {parts} hosts or devices cannot share; choose multiples of "
+                    f"rows, which {parts} {who} cannot share; choose multiples of "
                     f"{parts * max(num_images, 1)}"
                 )
 

@@ -122,15 +122,15 @@ class PackedPlan:
         self._block = functools.lru_cache(maxsize=4)(self._make_block)
         self._lock = threading.Lock()
 
-    def check_divisible(self, parts: int) -> None:
-        """Checks that the rows of a step can be shared evenly by so many hosts (or shards of a batch).
+    def check_divisible(self, parts: int, *, who: str = "hosts or devices") -> None:
+        """Checks that the rows of a step can be shared evenly by so many hosts, or other parts that `who` names.
 
         Raises:
           ConfigError: they cannot.
         """
         if self._rows_per_step % parts:
             raise errors.ConfigError(
-                f"data.global_batch_size={self._rows_per_step}: {parts} hosts or devices cannot share so many rows; "
+                f"data.global_batch_size={self._rows_per_step}: {parts} {who} cannot share so many rows; "
                 f"choose a multiple of {parts}"
             )
 

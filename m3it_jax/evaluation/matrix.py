@@ -164,18 +164,18 @@ def _cells(answers: Sequence[_Answer], resamples: controls.Resamples) -> Iterabl
 
 def _shifts(answers: Sequence[_Answer], resamples: controls.Resamples) -> Iterable[dict[str, Any]]:
     clean = [each for each in answers if not each.strength]
-    yield from _paired("wording", WORDINGS, _by(clean, "wording"), resamples)
+    yield from _paired("wording", WORDINGS, _by(clean, "wording"), resamples=resamples)
     stored = [each for each in answers if not each.is_reworded and each.medium != "text"]
     by_strength = _by(stored, "strength")
     for strength in corruptions.STRENGTHS:
-        yield from _paired("pictures", (0, strength), by_strength, resamples)
+        yield from _paired("pictures", (0, strength), by_strength, resamples=resamples)
     for name in corruptions.CORRUPTIONS:
         worse = [each for each in stored if each.corruption == name]
         yield from _paired(
             name,
             ("clean", "mean of strengths"),
             {"clean": by_strength.get(0, []), "mean of strengths": worse},
-            resamples,
+            resamples=resamples,
         )
     own = [each for each in clean if not each.is_reworded]
     for shift, ends in (
@@ -184,7 +184,7 @@ def _shifts(answers: Sequence[_Answer], resamples: controls.Resamples) -> Iterab
         ("medium", [MEDIA]),
     ):
         for pair in ends:
-            yield from _shift(shift, pair, _by(own, shift), resamples, is_paired=False)
+            yield from _shift(shift, pair, _by(own, shift), resamples=resamples, is_paired=False)
 
 
 def _by(answers: Iterable[_Answer], label: str) -> dict[Any, list[_Answer]]:
@@ -195,20 +195,20 @@ def _by(answers: Iterable[_Answer], label: str) -> dict[Any, list[_Answer]]:
 
 
 def _paired(
-    shift: str, ends: tuple[Any, Any], parts: Mapping[Any, Sequence[_Answer]], resamples: controls.Resamples
+    shift: str, ends: tuple[Any, Any], parts: Mapping[Any, Sequence[_Answer]], *, resamples: controls.Resamples
 ) -> Iterable[dict[str, Any]]:
     """Yields a shift over the questions that both ends have."""
     both = {each.key for each in parts.get(ends[0], ())} & {each.key for each in parts.get(ends[1], ())}
     kept = {end: [each for each in parts.get(end, ()) if each.key in both] for end in ends}
-    return _shift(shift, ends, kept, resamples, is_paired=True)
+    return _shift(shift, ends, kept, resamples=resamples, is_paired=True)
 
 
 def _shift(
     shift: str,
     ends: tuple[Any, Any],
     parts: Mapping[Any, Sequence[_Answer]],
-    resamples: controls.Resamples,
     *,
+    resamples: controls.Resamples,
     is_paired: bool,
 ) -> Iterable[dict[str, Any]]:
     """Yields the shift from one end to the other, if both have answers."""

@@ -62,8 +62,12 @@ ABOUT = {
         f"checkpoint_conversion/certificate/plain/{name}.py": (
             "checkpoint_conversion/certificate/plain/test_joined.py",
         )
-        for name in ("llama", "opt", "qformer", "t5", "vision")
+        for name in ("llama", "opt", "qformer", "vision")
     },
+    "checkpoint_conversion/certificate/plain/t5.py": (
+        "checkpoint_conversion/certificate/plain/test_t5.py",
+        "checkpoint_conversion/certificate/plain/test_joined.py",
+    ),
     **{
         f"checkpoint_conversion/names/{name}.py": ("checkpoint_conversion/names/test_families.py",)
         for name in ("clip_vit", "eva_vit", "llama", "opt", "projection", "qformer", "t5")

@@ -1,5 +1,8 @@
 """Shared layers against their definitions."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,3 +103,29 @@ def test_a_transposed_kernel_gives_the_same_product() -> None:
     turned = {"bias": params["bias"], "transposed_kernel": params["kernel"].reshape(12, 42).T}
     for given in (params, turned):
         np.testing.assert_allclose(linear.apply({"params": given}, x), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_each_block_reads_and_writes_its_own_cache_and_hands_on_what_it_made(listed: bool) -> None:
+    """With caches or without, blocks on their own or one that is scanned."""
+    met = []
+
+    def block(number: int) -> Callable[..., tuple[jax.Array, str]]:
+        def run(x: jax.Array, cache: str | None, where: str) -> tuple[jax.Array, str]:
+            met.append((number, float(x), cache, where))
+            return 10 * x + number, f"{cache} after {number}"
+
+        return run
+
+    blocks: Any = [block(1), block(2), block(3)] if listed else block(1)
+    numbers = (1, 2, 3)[: 3 if listed else 1]
+    entering = (5.0, 51.0, 512.0)
+    for caches in (None, [f"cache {number}" for number in numbers]):
+        met.clear()
+        x, written = layers.through(blocks, jnp.asarray(5.0), caches=caches, where="here")
+        given = caches or [None] * len(numbers)
+        assert met == [(number, entering[number - 1], given[number - 1], "here") for number in numbers]
+        assert written == [f"{given[number - 1]} after {number}" for number in numbers]
+        assert float(x) == (5123.0 if listed else 51.0)
+    with pytest.raises(ValueError, match="zip"):  # a cache too many belongs to another model
+        layers.through(blocks, jnp.asarray(5.0), caches=["cache"] * (len(numbers) + 1), where="here")

@@ -1,6 +1,7 @@
 """The vision tower: where a patch comes from, what it is told of its place, which tokens come out."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -60,3 +61,39 @@ def test_the_class_token_comes_out_only_where_it_is_kept() -> None:
             vit.ViT(config, jnp.dtype("float32")).init_with_output, jax.random.key(0), jnp.zeros((1, 42, 42, 3))
         )[0]
         assert tokens.shape[1] == config.num_tokens == config.num_positions - (not keeps)
+
+
+def _normed(x: np.ndarray, norm: dict[str, np.ndarray], epsilon: float) -> np.ndarray:
+    spread = np.sqrt(x.var(-1, keepdims=True) + epsilon)
+    return (x - x.mean(-1, keepdims=True)) / spread * norm["scale"] + norm["bias"]
+
+
+@pytest.mark.parametrize("family", ["EVA", "CLIP"])
+def test_a_block_adds_attention_and_then_a_feed_forward_to_what_went_in(family: str) -> None:
+    """Against NumPy, every parameter of it other than zero."""
+    config = getattr(small_models, family)
+    block, rng = vit.ViTBlock(config, jnp.dtype("float32")), np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, config.embed_dim))
+    shapes = jax.eval_shape(block.init, jax.random.key(0), jnp.asarray(x, jnp.float32), None)["params"]
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape) * 0.5, shapes)
+    inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (params, x))
+    found, kept = block.apply({"params": inputs[0]}, inputs[1], None)
+    attn, mlp, width = params["attn"], params["mlp"], config.embed_dim // config.num_heads
+    normed = _normed(x, params["attn_norm"], config.layer_norm_epsilon)
+    query, key, value = (
+        np.einsum("ipd,dnh->inph", normed, attn[name]["kernel"]) + attn[name]["bias"][:, None]
+        for name in ("query", "key", "value")
+    )
+    weights = np.exp(np.einsum("inph,insh->inps", query, key) / math.sqrt(width))
+    weights /= weights.sum(-1, keepdims=True)
+    assert weights.std() > 0.1  # it does not look everywhere alike
+    attended = np.einsum("inps,insh,nhd->ipd", weights, value, attn["out"]["kernel"]) + attn["out"]["bias"]
+    wanted = x + attended
+    hidden = _normed(wanted, params["mlp_norm"], config.layer_norm_epsilon) @ mlp["up"]["kernel"] + mlp["up"]["bias"]
+    if family == "CLIP":
+        hidden = hidden / (1 + np.exp(-1.702 * hidden))
+    else:
+        hidden = hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2
+    wanted = wanted + hidden @ mlp["down"]["kernel"] + mlp["down"]["bias"]
+    assert kept is None
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)

@@ -10,7 +10,7 @@ import small_models
 from small_models import SMALL
 
 from m3it_jax import parameter_paths, sharding
-from m3it_jax.models import layers, vit
+from m3it_jax.models import layers, vit, vlm
 
 # One family for each kind of part: EVA and CLIP, Q-Former with and without text, both bridges, the three decoders.
 FAMILIES = ("blip2_opt", "blip2_t5", "instructblip", "llava")
@@ -140,3 +140,16 @@ def test_an_encoder_decoder_without_an_answer_begins_with_the_start_token_alone(
     answered = run({"params": params}, {"decoder_ids": jnp.asarray(ids), **batch})
     assert alone.shape[1] == 1
     np.testing.assert_allclose(alone[:, 0], answered[:, 0], atol=1e-4)
+
+
+def test_an_index_counts_over_the_pictures_of_its_own_row() -> None:
+    """Two rows of three pictures with two vectors each: -1 keeps the word, 0 and more name vectors of that row."""
+    rng = np.random.default_rng(0)
+    words, pictures = rng.normal(size=(2, 7, 4)), rng.normal(size=(6, 2, 4))
+    index = np.array([[-1, 0, 1, 5, -1, 2, -1], [4, 5, -1, 0, 3, 3, -1]])
+    given = (jnp.asarray(words, jnp.float32), jnp.asarray(index), jnp.asarray(pictures, jnp.float32))
+    shown = vlm.own_pictures(*given)
+    for row in range(2):
+        for place, number in enumerate(index[row]):
+            wanted = words[row, place] if number < 0 else pictures[3 * row + number // 2, number % 2]
+            np.testing.assert_allclose(shown[row, place], wanted, rtol=1e-6)

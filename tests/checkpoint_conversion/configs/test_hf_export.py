@@ -28,6 +28,22 @@ def test_the_ids_stand_where_transformers_reads_them():
     assert files["processor_config.json"] == {"num_query_tokens": 32, "processor_class": "Blip2Processor"}
 
 
+@pytest.mark.parametrize(("keeps", "strategy"), [(False, "default"), (True, "full")])
+def test_llavas_processor_is_told_how_many_tokens_a_picture_takes(keeps, strategy):
+    """transformers 5.24.0 processing_llava.py counts (side / patch_size)^2 + additional ones, less one by default."""
+    variant = VARIANTS["llava_1.5_7b"]
+    variant = dataclasses.replace(variant, vit=dataclasses.replace(variant.vit, keeps_class_token=keeps))
+    processor = hf_export.export_files(variant, IDS, dtype="float32")["processor_config.json"]
+    assert processor == {
+        "image_token": "<image>",
+        "num_additional_image_tokens": 1,
+        "patch_size": 14,
+        "processor_class": "LlavaProcessor",
+        "vision_feature_select_strategy": strategy,
+    }
+    assert (336 // 14) ** 2 + 1 - (strategy == "default") == variant.vit.num_tokens
+
+
 def test_several_ends_are_a_list_everywhere():
     files = hf_export.export_files(VARIANTS["tiny"], dataclasses.replace(IDS, eos=(2, 13)), dtype="float32")
     assert files["generation_config.json"]["eos_token_id"] == files["config.json"]["text_config"]["eos_token_id"]

@@ -8,7 +8,8 @@ from m3it_jax.checkpoint_conversion.files import derived, sources
 from m3it_jax.checkpoint_conversion.files.sources import Made
 
 RNG = np.random.default_rng(0)
-WIDTH, HEADS, HEAD_DIM, MLP, WORDS = 8, 2, 4, 12, 10
+# As many heads as no half of a head has dimensions, so that axes in the wrong order show.
+WIDTH, HEADS, HEAD_DIM, MLP, WORDS = 24, 4, 6, 12, 10
 
 
 def source(array):

@@ -41,6 +41,35 @@ def test_shards_of_llama_need_no_pickle(tmp_path):
     np.testing.assert_array_equal(sources.whole(found["model.norm.weight"]), np.ones(3))
 
 
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ({"a": 1, "b": 1, "c": 2, "gone": 2}, "gone is in no file; fetch the files again"),
+        ({"a": 1, "c": 2}, "b is in a file and not in the index; fetch the files again"),
+        ({"a": 1, "b": 1, "c": 2}, ""),
+    ],
+)
+def test_an_index_of_pickled_shards_must_name_what_they_hold(tmp_path, monkeypatch, listed, told):
+    names = {number: f"pytorch_model-{number:05d}-of-00002.bin" for number in (1, 2)}
+    held = {names[1]: ("a", "b"), names[2]: ("c",)}
+
+    def convert(files, *_, **__):  # in the place of a process that has torch
+        shape = ("F32", (2,))
+        return [pickles.Contents(path, dict.fromkeys(held[path.name], shape), (), None) for path in files]
+
+    monkeypatch.setattr(pickles, "convert", convert)
+    for name in held:
+        (tmp_path / name).write_bytes(b"pickle")
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": {key: names[number] for key, number in listed.items()}}))
+    if not told:
+        assert reading.tensors(tmp_path, [], scratch=tmp_path, is_dry=True).keys() == {"a", "b", "c"}
+        return
+    with pytest.raises(errors.UserError) as raised:
+        reading.tensors(tmp_path, [], scratch=tmp_path, is_dry=True)
+    assert str(raised.value) == f"{index}: {told}"
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 def test_pickled_shards_give_the_same_as_safetensors(tmp_path, monkeypatch, reference_python):

@@ -6,7 +6,9 @@ from checkpoint_conversion import small_folders
 from checkpoint_conversion.small_folders import STORED
 
 from m3it_jax import checkpointing, errors, parameter_paths
-from m3it_jax.checkpoint_conversion.folders import importing
+from m3it_jax.checkpoint_conversion.configs import llava_config
+from m3it_jax.checkpoint_conversion.files import sources
+from m3it_jax.checkpoint_conversion.folders import importing, planning
 from m3it_jax.models import variants
 
 
@@ -125,3 +127,30 @@ def test_a_flan_t5_alone_is_read_as_blip2s_authors_read_it(tmp_path):
     (tmp_path / "silu" / "config.json").write_text(json.dumps(config))
     with pytest.raises(errors.UserError, match=r"decoder\.activation is 'silu' there, the variant has 'gelu'"):
         importing.convert(write_parts(tmp_path, **parts), tmp_path / "other")
+
+
+def test_llava_of_its_authors_is_whole_where_any_of_its_tensors_is_of_the_tower(tmp_path, monkeypatch):
+    small_folders.copy("llava", tmp_path / "whole")
+    config = json.loads((tmp_path / "whole" / "config.json").read_text())
+    monkeypatch.setitem(llava_config._TOWERS, "clip-vit-large-patch14", config["vision_config"])
+    theirs = {name: value for name, value in config["text_config"].items() if name != "model_type"}
+    theirs |= {"architectures": ["LlavaLlamaForCausalLM"], "mm_vision_tower": "openai/clip-vit-large-patch14"}
+    theirs |= {"mm_projector_type": "mlp2x_gelu", "mm_vision_select_layer": -2}
+    (tmp_path / "whole" / "config.json").write_text(json.dumps(theirs))
+    tensors = small_folders.arrays(tmp_path / "whole")
+    for pattern, replacement in (
+        (r"^vision_tower\.", "model.vision_tower.vision_tower."),
+        (r"^multi_modal_projector\.linear_1\.", "model.mm_projector.0."),
+        (r"^multi_modal_projector\.linear_2\.", "model.mm_projector.2."),
+        (r"^language_model\.(model\.|lm_head)", r"\1"),
+    ):
+        tensors = small_folders.renamed(tensors, pattern, replacement)
+    small_folders.rewrite(tmp_path / "whole", tensors)
+    found = planning.plan(tmp_path / "whole", dtype=None, scratch=tmp_path)
+    wanted = planning.plan(STORED / "llava", dtype=None, scratch=tmp_path)
+    assert found.variant == wanted.variant and found.tensors.keys() == wanted.tensors.keys()
+    for key, tensor in wanted.tensors.items():
+        np.testing.assert_array_equal(sources.whole(found.tensors[key]), sources.whole(tensor))
+    small_folders.rewrite(tmp_path / "whole", {key: one for key, one in tensors.items() if "vision_tower" not in key})
+    with pytest.raises(errors.UserError, match="whole: has no vision tower; it is openai/clip-vit-large-patch14"):
+        planning.plan(tmp_path / "whole", dtype=None, scratch=tmp_path)

@@ -13,6 +13,7 @@ from m3it_jax import errors, parameter_paths
 from m3it_jax.generation import pictures, request
 from m3it_jax.generation.assistant import Assistant
 from m3it_jax.generation.sampler import Sampler
+from m3it_jax.models import variants
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,17 @@ def test_a_model_of_another_shape_is_refused(copy):
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(errors.UserError, match=r"parameter \S+ has shape .* the model needs"):
         m3it_jax.load(copy)
+
+
+def test_spare_rows_behind_the_vocabulary_are_chosen_of_imported_weights_alone(copy):
+    """The reference of imported weights may choose one; what was trained here never saw such an id."""
+    own = m3it_jax.load(copy).sampler
+    assert own.num_ids == own.tokenizer.vocab_size < 2560
+    variants.write(variants.VARIANTS["tiny"], copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["model"]["variant"] = "imported"
+    (copy / "config.json").write_text(json.dumps(config))
+    assert m3it_jax.load(copy).sampler.num_ids == 2560
 
 
 def test_an_unknown_variant_is_refused(copy):

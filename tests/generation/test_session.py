@@ -1,7 +1,7 @@
 import pytest
 import tiny_assistant
 
-from m3it_jax.generation import pictures, request
+from m3it_jax.generation import decoding, pictures, request
 from m3it_jax.generation.sampler import Sampler
 from m3it_jax.generation.session import Session
 
@@ -21,14 +21,22 @@ def fresh(sampler, prompt_ids, shown, sampling=GREEDY):
     return next(sampler.answers([sampler.lay_out(prompt_ids, shown, sampling)]))[1]
 
 
-def test_every_turn_of_a_session_is_what_the_whole_prompt_gives_anew(sampler):
+def test_every_turn_of_a_session_is_what_the_whole_prompt_gives_anew(sampler, monkeypatch):
     session, shown = Session(sampler), pictures.read([tiny_assistant.png(1)])
-    ids = []
+    ids, lengths, extend = [], [], decoding.extend
+
+    def noted(model, params, rows, **named):
+        lengths.append(rows["token_ids"].shape[1])
+        return extend(model, params, rows, **named)
+
+    monkeypatch.setattr(decoding, "extend", noted)
     for text in ("What colour is the circle?", " left or right", " blue", " seven stands left of a three " * 4):
         ids = ids + encoded(sampler, text)
         answer = list(session.stream(ids, shown, GREEDY))
         assert answer == fresh(sampler, ids, shown)
         ids += answer
+    # No more goes through the model than what is new, rounded up; the second and third turn say a few words each.
+    assert len(lengths) == 3 and lengths[:2] == [16, 16] and len(ids) > 64
 
 
 def test_what_two_prompts_share_is_computed_once(sampler):

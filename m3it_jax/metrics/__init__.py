@@ -12,7 +12,7 @@ from m3it_jax.metrics.checking import ScoringError
 from m3it_jax.metrics.choice import multiple_choice_letter, multiple_choice_likelihood, multiple_choice_text
 from m3it_jax.metrics.chrf import chrf
 from m3it_jax.metrics.cider import cider
-from m3it_jax.metrics.language import language_match
+from m3it_jax.metrics.language import identified_languages, language_match
 from m3it_jax.metrics.rouge import rouge_l, rouge_l_latin
 from m3it_jax.metrics.table import METRICS
 from m3it_jax.metrics.tokens import words
@@ -30,6 +30,7 @@ __all__ = [
     "cider",
     "exact_match",
     "exact_match_normalised",
+    "identified_languages",
     "language_match",
     "multiple_choice",
     "multiple_choice_letter",

@@ -47,6 +47,15 @@ def rows(
     return np.array([100.0 * _fits(tags, text, classify) for tags, text in zip(wanted, predictions, strict=True)])
 
 
+def identified_languages() -> frozenset[str]:
+    """Returns the first parts of the BCP-47 tags that can be identified.
+
+    Raises:
+      ScoringError: `py3langid` is not installed.
+    """
+    return _known()
+
+
 def _primary(tag: str) -> str:
     return tag.strip().replace("_", "-").split("-")[0].lower()
 

@@ -15,17 +15,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from m3it_jax import errors
+from m3it_jax import errors, languages
 from m3it_jax.dataset_building.interchange import json_rows, m3it_rules, request, splits
 from m3it_jax.dataset_building.interchange.m3it import IMAGE_KEYS
 from m3it_jax.dataset_building.specification import Assets, Draft, Rejected, RowError, SourceSpec
 
-# arXiv 2306.04387, Table 9, and `_LAN_CODES` of the card of MMInstruction/M3IT-80; all are BCP-47 tags.
-LANGUAGES = (
-    "af am ar as ast be bg bn bs ca ceb cs cy da de el es et fi fr fuv gl gu ha he hi hr hu hy id ig is it ja jv ka kk "
-    "km kn ko ky lb lg lij li ln lo lt lv mi mk ml mr mt my nl ny oc pa pl pt ro ru sd sk sn so sr sv ta te tg th tl "
-    "tr uk ur vi wo zh"
-).split()
+LANGUAGES = tuple(language.code for language in languages.M3IT_80)
 
 # Folder -> task of the source; the names are those of the loading script and of the M3IT configs.
 TASKS = {

@@ -2,10 +2,10 @@
 
     find("zho_Hans") is find("zh") is find("zh-Hans")     any of the three codes
 
-The 80 and their NLLB codes: arXiv 2306.04387, Table 9, in the order of `_LAN_CODES` of the card of MMInstruction/M3IT-80;
-the list is the definition, since the BLEU scores behind it are not published. An NLLB code is that of FLORES-200
-(github.com/facebookresearch/flores, flores200/README.md): ISO 639-3 and, behind the dash, the script by ISO 15924. M3IT-80
-codes are BCP-47 tags; where FLORES has a language in two scripts, the longer tag says which.
+The 80 and their NLLB codes: arXiv 2306.04387, Table 9, in the order of `_LAN_CODES` of the card of
+MMInstruction/M3IT-80; the list is the definition, since the BLEU scores behind it are not published. An NLLB code is
+that of FLORES-200 (github.com/facebookresearch/flores, flores200/README.md): ISO 639-3 and, behind the dash, the script
+by ISO 15924. M3IT-80 codes are BCP-47 tags; where FLORES has a language in two scripts, the longer tag says which.
 """
 
 import dataclasses

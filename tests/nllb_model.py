@@ -49,6 +49,9 @@ def write(folder: pathlib.Path, codes: tuple[str, ...] = ("eng_Latn", "spa_Latn"
         if value is None:
             weight = rng.normal(0, 0.3, shape(name)).astype(np.float32)
             weight = np.ones_like(weight) if name.endswith("gamma") else weight
+            if name == "decoder/projection/weight":  # words rather than bytes, and an end now and then
+                weight[[piece.startswith("<") for piece in pieces]] = 0
+                weight[pieces.index("</s>")] = 2 * rng.normal(0, 0.3, WIDTH)
             _set(spec, name, weight)
     spec.register_source_vocabulary(pieces)
     spec.register_target_vocabulary(pieces)
@@ -63,7 +66,9 @@ def write(folder: pathlib.Path, codes: tuple[str, ...] = ("eng_Latn", "spa_Latn"
 def _set(spec, name: str, value: np.ndarray) -> None:
     *scopes, last = name.split("/")
     for scope in scopes:
-        spec = getattr(spec, scope) if hasattr(spec, scope) else getattr(spec, scope[: scope.rindex("_")])[int(scope[scope.rindex("_") + 1 :])]
+        spec = (
+            getattr(spec, scope)
+            if hasattr(spec, scope)
+            else getattr(spec, scope[: scope.rindex("_")])[int(scope[scope.rindex("_") + 1 :])]
+        )
     setattr(spec, last, value)
-
-

@@ -284,8 +284,10 @@ def _listed() -> set[str]:
         + extras["beam"]
         + extras["eval"]
         + extras["fast"]
+        + extras["translate"]
     )
-    names = [re.split(r"[<>=;\s\[#]", line)[0] for line in lines if line and not line.startswith("#")]
+    own = ("#", "m3it_jax[")  # an extra may take in another
+    names = [re.split(r"[<>=;\s\[#]", line)[0] for line in lines if line and not line.startswith(own)]
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
 

@@ -34,6 +34,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "quality": ("m3it_jax.cli.quality", "report faulty records, quarantine them, restore reviewed ones"),
     "stats": ("m3it_jax.cli.stats", "count the contents of a data folder"),
     "paraphrase": ("m3it_jax.cli.paraphrase", "turn short answers into full sentences with a text model"),
+    "translate": ("m3it_jax.cli.translate", "translate a data folder, with a score on every row"),
+    "languages": ("m3it_jax.cli.languages", "list the 80 languages and score a translator on them"),
     "browse": ("m3it_jax.cli.browse", "write pages that show the records, pictures, tokens and plots of a data folder"),
     "train": ("m3it_jax.cli.train", "train a model from a file under configs/; the same command resumes"),
     "towers": ("m3it_jax.cli.towers", "package pre-trained towers with their card"),

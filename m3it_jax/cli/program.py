@@ -29,6 +29,7 @@ _RESUMING = (
     "import",
     "build",
     "paraphrase",
+    "translate",
     "train",
     "eval",
     "ablate",

@@ -5,6 +5,7 @@ the pieces of those characters, never a control id. Special ids are put into row
 """
 
 from m3it_jax.tokenizer.no_tokenizer import NoTokenizer
+from m3it_jax.tokenizer.surface import pieces
 from m3it_jax.tokenizer.text_tokens import IMAGE, Place, Tokenizer, files, find, find_qformer
 from m3it_jax.tokenizer.training import BOS_ID, EOS_ID, PAD_ID, UNK_ID, train
 
@@ -20,5 +21,6 @@ __all__ = [
     "files",
     "find",
     "find_qformer",
+    "pieces",
     "train",
 ]

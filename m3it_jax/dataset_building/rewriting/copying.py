@@ -13,11 +13,12 @@ A record keeps its id: it names the row through all steps, so that the copies of
 was a hash over the content when the row was first made; what became of it since stands in `meta.changes`.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from m3it_jax import errors, records, schema
@@ -47,6 +48,31 @@ def stored(data: pathlib.Path, source: str, split: str) -> Iterator[schema.Insta
             yield table.read(number)
 
 
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """A source of the new folder that is made from one of the old.
+
+    Attributes:
+      of: The old source.
+      change: What is done to its records.
+      name: Its own name; empty keeps that of the old one.
+      language: BCP-47 tag of its records; empty keeps the old one's.
+      settings: JSON values that decide the step beside those of the whole order.
+      rows: Which records are taken, and in which order.
+      counts: Most records of each split; None where that is unknown.
+      instructions: Its pool; None keeps the old one's.
+    """
+
+    of: str
+    change: Change
+    name: str = ""
+    language: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rows: Rows = stored
+    counts: Mapping[str, int] | None = None
+    instructions: tuple[str, ...] | None = None
+
+
 def order(
     folder: records.DataFolder,
     out: pathlib.Path,
@@ -69,16 +95,36 @@ def order(
       UserError: `out` is the folder itself or lies in it, there is no such source, or what lies beside the records is
         missing or damaged.
     """
-    inside, whole = out.resolve(), folder.path.resolve()
-    if inside == whole or whole in inside.parents:
-        raise errors.UserError(f"{out}: lies in the data folder that is copied; choose another folder")
     for name in sources or ():
         folder.source_path(name)  # refuses one that is not there
     changed = [name for name in folder.sources if sources is None or name in sources]
-    specs = []
-    for name in folder.sources if limit is not None else changed:
-        drafts = functools.partial(_drafts, rows=rows, change=change if name in changed else _unchanged, source=name)
-        specs.append(_spec(folder, name, drafts, entry={"step": step, **(settings or {})}, bounded=rows is stored))
+    copies = [
+        Copy(name, change if name in changed else _unchanged, settings=settings or {}, rows=rows)
+        for name in (folder.sources if limit is not None else changed)
+    ]
+    kept = [name for name in folder.sources if name not in {copy.of for copy in copies}]
+    return order_of(folder, out, copies, step=step, about=about, kept=kept, limit=limit)
+
+
+def order_of(
+    folder: records.DataFolder,
+    out: pathlib.Path,
+    copies: Sequence[Copy],
+    *,
+    step: str,
+    about: str,
+    kept: Collection[str] = (),
+    limit: int | None = None,
+) -> Order:
+    """Returns the order for copies of any names; the sources `kept` are taken over byte for byte.
+
+    Raises:
+      UserError: as `order`.
+    """
+    inside, whole = out.resolve(), folder.path.resolve()
+    if inside == whole or whole in inside.parents:
+        raise errors.UserError(f"{out}: lies in the data folder that is copied; choose another folder")
+    specs = tuple(_spec(folder, copy, step=step) for copy in copies)
     vocabulary = folder.tokenizer_path
     if vocabulary is not None and not vocabulary.is_file():
         raise errors.UserError(f"{vocabulary}: is missing, and {records.MANIFEST} names it; build the folder again")
@@ -86,11 +132,11 @@ def order(
         out,
         folder.manifest["name"],
         folder.manifest.get("edition", ""),
-        tuple(specs),
+        specs,
         introduction=_introduction(folder, f"- {step}: {about}"),
         folders={_DATA: folder.path},
         limit=limit,
-        kept={name: _place(folder, name) for name in folder.sources if name not in {spec.name for spec in specs}},
+        kept={name: _place(folder, name) for name in kept},
         tokenizer=vocabulary,
     )
 
@@ -108,13 +154,14 @@ def _unchanged(instance: schema.Instance) -> schema.Instance:
     return instance
 
 
-def _spec(
-    folder: records.DataFolder, name: str, drafts: Callable, *, entry: Mapping[str, Any], bounded: bool
-) -> SourceSpec:
-    """Returns the specification of a source's copy; `bounded` says that no split can have more records than now."""
+def _spec(folder: records.DataFolder, copy: Copy, *, step: str) -> SourceSpec:
+    """Returns the specification of a source's copy."""
+    name = copy.of
     info, made = folder.sources[name], _provenance(_place(folder, name))
+    counts = dict(info.splits) if copy.counts is None and copy.rows is stored else dict(copy.counts or {})
     was = {
-        **entry,
+        "step": step,
+        **copy.settings,
         "name": folder.manifest["name"],
         "edition": folder.manifest.get("edition", ""),
         "fingerprint": info.fingerprint,
@@ -122,18 +169,18 @@ def _spec(
         "limit": made.get("limit"),
     }
     return SourceSpec(
-        name=name,
+        name=copy.name or name,
         task=info.task,
-        language=info.language,
+        language=copy.language or info.language,
         pool="",
-        drafts=drafts,
-        rows=dict(info.splits) if bounded else {},
+        drafts=functools.partial(_drafts, rows=copy.rows, change=copy.change, source=name),
+        rows=counts,
         version=info.version,
         licence=info.licence,
         citation=info.citation,
         url=info.url,
         known_problems=str(made.get("known_problems", "")),
-        instructions=info.instructions,
+        instructions=info.instructions if copy.instructions is None else copy.instructions,
         settings={"made_from": [*made.get("made_from", ()), was], "raw": made.get("raw", [])},
     )
 

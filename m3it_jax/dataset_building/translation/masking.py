@@ -13,8 +13,8 @@ import dataclasses
 import functools
 import re
 
-# CHOICE: characters. NLLB was trained on sentences (arXiv 2207.04672, section 5) and reads at most 1,024 pieces; a piece
-# has one character at least.
+# CHOICE: characters. NLLB was trained on sentences (arXiv 2207.04672, section 5) and reads at most 1,024 pieces, each
+# of one character at least.
 MOST_CHARACTERS = 400
 
 _BREAKS = re.compile(r"(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m3it_jax import errors, languages, metrics
+from m3it_jax.dataset_building.translation import masking
 
 UNCHECKED = "cannot be checked"  # the identifier does not know the language
 TOO_SHORT = "too short to check"
@@ -34,7 +35,13 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # Languages so near to each other that an identifier may take one for the other; both count as right.
-_NEAR = ({"bs", "hr", "sr"}, {"id", "ms", "jv"}, {"gl", "pt", "ast", "es"}, {"nb", "no", "nn", "da"}, {"nl", "li", "af"})
+_NEAR = (
+    {"bs", "hr", "sr"},
+    {"id", "ms", "jv"},
+    {"gl", "pt", "ast", "es"},
+    {"nb", "no", "nn", "da"},
+    {"nl", "li", "af"},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +131,7 @@ def scores(pair: Pair, language: languages.Language, *, identifies: bool) -> dic
     words = target.lower().split()
     if language.is_spaced and len(words) >= _WORDS_FROM:
         known = set(source.lower().split())
-        found["copied"] = round(sum(word in known for word in words) / len(words), 3)
+        found["copied"] = round(sum(word in known and word.islower() for word in words) / len(words), 3)  # no numbers
     if not language.is_spaced:
         words = list(target)
     if len(words) >= _REPEATS_FROM:
@@ -211,5 +218,9 @@ def _script(character: str) -> str:
 
 
 def merged(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Returns whether options that were different have become the same."""
-    return len(set(after)) < len(set(before))
+    """Returns whether options that were different have become the same, their letters aside."""
+    return len(set(map(_bare, after))) < len(set(map(_bare, before)))
+
+
+def _bare(option: str) -> str | tuple[str, ...]:
+    return masking.cut(option).segments or option

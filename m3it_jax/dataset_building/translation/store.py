@@ -52,14 +52,16 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = NORMAL")  # whole after a kill; a power cut may lose the last ones
+                self._db.execute(
+                    "PRAGMA synchronous = NORMAL"
+                )  # whole after a kill; a power cut may lose the last ones
                 self._db.execute("CREATE TABLE IF NOT EXISTS said (key BLOB PRIMARY KEY, text TEXT) WITHOUT ROWID")
             else:
                 self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", timeout=_BUSY_S, uri=True)
             self._db.execute("SELECT key FROM said LIMIT 1")
         except (OSError, sqlite3.Error) as error:
             raise errors.UserError(
-                f"{self._path}: cannot be used as a store of translations ({error}); delete it or choose another --cache"
+                f"{self._path}: holds no translations ({error}); delete it, or choose another --cache"
             ) from error
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Which texts of a record are translated: instruction, inputs, outputs, and what repeats them in `meta`.
 
-`meta.references`, `meta.options`, `meta.turns` and `meta.system` say the same as the three fields, so they are
-translated with them: an English reference would score a right answer as wrong. All else in `meta` stays: `captions`
-describe the pictures in English, `answer` and `original_answer` are what the answer was made from.
+`meta.references`, `meta.options`, `meta.slots`, `meta.turns` and `meta.system` say the same as the three fields, so
+they are translated with them: an English reference would score a right answer as wrong. All else in `meta` stays:
+`captions` describe the pictures in English, `answer` and `original_answer` are what the answer was made from.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ def of(instance: schema.Instance) -> Iterator[str]:
     yield from (instance.instruction, instance.inputs, instance.outputs)
     for name in _LISTS:
         yield from meta.get(name, ())
+    yield from (value for value in meta.get("slots", {}).values() if isinstance(value, str))
     for turn in meta.get("turns", ()):
         for name in _TURN:
             if name in turn:
@@ -32,14 +33,22 @@ def of(instance: schema.Instance) -> Iterator[str]:
 def replaced(instance: schema.Instance, said: Callable[[str], str]) -> schema.Instance:
     """Returns a record with every text of `of` replaced by what `said` gives for it."""
     meta: dict[str, Any] = dict(instance.meta)
-    fields = {name: said(getattr(instance, name)) for name in _TURN}
     for name in _LISTS:
         if name in meta:
             meta[name] = [said(text) for text in meta[name]]
+    if "slots" in meta:
+        slots = meta["slots"].items()
+        meta["slots"] = {name: said(value) if isinstance(value, str) else value for name, value in slots}
     if "turns" in meta:
         meta["turns"] = [
             {name: said(value) if name in _TURN else value for name, value in turn.items()} for turn in meta["turns"]
         ]
     if "system" in meta:
         meta["system"] = said(meta["system"])
-    return dataclasses.replace(instance, **fields, meta=meta)
+    return dataclasses.replace(
+        instance,
+        instruction=said(instance.instruction),
+        inputs=said(instance.inputs),
+        outputs=said(instance.outputs),
+        meta=meta,
+    )

@@ -1,11 +1,11 @@
-"""NLLB, the translator of the paper, run by CTranslate2 without torch: a folder that its converter made.
+r"""NLLB, the translator of the paper, run by CTranslate2 without torch: a folder that its converter made.
 
-    ct2-transformers-converter --model facebook/nllb-200-distilled-1.3B --output_dir nllb --quantization int8 \\
+    ct2-transformers-converter --model facebook/nllb-200-distilled-1.3B --output_dir nllb --quantization int8 \
         --copy_files tokenizer.json sentencepiece.bpe.model
 
 The paper takes the distilled model of 1.3 billion parameters (arXiv 2306.04387, section 3.2, stage IV). The form of a
-request is NLLB's own: the language's code before the pieces, `</s>` behind them, the target's code as the first piece of
-the answer (opennmt.net/CTranslate2/guides/transformers.html, NLLB).
+request is NLLB's own: the language's code before the pieces, `</s>` behind them, the target's code as the first piece
+of the answer (opennmt.net/CTranslate2/guides/transformers.html, NLLB).
 """
 
 import json
@@ -63,7 +63,9 @@ class Nllb:
         try:
             self._model = ctranslate2.Translator(str(folder), device=device, intra_threads=threads)
         except (RuntimeError, ValueError) as error:
-            raise errors.UserError(f"{folder}: CTranslate2 cannot load it ({_line(error)}); convert it again") from error
+            raise errors.UserError(
+                f"{folder}: CTranslate2 cannot load it ({_line(error)}); convert it again"
+            ) from error
 
     def settings(self) -> Mapping[str, Any]:
         """See `Engine`; the hash of the model's file is what names it."""

@@ -340,7 +340,7 @@ def test_the_page_shows_the_floors_of_the_contracts():
         "contracts"
     ]
     wanted = [_floors(contract["layers"]) for contract in contracts if contract["type"] == "layers"]
-    assert len(wanted) == 5
+    assert len(wanted) == 6
     assert _drawn((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")) == wanted
 
 

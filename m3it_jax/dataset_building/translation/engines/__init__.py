@@ -4,7 +4,9 @@ An engine takes single lines in one language and returns, for each, the line in 
 
     engine.settings()                       JSON that decides what it says; part of the key under which it is kept
     engine.check(source, target)            refuses languages that it cannot do, before any work
-    engine.translate(texts, source, target) -> [text | Failure, ...], as many as were asked, in order
+    engine.translate(texts, source, target) -> [text | Failure, ...], as many as were asked, in order.
+
+Answers are kept by who asks, never by an engine.
 """
 
 import dataclasses

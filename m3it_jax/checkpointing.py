@@ -15,10 +15,17 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import safetensors
-import safetensors.numpy
 
-from m3it_jax import checkpoint_hashes, errors, file_safety, parameter_paths, safetensors_files, tokenizer
+from m3it_jax import (
+    adapter_weights,
+    checkpoint_hashes,
+    errors,
+    file_safety,
+    parameter_paths,
+    safetensors_files,
+    tokenizer,
+    tower_files,
+)
 
 PACKAGE_PREFIX = "package:"
 TOWERS = Path(__file__).parent / "towers"
@@ -229,7 +236,16 @@ def restore_params(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], in
 
 
 def restore_leaves(location: Location) -> dict[str, np.ndarray]:
-    """Returns {path: array} of a checkpoint's parameters, in host memory or mapped from disk.
+    """Returns {path: array} of a checkpoint's parameters, adapters merged, in host memory or mapped from disk.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    return adapter_weights.merged(stored_leaves(location))
+
+
+def stored_leaves(location: Location) -> dict[str, np.ndarray]:
+    """Returns {path: array} as `restore_leaves` does, adapters beside their kernels.
 
     Raises:
       UserError: it is damaged.
@@ -254,7 +270,7 @@ def imported_tensors(location: Location) -> dict[str, safetensors_files.Tensor]:
 
 
 def described(location: Location) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Returns {path: (shape, type)} of a checkpoint's parameters; no array is read.
+    """Returns {path: (shape, type)} of what `restore_leaves` returns; no array is read.
 
     Raises:
       UserError: it is damaged.
@@ -264,7 +280,8 @@ def described(location: Location) -> dict[str, tuple[tuple[int, ...], np.dtype]]
     folder = location.folder / "params"
     with _told_of(folder), ocp.StandardCheckpointer() as checkpointer:
         leaves = parameter_paths.flatten(_metadata(checkpointer, folder))
-    return {path: (tuple(leaf.shape), np.dtype(leaf.dtype)) for path, leaf in leaves.items()}
+    kept = {path: leaf for path, leaf in leaves.items() if not adapter_weights.kernel_of(path)}
+    return {path: (tuple(leaf.shape), np.dtype(leaf.dtype)) for path, leaf in kept.items()}
 
 
 def placed(array: np.ndarray, dtype: Any, sharding: jax.sharding.Sharding) -> jax.Array:
@@ -321,7 +338,7 @@ def load_part(source: str, part: str) -> dict[str, np.ndarray]:
       UserError: there are no such weights.
     """
     if source.startswith(PACKAGE_PREFIX):
-        leaves = _read_tower(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
+        leaves = tower_files.read(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
     else:
         leaves = restore_leaves(locate(source))
     return _chosen(leaves, source, part)
@@ -334,9 +351,7 @@ def part_shapes(source: str, part: str) -> dict[str, tuple[int, ...]]:
       UserError: there are no such weights.
     """
     if source.startswith(PACKAGE_PREFIX):
-        path = _tower_file(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
-        with _told_of_tower(path), safetensors.safe_open(path, "numpy") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        return tower_files.shapes(TOWERS / source.removeprefix(PACKAGE_PREFIX), part)
     return _chosen({path: shape for path, (shape, _) in described(locate(source)).items()}, source, part)
 
 
@@ -346,29 +361,6 @@ def _chosen(leaves: Mapping[str, Leaf], source: str, part: str) -> dict[str, Lea
         parts = sorted({path.split("/")[0] for path in leaves})
         raise errors.UserError(f"init_from: {source} holds no part {part!r}; it holds {', '.join(parts)}")
     return chosen
-
-
-def _read_tower(folder: Path, part: str) -> dict[str, np.ndarray]:
-    path = _tower_file(folder, part)
-    with _told_of_tower(path):
-        leaves = safetensors.numpy.load_file(path)
-    return {name: leaf.astype(np.float32) for name, leaf in leaves.items()}
-
-
-def _tower_file(folder: Path, part: str) -> Path:
-    path = folder / f"{part}.safetensors"
-    if not path.is_file():
-        known = sorted(f"{file.parent.name}/{file.stem}" for file in TOWERS.glob("*/*.safetensors"))
-        raise errors.UserError(f"init_from: the package ships no {folder.name}/{part}; it ships {', '.join(known)}")
-    return path
-
-
-@contextlib.contextmanager
-def _told_of_tower(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (safetensors.SafetensorError, OSError) as error:
-        raise errors.UserError(f"{path}: cannot be read ({error}); install the package again") from error
 
 
 def tokenizer_path(source: str) -> Path:
@@ -385,14 +377,6 @@ def source_tokenizer(source: str) -> Path:
       UserError: there is no checkpoint.
     """
     return tokenizer_path(source) if source.startswith(PACKAGE_PREFIX) else tokenizer.find(locate(source).run)
-
-
-def write_towers(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes one float16 safetensors file for each part, named after it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, leaves in parts.items():
-        halves = {path: np.asarray(jax.device_get(leaf)).astype(np.float16) for path, leaf in leaves.items()}
-        safetensors.numpy.save_file(halves, folder / f"{part}.safetensors")
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from m3it_jax import errors, parameter_paths
+from m3it_jax import adapter_weights, errors, parameter_paths
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -130,11 +130,15 @@ def partition_spec(axes: tuple[str | None, ...], rules: ShardingRules) -> Partit
 
 
 def parameter_axes(path: str) -> tuple[str | None, ...]:
-    """Returns the logical axes of a parameter.
+    """Returns the logical axes of a parameter; an adapter's are those of its kernel, and its rank stays whole.
 
     Raises:
       ValueError: no row of `PARAMETER_AXES` covers the path.
     """
+    if kernel := adapter_weights.kernel_of(path):
+        stacked, inputs, outputs = adapter_weights.divided(kernel, parameter_axes(kernel))
+        arrays = ((*stacked, *inputs, None), (*stacked, None, *outputs), stacked)
+        return dict(zip(adapter_weights.beside(kernel), arrays, strict=True))[path]
     for pattern, axes in PARAMETER_AXES:
         if re.fullmatch(pattern, path):
             return axes

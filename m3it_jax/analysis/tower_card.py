@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m3it_jax import checkpointing, errors
+from m3it_jax import checkpointing, errors, tower_files
 
 PARTS = ("vit", "qformer", "decoder")
 CARD_FILE = "card.json"
@@ -57,7 +57,7 @@ def pack(runs: Mapping[str, Path], out: Path) -> dict[str, Any]:
     variants = {config["model"]["variant"] for config in configs}
     if len(variants) > 1:
         raise errors.UserError(f"the runs are of different variants ({', '.join(sorted(variants))}); train them alike")
-    checkpointing.write_towers(out, {part: checkpointing.load_part(str(runs[part]), part) for part in PARTS})
+    tower_files.write(out, {part: checkpointing.load_part(str(runs[part]), part) for part in PARTS})
     shutil.copyfile(histories["decoder"][-1].run / "tokenizer.model", out / "tokenizer.model")
     parts = {}
     for part, history in histories.items():

@@ -6,12 +6,13 @@ import signal
 import sys
 from typing import Any
 
-from m3it_jax import progress
+from m3it_jax import errors, progress
 from m3it_jax.cli import options
 
 EXAMPLE = """m3it weights import blip2-opt-2.7b weights/blip2
   m3it weights import configs/weights/ying_vlm_13b.json weights/ying_vlm
   m3it weights export runs/stage2 ying-vlm-hf
+  m3it weights export runs/lora adapter --adapter --base llava-hf/llava-1.5-7b-hf
   m3it weights verify blip2-opt-2.7b weights/blip2"""
 
 _DTYPES = ("float32", "bfloat16")
@@ -30,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument(
         "--shard-size", metavar="BYTES", type=_size, default="5GB", help="maximum size of a file, such as 5GB or 500MB"
     )
+    given.add_argument(
+        "--adapter", action="store_true", help="write the adapters of a run with lora.rank alone, as `peft` reads them"
+    )
+    given.add_argument("--base", metavar="MODEL", help="with --adapter: name or folder of the model that it belongs to")
     given.add_argument("--no-certificate", action="store_true", help="skip the comparison of both models at the end")
     for action in (taken, given):
         action.add_argument("--dtype", choices=_DTYPES, help="convert all parameters to this type (default: as stored)")
@@ -93,6 +98,10 @@ def _import(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     options.check_checkpoint(args.source)
 
+    if args.base and not args.adapter:
+        raise errors.UserError("--base: is for --adapter alone; leave it out")
+    if args.adapter:
+        return _export_adapter(args)
     from m3it_jax.checkpoint_conversion.folders import exporting
 
     found = exporting.plan(args.source, dtype=_dtype(args.dtype), shard_bytes=args.shard_size)
@@ -116,6 +125,20 @@ def _export(args: argparse.Namespace) -> int:
         )
         return 0
     return _certify(args.out, args.source, out=args.out / _CERTIFICATE)
+
+
+def _export_adapter(args: argparse.Namespace) -> int:
+    from m3it_jax.checkpoint_conversion.folders import adapter_export
+
+    for option in ("dtype", "dry_run"):
+        if getattr(args, option):
+            raise errors.UserError(f"--{option.replace('_', '-')}: is not for --adapter; leave it out")
+    config = adapter_export.convert(args.source, args.out, base=args.base)
+    if args.json:
+        options.write_json(args.json, config)
+    count = len(config["target_modules"])
+    print(f"adapters of rank {config['r']} on {count} modules: written to {args.out}", file=sys.stderr)
+    return 0
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from m3it_jax.config.fields import CheckpointConfig as CheckpointConfig
 from m3it_jax.config.fields import DataConfig as DataConfig
 from m3it_jax.config.fields import Experiment as Experiment
 from m3it_jax.config.fields import LogConfig as LogConfig
+from m3it_jax.config.fields import LoraConfig as LoraConfig
 from m3it_jax.config.fields import MeshConfig as MeshConfig
 from m3it_jax.config.fields import ModelConfig as ModelConfig
 from m3it_jax.config.fields import OptimizerConfig as OptimizerConfig

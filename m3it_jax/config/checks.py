@@ -3,13 +3,14 @@
 `validate` names the field by its path, and runs before anything is compiled.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from m3it_jax import errors, licences
-from m3it_jax.config.fields import Experiment
+from m3it_jax.config.fields import Experiment, LoraConfig
 
 
 def _one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
@@ -108,6 +109,9 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.epsilon": _POSITIVE,
     "optimizer.clip_norm": _POSITIVE,
     "optimizer.accumulation": _POSITIVE,
+    "lora.rank": _NOT_NEGATIVE,
+    "lora.alpha": _POSITIVE,
+    "lora.dropout": _MOMENT,
     "mesh.data": _AXIS,
     "mesh.fsdp": _AXIS,
     "mesh.tensor": _AXIS,
@@ -162,6 +166,7 @@ def validate(config: Experiment) -> None:
     if "all" in config.init_from and len(config.init_from) > 1:
         raise errors.ConfigError("init_from: 'all' takes every part, so no other part may stand beside it")
     _check_trainable(config)
+    _check_lora(config)
     if config.data.max_response_len > config.data.max_text_len:
         raise errors.ConfigError(
             f"data.max_response_len={config.data.max_response_len}: must not be above "
@@ -185,12 +190,33 @@ def _check_trainable(config: Experiment) -> None:
     if not config.trainable:
         raise errors.ConfigError("trainable: the table is empty; name at least one (pattern, train it?) row")
     for pattern, _ in config.trainable:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise errors.ConfigError(f"trainable: {pattern!r} is no regular expression: {error}") from error
+        _check_pattern("trainable", pattern)
     if not any(train for _, train in config.trainable):
         raise errors.ConfigError("trainable: every row says False, so nothing would be trained")
+
+
+def _check_pattern(field: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise errors.ConfigError(f"{field}: {pattern!r} is no regular expression: {error}") from error
+
+
+def _check_lora(config: Experiment) -> None:
+    """Refuses fields of adapters where there are none, and patterns that are none (ConfigError)."""
+    lora = config.lora
+    if not lora.rank:
+        for name, default in dataclasses.asdict(LoraConfig()).items():
+            if getattr(lora, name) != default:
+                raise errors.ConfigError(
+                    f"lora.{name}={getattr(lora, name)!r}: is of adapters; give --lora.rank=8 as well"
+                )
+        return
+    if not lora.targets:
+        raise errors.ConfigError("lora.targets: names no kernel; give at least one pattern")
+    for field, patterns in (("lora.targets", lora.targets), ("lora.also", lora.also)):
+        for pattern in patterns:
+            _check_pattern(field, pattern)
 
 
 def _check_packing(config: Experiment) -> None:

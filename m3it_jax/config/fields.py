@@ -79,6 +79,21 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass
+class LoraConfig:
+    """Low-rank adapters: with a rank, they alone are trained, and what `also` names; `trainable` is not read.
+
+    `targets` and `also` are patterns over whole parameter paths; those of `targets` may leave out the last `/kernel`.
+    The adapter adds alpha / rank times its product to what its kernel computes.
+    """
+
+    rank: int = 0  # 0: no adapters
+    alpha: float = 16.0
+    dropout: float = 0.0  # of what the adapters read
+    targets: tuple[str, ...] = (r"decoder/(encoder/)?blocks/(attn|cross_attn)/(query|value)",)
+    also: tuple[str, ...] = ()  # parameters beside the adapters that are trained too, as r"projection/.*"
+
+
+@dataclasses.dataclass
 class MeshConfig:
     """Devices along each mesh axis; -1 takes what is left. `rules` names a row of `sharding.PRESETS`."""
 
@@ -138,6 +153,7 @@ class Experiment:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     trainable: tuple[tuple[str, bool], ...] = ((".*", True),)
     init_from: dict[str, str] = dataclasses.field(default_factory=dict)
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)

@@ -1,7 +1,9 @@
 """What the towers share: linear layers, activations, attention, feed-forward layers, positions."""
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from m3it_jax import adapter_weights
 from m3it_jax.models import attention
 from m3it_jax.sharding import ShardingRules
 
@@ -25,6 +28,19 @@ def activation_rules(rules: ShardingRules) -> AbstractContextManager[None]:
     The mesh is the one set by `jax.set_mesh` around the jitted call; without one there are no constraints.
     """
     return nn.logical_axis_rules(rules.pairs())
+
+
+_adapter_dropout = contextvars.ContextVar("adapter_dropout", default=0.0)
+
+
+@contextlib.contextmanager
+def adapter_dropout(rate: float) -> Iterator[None]:
+    """The context in which a model is traced whose adapters drop this share of what they read, where it may."""
+    token = _adapter_dropout.set(rate)
+    try:
+        yield
+    finally:
+        _adapter_dropout.reset(token)
 
 
 def constrain(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -77,8 +93,8 @@ def make_norm(kind: str, epsilon: float, *, dtype: jnp.dtype, name: str | None =
 class Linear(nn.Module):
     """x kernel + bias over the last axes of `x`. Kernels may be int8 with a `kernel_scale` for each output channel.
 
-    A quantized kernel is told by its parameters (`models/quantization.py`), and so is a `transposed_kernel` [out, in]
-    (`generation/layered.py`): the module that was initialised in float takes any.
+    A quantized kernel is told by its parameters (`models/quantization.py`), and so are a `transposed_kernel` [out, in]
+    (`generation/layered.py`) and an adapter (`adapter_weights.py`): the module that was initialised in float takes any.
     """
 
     features: tuple[int, ...]  # the output's axes
@@ -106,7 +122,18 @@ class Linear(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, self.features) if self.use_bias else None
         if self.has_variable("params", "kernel_scale"):
             out = (out * self.get_variable("params", "kernel_scale")).astype(self.dtype)
+        if self.has_variable("params", adapter_weights.A):
+            out = out + self._adapted(x)
         return out if bias is None else out + bias.astype(self.dtype)
+
+    def _adapted(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns what the adapter adds."""
+        names = (adapter_weights.A, adapter_weights.B, adapter_weights.SCALE)
+        a, b, scale = (self.get_variable("params", name).astype(self.dtype) for name in names)
+        if rate := _adapter_dropout.get():
+            x = nn.Dropout(rate, deterministic=not self.has_rng("dropout"))(x)
+        low = jnp.tensordot(x, a, self.num_axes)
+        return jnp.tensordot(low, b, 1) * scale
 
 
 def attend(

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax import parameter_paths, sharding
+from m3it_jax import adapter_weights, parameter_paths, sharding
 from m3it_jax.models.variants import Variant
 
 # Dense bfloat16 operations a second and device, by the beginning of its name (`Device.device_kind`). Makers' figures:
@@ -122,8 +122,11 @@ class StepFlops:
         self._paths, self._trained = leaves.keys(), trained.keys()
         self._kernels = []
         for path, leaf in leaves.items():
-            if path.endswith("/kernel") or (path == _TIED_HEAD and "decoder/head/kernel" not in leaves):
-                row = next((row for row in _KERNELS if re.fullmatch(row[0], path)), None)
+            kernel = adapter_weights.kernel_of(path) or path
+            if path.endswith(f"/{adapter_weights.SCALE}"):
+                continue  # no product
+            if kernel.endswith("/kernel") or (path == _TIED_HEAD and "decoder/head/kernel" not in leaves):
+                row = next((row for row in _KERNELS if re.fullmatch(row[0], kernel)), None)
                 if row is None:
                     raise ValueError(f"{path}: no row of training/flops.py says how many tokens go through it; add one")
                 passes = 1 + self._has_trained(row[2]) + (path in self._trained)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3it_jax import checkpointing, errors, sharding
+from m3it_jax import adapter_weights, checkpointing, errors, parameter_paths, sharding
 from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import device_feed
 from m3it_jax.input_pipeline.batch_checks import check_first_batch
@@ -21,7 +21,7 @@ from m3it_jax.progress import Waiting
 from m3it_jax.training import data_changes, flops, step
 from m3it_jax.training.preemption import Preemption
 from m3it_jax.training.setup import Setup, abstract_state, initial_state
-from m3it_jax.training.state import TrainState, split
+from m3it_jax.training.state import TrainState, split, trained_table
 from m3it_jax.training.telemetry import Telemetry
 
 FirstBatchHook = Callable[[dict[str, np.ndarray], list[str]], None]
@@ -52,7 +52,7 @@ def restore_or_start(config: Experiment, setup: Setup, manager: Any) -> Progress
     run_dir = Path(manager.directory).parent
     data_changes.check_position(position, setup.pipeline, manager.directory / str(newest), run_dir=run_dir)
     step = jax.device_put(np.int32(newest), sharding.replicated(setup.mesh))
-    trainable, frozen = split(items["params"], config.trainable)
+    trainable, frozen = split(items["params"], trained_table(config))
     is_same = position["fingerprint"] == setup.pipeline.fingerprint  # sums by source are of no use with others
     kept = position["sums"] if is_same else {}
     sums = {name: jnp.asarray(values, jnp.float32) for name, values in kept.items()}
@@ -240,7 +240,8 @@ class _Pauses:
     def _ask(self, progress: Progress) -> None:
         assert self.on_samples is not None
         with self.telemetry.waiting("answering validation records"):
-            self.on_samples(progress.step, progress.state.params)
+            leaves = adapter_weights.merged(parameter_paths.flatten(progress.state.params))
+            self.on_samples(progress.step, parameter_paths.unflatten(leaves))
 
 
 def _first_step(manager: Any, run_dir: Path, num_steps: int) -> int:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from m3it_jax.models import towers, variants, vlm
 from m3it_jax.training import losses
+from m3it_jax.training.adapters import Adapters
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, jax.Array]  # metric name -> float32 [2]: sum and count, or [num_sources, 2]
@@ -25,6 +26,7 @@ class Task:
       attributes: (name, number of classes) of each picture attribute in the data.
       num_sources: Number of sources of the mixture.
       max_targets: Most supervised tokens that a row can hold.
+      adapters: Low-rank adapters beside the parameters; None: there are none.
     """
 
     variant: variants.Variant
@@ -33,6 +35,7 @@ class Task:
     attributes: tuple[tuple[str, int], ...]
     num_sources: int
     max_targets: int
+    adapters: Adapters | None = None
 
 
 class LossFn(Protocol):

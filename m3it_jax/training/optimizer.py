@@ -5,8 +5,10 @@ from typing import Any
 import jax
 import optax
 
-from m3it_jax import parameter_paths, sharding
+from m3it_jax import adapter_weights, parameter_paths, sharding
 from m3it_jax.config import OptimizerConfig
+
+_ADAPTER = (f"/{adapter_weights.A}", f"/{adapter_weights.B}")
 
 
 def schedule(config: OptimizerConfig, num_steps: int, peak: float) -> optax.Schedule:
@@ -29,7 +31,7 @@ def schedule(config: OptimizerConfig, num_steps: int, peak: float) -> optax.Sche
 
 def decay_mask(params: Any) -> Any:
     """Returns True for matrices, False for biases, norms, embeddings and query tokens."""
-    return parameter_paths.map_with_path(lambda path, _: path.endswith("/kernel"), params)
+    return parameter_paths.map_with_path(lambda path, _: path.endswith(("/kernel", *_ADAPTER)), params)
 
 
 def _muon_dimensions(params: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from m3it_jax import checkpointing, errors, parameter_paths, prompts, records, sharding
+from m3it_jax import adapter_weights, checkpointing, errors, parameter_paths, prompts, records, rng, sharding
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.config import DataConfig, Experiment, check_held_out
 from m3it_jax.input_pipeline.order import mixture
@@ -20,8 +21,9 @@ from m3it_jax.input_pipeline.pipeline import Pipeline
 from m3it_jax.input_pipeline.rows import tower_rows, transforms
 from m3it_jax.models import variants
 from m3it_jax.models.abstract import smallest_batch
-from m3it_jax.training import objectives, optimizer
-from m3it_jax.training.state import TrainState, split
+from m3it_jax.training import adapters, objectives, optimizer
+from m3it_jax.training.adapters import Adapters
+from m3it_jax.training.state import TrainState, split, trained_table
 
 # LAVIS blip2_vicuna_instruct.py: max_txt_len of the Q-Former's text, too.
 QFORMER_TEXT_LEN = 128
@@ -114,6 +116,7 @@ def prepare(config: Experiment) -> Setup:
         attributes=tuple((name, len(folder.attributes[name])) for name in train.attribute_names),
         num_sources=len(train.source_names),
         max_targets=max(made.max_targets for made in (train, validation) if made is not None),
+        adapters=_adapters(config),
     )
     mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
     _check_fit(config, task, mesh=mesh, plan=train.plan)
@@ -131,6 +134,11 @@ def prepare(config: Experiment) -> Setup:
         learning_rate=jax.jit(optimizer.schedule(config.optimizer, config.num_steps, config.optimizer.learning_rate)),
         accumulation=config.optimizer.accumulation,
     )
+
+
+def _adapters(config: Experiment) -> Adapters | None:
+    lora = config.lora
+    return Adapters(lora.rank, lora.alpha, lora.dropout, lora.targets) if lora.rank else None
 
 
 def _tokenizer(
@@ -200,13 +208,17 @@ def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: P
     plan.check_divisible(shards)
     plan.check_divisible(shards * config.optimizer.accumulation, who="parts (devices times optimizer.accumulation)")
     sharding.parameter_shardings(abstract, mesh, sharding.PRESETS[config.mesh.rules])
-    trainable, _ = split(abstract, config.trainable)
+    for pattern in config.lora.also:
+        if not any(re.fullmatch(pattern, path) for path in parameter_paths.flatten(abstract)):
+            raise errors.ConfigError(f"lora.also: {pattern!r} decides no parameter; parts are {', '.join(abstract)}")
+    trainable, _ = split(abstract, trained_table(config))
     if objective.rows == "response" and config.data.picture_as == "captions":
         needed = ["decoder"]  # no picture is looked at
     else:
         needed = list(abstract)
+    trained = {path.split("/")[0] for path in parameter_paths.flatten(trainable) if not adapter_weights.kernel_of(path)}
     for part in needed:
-        if part not in trainable and not config.init_from.keys() & {part, "all"}:
+        if part not in trained and not config.init_from.keys() & {part, "all"}:
             raise errors.ConfigError(
                 f"trainable: freezes {part}, which starts at random; give --init_from.{part}=... or train it"
             )
@@ -215,7 +227,7 @@ def _check_fit(config: Experiment, task: objectives.Task, *, mesh: Mesh, plan: P
 def counts(config: Experiment, setup: Setup) -> dict[str, tuple[int, int]]:
     """Returns {part: (parameters trained, parameters frozen)}."""
     abstract, _ = abstract_params(setup.objective, setup.task)
-    trained, frozen = (parameter_paths.flatten(tree) for tree in split(abstract, config.trainable))
+    trained, frozen = (parameter_paths.flatten(tree) for tree in split(abstract, trained_table(config)))
 
     def size(tree: dict[str, Any], part: str) -> int:
         return sum(int(np.prod(leaf.shape)) for path, leaf in tree.items() if path.split("/")[0] == part)
@@ -276,7 +288,8 @@ def abstract_params(objective: objectives.Objective, task: objectives.Task) -> t
     Both are shared by all who ask, and are not to be changed.
     """
     batch = smallest_batch(task.variant) | {"caption_ids": np.zeros((1, tower_rows.CAPTION_LEN), np.int32)}
-    return jax.eval_shape(objective.make_model(task).init, jax.random.key(0), batch)["params"], batch
+    params = jax.eval_shape(objective.make_model(task).init, jax.random.key(0), batch)["params"]
+    return (params if task.adapters is None else adapters.added(params, task.adapters)), batch
 
 
 def abstract_state(config: Experiment, setup: Setup) -> TrainState:
@@ -286,15 +299,17 @@ def abstract_state(config: Experiment, setup: Setup) -> TrainState:
       ConfigError: the table `trainable` does not cover the parameters, or the mesh does not suit them.
     """
     abstract, _ = abstract_params(setup.objective, setup.task)
-    trained = parameter_paths.flatten(split(abstract, config.trainable)[0])
+    trained = parameter_paths.flatten(split(abstract, trained_table(config))[0])
     shardings = parameter_paths.flatten(sharding.parameter_shardings(abstract, setup.mesh, setup.rules))
     leaves = {
         path: jax.ShapeDtypeStruct(
-            leaf.shape, "float32" if path in trained else config.model.frozen_dtype, sharding=shardings[path]
+            leaf.shape,
+            "float32" if path in trained or adapter_weights.kernel_of(path) else config.model.frozen_dtype,
+            sharding=shardings[path],
         )
         for path, leaf in parameter_paths.flatten(abstract).items()
     }
-    trainable, frozen = split(parameter_paths.unflatten(leaves), config.trainable)
+    trainable, frozen = split(parameter_paths.unflatten(leaves), trained_table(config))
     abstract_opt = jax.eval_shape(setup.optimizer.init, trainable)
     opt_state = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
@@ -320,7 +335,8 @@ def initial_state(config: Experiment, setup: Setup) -> TrainState:
         for path, leaf in checkpointing.load_part(source, part).items():
             if path in target:
                 params[path] = checkpointing.placed(leaf, target[path].dtype, target[path].sharding)
-    fresh = [path for path in target if path not in params]
+    new = {path: leaf for path, leaf in target.items() if adapter_weights.kernel_of(path)}
+    fresh = [path for path in target if path not in params and path not in new]
     if fresh:
         model = setup.objective.make_model(setup.task)
         _, example = abstract_params(setup.objective, setup.task)
@@ -331,7 +347,11 @@ def initial_state(config: Experiment, setup: Setup) -> TrainState:
 
         places = {path: target[path].sharding for path in fresh}
         params |= jax.jit(init, out_shardings=places)(jax.random.key(config.seed), example)
-    trained, frozen = split(parameter_paths.unflatten({path: params[path] for path in target}), config.trainable)
+    if setup.task.adapters is not None:
+        make = functools.partial(adapters.fresh, new, setup.task.adapters)
+        places = {path: leaf.sharding for path, leaf in new.items()}
+        params |= jax.jit(make, out_shardings=places)(key=jax.random.key(rng.fold(config.seed, "adapters") % 2**32))
+    trained, frozen = split(parameter_paths.unflatten({path: params[path] for path in target}), trained_table(config))
     opt_places = jax.tree.map(lambda leaf: leaf.sharding, state.opt_state)
     opt_state = jax.jit(setup.optimizer.init, out_shardings=opt_places)(trained)
     return TrainState(jax.device_put(np.int32(0), state.step.sharding), trained, frozen, opt_state)
@@ -341,7 +361,8 @@ def _check_sources(config: Experiment, setup: Setup, shapes: dict[str, Any]) -> 
     """Refuses a source of `init_from` without the part, of another size, or whose token ids mean other pieces."""
     for part, source in config.init_from.items():
         found = checkpointing.part_shapes(source, part)
-        for path in [path for path in shapes if part in ("all", path.split("/")[0])]:
+        needed = [path for path in shapes if part in ("all", path.split("/")[0])]
+        for path in (path for path in needed if not adapter_weights.kernel_of(path)):
             if path not in found:
                 raise errors.UserError(
                     f"init_from.{part}={source}: holds no {path}; it belongs to another model.variant"

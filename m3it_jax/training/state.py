@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 
 from m3it_jax import errors, parameter_paths
+from m3it_jax.config import Experiment
+from m3it_jax.training import adapters
 
 
 class TrainState(NamedTuple):
@@ -21,6 +23,13 @@ class TrainState(NamedTuple):
     def params(self) -> dict[str, Any]:
         """The whole nested tree of parameters."""
         return merge(self.trainable, self.frozen)
+
+
+def trained_table(config: Experiment) -> tuple[tuple[str, bool], ...]:
+    """Returns the table of (pattern, train) that holds: `trainable`, or that of adapters where there are some."""
+    if not config.lora.rank:
+        return config.trainable
+    return (adapters.TRAINED, *((pattern, True) for pattern in config.lora.also), (".*", False))
 
 
 def decide(paths: Sequence[str], table: Sequence[tuple[str, bool]]) -> dict[str, bool]:

@@ -41,7 +41,8 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        with layers.activation_rules(rules):
+        rate = task.adapters.dropout if task.adapters else 0.0
+        with layers.activation_rules(rules), layers.adapter_dropout(rate):
             if accumulation == 1:
                 gradients, sums = gradient(state, batch, key)
             else:

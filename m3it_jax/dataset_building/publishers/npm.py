@@ -5,7 +5,6 @@ Only the files that a source reads are unpacked, and only regular files below th
 
 import dataclasses
 import hashlib
-import os
 import pathlib
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable
 
-from m3it_jax import errors
+from m3it_jax import errors, user_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +66,9 @@ PACKAGES = {
 }
 
 
-def cache_folder() -> pathlib.Path:
-    """Returns where downloads are kept: `$M3IT_CACHE`, else `~/.cache/m3it_jax`."""
-    return pathlib.Path(os.environ.get("M3IT_CACHE") or pathlib.Path.home() / ".cache" / "m3it_jax")
+def store() -> pathlib.Path:
+    """Returns where tarballs and unpacked packages are kept, below the user's cache folder."""
+    return user_cache.folder() / "npm"
 
 
 def require() -> None:
@@ -92,7 +91,7 @@ def fetch(names: Iterable[str]) -> dict[str, pathlib.Path]:
 
 
 def _unpacked(package: Package) -> pathlib.Path:
-    cache = cache_folder() / "npm"
+    cache = store()
     folder = cache / f"{package.name}-{package.version}"
     if folder.is_dir():
         return folder

@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from m3it_jax import errors, progress, prompts, records, schema
+from m3it_jax import errors, progress, prompts, records, schema, user_cache
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.input_pipeline.order import kept_arrays
 from m3it_jax.input_pipeline.rows import packing, record_rows, tower_rows, transforms
@@ -192,9 +191,12 @@ def load(folder: records.DataFolder, source: str, split: str, *, rules: Rules) -
 
 
 def places(folder: records.DataFolder) -> list[pathlib.Path]:
-    """Returns the folders where lengths may lie, the data folder's own first."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(pathlib.Path.home() / ".cache")
-    return [folder.path / FOLDER, pathlib.Path(cache) / "m3it_jax" / FOLDER]
+    """Returns the folders where lengths may lie: the data folder's own, then the user's cache, if there is one."""
+    own = folder.path / FOLDER
+    try:
+        return [own, user_cache.folder() / FOLDER]
+    except errors.UserError:  # no home: what can be written beside the data needs no cache
+        return [own]
 
 
 def _measured(folder: records.DataFolder, source: str, split: str, *, rules: Rules) -> Lengths:

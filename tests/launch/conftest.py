@@ -57,6 +57,7 @@ class House:
             "CALLS": str(self.calls),
             "M3IT_PYTHON": sys.executable,
             "M3IT_NO_REFERENCE": "1",  # test.sh would install torch
+            "M3IT_NO_BROWSER": "1",  # and fetch axe-core
         }
 
     def program(self, path: pathlib.Path, text: str) -> None:

@@ -30,6 +30,7 @@ def _hidden(body):
 def pickles(sentinel):
     """Returns {name: pickle}; loading any with `pickle.load` makes the file `sentinel`."""
     touch = f"open({str(sentinel)!r}, 'w').close()"
+    once = f"{touch}; raise StopIteration"  # timeit would do it a million times
     shell = f"touch {sentinel}"
     return {
         "os.system": _pickled(_call("posix", "system", shell)),
@@ -37,7 +38,7 @@ def pickles(sentinel):
         "eval": _pickled(_call("builtins", "eval", touch)),
         "exec": _pickled(_call("builtins", "exec", touch)),
         "old name of builtins": _pickled(_call("__builtin__", "eval", touch)),
-        "runpy": _pickled(_call("code", "InteractiveInterpreter") + b"0" + _call("timeit", "timeit", touch)),
+        "runpy": _pickled(_call("code", "InteractiveInterpreter") + b"0" + _call("timeit", "timeit", once)),
         "subprocess": _pickled(_call("subprocess", "getoutput", shell)),
         "open": _pickled(b"cbuiltins\nopen\n(" + _text(str(sentinel)) + _text("w") + b"tR"),
         "INST": b"(" + f"S'{shell}'\n".encode() + b"ios\nsystem\n.",

@@ -100,7 +100,10 @@ def test_mistakes_are_one_line_and_write_nothing(made, folder, tmp_path, capsys,
 
 
 @pytest.mark.slow
-def test_a_small_study_trains_evaluates_and_goes_on_where_it_is(folder, tmp_path, capsys):
+def test_a_small_study_trains_evaluates_and_goes_on_where_it_is(tiny, tmp_path, capsys):
+    # Rows of one picture alone: both runs of the study are the same compiled programs.
+    rows = {name: [tiny.instance(name, number) for number in range(8)] for name in ("ones", "more-ones")}
+    folder = tiny.write_folder(tmp_path / "data", rows)
     command = words("tasks", folder, tmp_path / "s", "--counts", "1", "2", "--split", "validation", "--limit", "1")
     assert main.main(command) == 0
     first = json.loads((tmp_path / "s" / "ablation.json").read_text())

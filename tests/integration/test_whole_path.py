@@ -4,10 +4,12 @@ import io
 import json
 import pathlib
 
+import in_process
 import pytest
 
 import m3it_jax
 from m3it_jax.cli import main
+from m3it_jax.dataset_building import workers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SOURCES = ("shapes-vqa", "video-digits")
@@ -17,7 +19,9 @@ SOURCES = ("shapes-vqa", "video-digits")
 def place(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A data folder and a run that was stopped once, in the layout of the quick start."""
     place = tmp_path_factory.mktemp("whole_path")
-    assert main.main(["mini", str(place / "data"), "--edition", "base", "--limit", "12", "--jobs", "2"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "Workers", in_process.Workers)
+        assert main.main(["mini", str(place / "data"), "--edition", "base", "--limit", "12"]) == 0
     mixture = [f"--data.mixture.{name}=1" for name in SOURCES]
     train = [
         "train",

@@ -1,8 +1,8 @@
 """R1: a run that is killed again and again equals an undisturbed one, to the last bit.
 
-Every run is a process of its own and dies by SIGKILL: half of the kills at a random moment, half while a checkpoint is
-being written. Dropout is on, and a checkpoint is due every few steps. With M3IT_LONG set there
-are fifty kills of each kind of rows, else three.
+Every run is a process of its own and dies by SIGKILL, while a checkpoint is being written or at a random moment.
+Dropout is on, and a checkpoint is due every few steps. With M3IT_LONG set there are fifty kills of each kind of rows,
+over rows of four shapes; else a few, over rows of one shape.
 """
 
 import multiprocessing
@@ -18,8 +18,14 @@ import pytest
 from m3it_jax import checkpointing, file_safety, parameter_paths
 from m3it_jax.config import CheckpointConfig, DataConfig, Experiment, LogConfig, ModelConfig, OptimizerConfig
 
-NUM_KILLS = 50 if "M3IT_LONG" in os.environ else 3
-NUM_STEPS = 60
+LONG = "M3IT_LONG" in os.environ
+# Kind of rows -> whether each kill falls into a save. A random one is the last: a short run may have ended before it.
+INSIDE_A_SAVE = {"none": [True, False], "rows": [True]}
+if LONG:
+    INSIDE_A_SAVE = dict.fromkeys(INSIDE_A_SAVE, [number % 2 == 0 for number in range(50)])
+NUM_STEPS = 60 if LONG else 20
+LATEST = 8.0 if LONG else 4.0  # seconds from the start to the latest random kill
+MIXTURE = {} if LONG else {"ones": 1.0, "more-ones": 1.0}  # one shape: tracing programs is most of what a start costs
 PACKING = {"none": {}, "rows": {"packing": "rows", "row_len": 300, "row_images": 10, "global_batch_size": 2}}
 
 pytestmark = pytest.mark.slow
@@ -30,7 +36,7 @@ def config(data: str, packing: str) -> Experiment:
     return Experiment(
         num_steps=NUM_STEPS,
         model=ModelConfig(variant="tiny"),
-        data=DataConfig(path=data, **sizes | PACKING[packing]),
+        data=DataConfig(path=data, mixture=dict(MIXTURE), **sizes | PACKING[packing]),
         optimizer=OptimizerConfig(warmup_steps=5),
         checkpoint=CheckpointConfig(every=4),
         log=LogConfig(every=3),
@@ -56,6 +62,12 @@ def train(data: str, run_dir: str, *, cache: str, packing: str) -> None:
 
 
 @pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> str:
+    """The folder of compiled programs, which the runs of both kinds of rows share."""
+    return str(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture(scope="module")
 def start():
     """Starts `train` in a process that forks from one with everything imported, so that restarts are cheap."""
     context = multiprocessing.get_context("forkserver")
@@ -75,42 +87,49 @@ def is_saving(run_dir: pathlib.Path) -> bool:
     return folder.is_dir() and any("tmp" in entry.name for entry in folder.iterdir())
 
 
-def kill_once(process, run_dir: pathlib.Path, *, inside_a_save: bool, chance: random.Random) -> bool:
-    """Kills the process and returns whether a save was under way; False as well if it finished before."""
-    begun = time.monotonic()
-    wait = chance.uniform(1.0, 8.0)
-    while process.is_alive():
-        saving = is_saving(run_dir)
-        if saving and inside_a_save and time.monotonic() - begun > 1.0 or time.monotonic() - begun > 120.0:
-            break
-        if not inside_a_save and time.monotonic() - begun > wait:
-            break
+def kill_inside_a_save(process, run_dir: pathlib.Path) -> bool:
+    """Kills the process while it writes a checkpoint; returns False if it ends before."""
+    end = time.monotonic() + 120.0
+    while process.is_alive() and time.monotonic() < end:
+        if is_saving(run_dir):
+            os.kill(process.pid, signal.SIGSTOP)  # else the save may end between the look and the kill
+            if is_saving(run_dir):
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+                return True
+            os.kill(process.pid, signal.SIGCONT)
         time.sleep(0.002)
-    saving = is_saving(run_dir)
-    if process.is_alive():
-        os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
-    return saving
+    return False
+
+
+def kill_at_random(process, chance: random.Random) -> None:
+    """Kills the process a few seconds after its start, unless it ends before."""
+    process.join(chance.uniform(1.0, LATEST))
+    process.kill()
+    process.join()
 
 
 @pytest.mark.parametrize("packing", list(PACKING))
-def test_kills_change_nothing(folder, tmp_path, start, packing) -> None:
+def test_kills_change_nothing(folder, tmp_path, compiled, start, packing) -> None:
     """A few kills of each kind of rows; with M3IT_LONG set, fifty."""
-    named = {"cache": str(tmp_path / "cache"), "packing": packing}
+    named = {"cache": compiled, "packing": packing}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = start(str(folder.path), str(whole), **named)
     undisturbed.join()
     assert undisturbed.exitcode == 0
-    chance = random.Random(0)
-    inside = 0
-    for number in range(NUM_KILLS):
+    chance, inside = random.Random(0), 0
+    for inside_a_save in INSIDE_A_SAVE[packing]:
         process = start(str(folder.path), str(killed), **named)
-        inside += kill_once(process, killed, inside_a_save=number % 2 == 0, chance=chance)
+        if inside_a_save:
+            inside += kill_inside_a_save(process, killed)
+        else:
+            kill_at_random(process, chance)
+    assert inside >= (2 if LONG else 1), "no kill landed inside a save: the test proves less than it says"
     last = start(str(folder.path), str(killed), **named)
     last.join()
     assert last.exitcode == 0
-    print(f"{NUM_KILLS} kills, {inside} inside a save")  # noqa: T201
-    assert inside >= 2, "no kill landed inside a save: the test proves less than it says"
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     expected, found = (parameter_paths.flatten(checkpointing.restore_params(path)[0]) for path in (whole, killed))
     assert expected.keys() == found.keys()

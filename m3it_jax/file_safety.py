@@ -6,8 +6,10 @@ import hashlib
 import os
 import pathlib
 import re
+import stat
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from m3it_jax import errors
 
@@ -61,17 +63,48 @@ def held(folder: pathlib.Path, *, doing: str, instead: str) -> Iterator[None]:
 def write_whole(path: pathlib.Path, data: str | bytes) -> None:
     """Writes a file in one step: a reader sees all of the new text or the file as it was.
 
+    What is no file, as /dev/stdout or a named pipe, is written to as it is.
+
     Raises:
       OSError: the disk is full or the place cannot be written; nothing is left behind.
     """
+    content = data if isinstance(data, bytes) else data.encode("utf-8")
+    if is_stream(path):
+        try:
+            with open(path, "wb", buffering=0) as stream:
+                _write_all(stream, content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
     try:
-        partial.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
+        partial.write_bytes(content)
         os.replace(partial, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_stream(path: pathlib.Path) -> bool:
+    """Whether a path names a device, a named pipe or an open file of a process: no file may be put in its place.
+
+    Root may replace /dev/null by a file, and every program of the machine would then write into it.
+    """
+    folder = os.path.realpath(path.parent)
+    if folder == "/dev" or folder.startswith("/proc/"):  # of /dev/fd, the open files of this process
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _write_all(stream: BinaryIO, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[stream.write(view) :]
 
 
 def sha256(path: pathlib.Path) -> str:

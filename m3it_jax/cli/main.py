@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       KeyboardInterrupt: Ctrl-C; `program` says so and ends the process.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # closed at the start; `print` would send its lines to stdout instead
+        sys.stderr = open(os.devnull, "w")
     # Not at import: a program that imports the package keeps its environment. TensorFlow's start-up notes say nothing
     # to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -86,22 +88,55 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "M3IT_DEBUG" in os.environ:  # for developers: the traceback of every mistake
         return _dispatch(argv)
     try:
-        return _dispatch(argv)
+        try:
+            return _dispatch(argv)
+        except SystemExit:  # of `--help`, and of what argparse refuses
+            _flush()
+            raise
     except errors.ConfigError as error:
         return _refuse(str(error), EXIT_USAGE)
     except errors.UserError as error:
         return _refuse(str(error), EXIT_FAILED, notes=getattr(error, "__notes__", ()))
     except BrokenPipeError:  # `m3it stats DATA | head`: the reader has left, so nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        return _gone()
     except Exception as error:
         message = _told_in_one_line(error)
         if message is None:
             raise
+        _gone()
         return _refuse(message, EXIT_FAILED)
 
 
+def _flush() -> None:
+    """Writes what was printed; the interpreter would do so at its end, and tell of a full disk in lines of its own.
+
+    Raises:
+      OSError: it cannot be written to where stdout leads.
+    """
+    if sys.stdout is None or sys.stdout.closed:  # as of a process that was started without
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still to be written cannot be, and would be tried once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror, "stdout") from error
+
+
+def _gone() -> int:
+    """Lets go of what stdout does not take, after another mistake was met, and returns the exit code."""
+    with contextlib.suppress(OSError):
+        _flush()
+    return EXIT_FAILED
+
+
 def _dispatch(argv: list[str]) -> int:
+    code = _run(argv)
+    _flush()
+    return code
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0 if argv else EXIT_USAGE
@@ -131,12 +166,15 @@ def _with_json_on_stdout(module: types.ModuleType, args: argparse.Namespace) -> 
     """Runs a verb with `--json -`: stdout gets the JSON and nothing else, stderr what stdout gets otherwise."""
     import tempfile  # its import takes as long as that of argparse
 
+    if sys.stdout is None:
+        raise errors.UserError("--json -: stdout is closed; name a file")
     with tempfile.TemporaryDirectory() as folder:
         args.json = pathlib.Path(folder) / "result.json"
         with contextlib.redirect_stdout(sys.stderr):
             code = int(module.run(args))
         if args.json.is_file():
-            sys.stdout.write(args.json.read_text("utf-8"))
+            sys.stdout.flush()
+            sys.stdout.buffer.write(args.json.read_bytes())  # JSON is UTF-8, whatever the terminal's encoding
     return code
 
 
@@ -215,6 +253,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _refuse(message: str, code: int, *, notes: Sequence[str] = ()) -> int:
     """Prints the message on one line, and each note on one of its own."""
-    for number, text in enumerate((message, *notes)):
-        print(("  " if number else "m3it: ") + " ".join(text.split()), file=sys.stderr)
+    try:
+        for number, text in enumerate((message, *notes)):
+            print(("  " if number else "m3it: ") + " ".join(text.split()), file=sys.stderr)
+    except OSError:  # the disk that stderr leads to is full: the exit code still tells, if nothing is tried again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code

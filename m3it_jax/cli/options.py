@@ -131,6 +131,8 @@ def check_file(path: str | os.PathLike[str], *, option: str) -> None:
     path = pathlib.Path(path)
     if path.is_dir():
         raise errors.UserError(f"{option} {path}: is a folder; name a file")
+    if file_safety.is_stream(path):  # opening a named pipe would wait for its reader
+        return
     if not path.parent.is_dir():
         raise errors.UserError(f"{option} {path}: folder {path.parent} does not exist; make it first")
     _check_takes_files(path.parent, f"{option} {path}")

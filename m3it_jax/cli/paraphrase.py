@@ -9,7 +9,7 @@ import sys
 import tempfile
 from typing import IO, Any
 
-from m3it_jax import errors
+from m3it_jax import errors, file_safety
 from m3it_jax.cli import building, endpoint, options
 
 EXAMPLE = "m3it paraphrase data/m3it --endpoint http://127.0.0.1:8000/v1 --model my-model --out data/m3it-sentences"
@@ -172,11 +172,13 @@ def _check_answered(args: argparse.Namespace, report: dict[str, Any], cache: pat
 
 
 def _keep(rejected: IO[str], path: pathlib.Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    is_stream = file_safety.is_stream(path)
+    partial = path if is_stream else path.with_name(f".{path.name}.{os.getpid()}.partial")
     rejected.seek(0)
     with open(partial, "w", encoding="utf-8") as file:
         shutil.copyfileobj(rejected, file)
-    os.replace(partial, path)
+    if not is_stream:
+        os.replace(partial, path)
 
 
 def _line(value: dict[str, str]) -> str:

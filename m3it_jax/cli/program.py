@@ -113,9 +113,22 @@ def leave() -> NoReturn:
     os._exit(_INTERRUPTED)
 
 
+def _fill_closed() -> None:
+    """Opens nothing in the place of a standard file that was closed (`m3it ... 2>&-`).
+
+    Else the next file that is opened gets its number, and what libraries print in C is written into it.
+    """
+    for number in (0, 1, _STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
 def main() -> NoReturn:
     """Runs `m3it` with the arguments of the process, and ends it."""
     interrupts = Interrupts()
+    _fill_closed()
     try:
         interrupts.take_over()
         from m3it_jax.cli import main as verbs

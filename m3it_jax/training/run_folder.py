@@ -28,6 +28,8 @@ FREE_FIELDS = (
     "data.tokenizer",
     "data.max_bad_share",
 )
+# Of these it is the folder that counts, and not where it lies.
+_PLACES = ("init_from.", "model.variant")
 ASKED_FILE = "asked.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece", "numpy")
 
@@ -53,12 +55,27 @@ def write_config(config: Experiment, run_dir: Path, *, free: Iterable[str] = FRE
         except ValueError as error:
             raise errors.UserError(f"{path}: is no JSON ({error}); choose another --run-dir") from error
         for name, before, now in _differences(_with_defaults(old, to_dict(Experiment())), new, ""):
-            if not any(f"{name}.".startswith(f"{field}.") for field in free):
+            is_free = any(f"{name}.".startswith(f"{field}.") for field in free)
+            if not is_free and not (name.startswith(_PLACES) and _moved_along(before, now, run_dir)):
                 raise errors.ConfigError(
                     f"{name}={now!r}: {run_dir} holds a run with {before!r}; use another --run-dir, or the former value"
                 )
     file_safety.write_whole(path, json.dumps(new, indent=2, ensure_ascii=False) + "\n")
     variants.write(variants.named(config.model.variant), run_dir)
+
+
+def _moved_along(before: Any, now: Any, run_dir: Path) -> bool:
+    """Whether two paths are one folder that was moved together with the run, as a quick start's stage 1 beside stage 2.
+
+    It lies in the folder around the run now, and its former path ended in the same names from there on.
+    """
+    if not (isinstance(before, str) and isinstance(now, str)):
+        return False
+    around, place = run_dir.resolve().parent, Path(now).resolve()
+    if not place.is_relative_to(around) or place == around:
+        return False
+    names = place.relative_to(around).parts
+    return Path(before).parts[-len(names) :] == names
 
 
 def _with_defaults(old: Any, defaults: dict[str, Any]) -> Any:

@@ -21,6 +21,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     place = tmp_path_factory.mktemp("whole_path")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "Workers", in_process.Workers)
+        patch.setattr(workers, "count", in_process.count)
         assert main.main(["mini", str(place / "data"), "--edition", "base", "--limit", "12"]) == 0
     mixture = [f"--data.mixture.{name}=1" for name in SOURCES]
     train = [

@@ -97,3 +97,24 @@ def test_every_difference_is_found_on_whichever_side_a_name_stands():
     found = list(run_folder._differences(old, new, ""))
     assert found == [("b.x", 1, 2), ("gone", {"z": 3}, None), ("later", None, 4)]
     assert list(run_folder._differences(new, new, "")) == []
+
+
+def test_a_run_and_what_it_started_from_may_move_together(tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    start = Experiment(init_from={"all": str(before / "stage1")})
+    (before / "stage2").mkdir(parents=True)
+    run_folder.write_config(start, before / "stage2")
+    save_something(before / "stage2")
+    before.rename(after)
+    run_folder.write_config(Experiment(init_from={"all": str(after / "stage1")}), after / "stage2")
+    for other in (after / "stage0", tmp_path / "elsewhere" / "stage1", after):
+        with pytest.raises(errors.ConfigError, match=r"init_from\.all=.*: .* holds a run with"):
+            run_folder.write_config(Experiment(init_from={"all": str(other)}), after / "stage2")
+
+
+def test_one_part_may_not_take_the_place_of_another_beside_the_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    run_folder.write_config(Experiment(init_from={"vit": "runs/towers/vit"}), tmp_path / "run")
+    save_something(tmp_path / "run")
+    with pytest.raises(errors.ConfigError, match=r"init_from\.vit"):
+        run_folder.write_config(Experiment(init_from={"vit": str(tmp_path / "other" / "vit")}), tmp_path / "run")

@@ -285,6 +285,7 @@ def _listed() -> set[str]:
         + extras["eval"]
         + extras["fast"]
         + extras["translate"]
+        + extras["serve"]
     )
     own = ("#", "m3it_jax[")  # an extra may take in another
     names = [re.split(r"[<>=;\s\[#]", line)[0] for line in lines if line and not line.startswith(own)]

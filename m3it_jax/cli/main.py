@@ -49,6 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("m3it_jax.cli.report", "write a self-contained report.html about a run"),
     "generate": ("m3it_jax.cli.generate", "answer one instruction about pictures or a video"),
     "chat": ("m3it_jax.cli.chat", "chat about pictures in the terminal"),
+    "serve": ("m3it_jax.cli.serve", "OpenAI-compatible server and web page"),
 }
 
 _PATHS = ("checkpoint", "image", "video", "config", "suite")  # arguments that hold paths as plain texts

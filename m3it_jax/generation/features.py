@@ -21,9 +21,19 @@ _MAX_BYTES = 256 << 20
 class FeatureStore:
     """The encoded pictures of the last requests, by content, the least recently used forgotten first."""
 
-    def __init__(self, model: VLM, params: decoding.Params, *, max_bytes: int = _MAX_BYTES):
-        """Takes the model, its parameters, and the memory that features may take on the host."""
-        self._model, self._params, self._max_bytes = model, params, max_bytes
+    def __init__(
+        self,
+        model: VLM,
+        params: decoding.Params,
+        *,
+        max_bytes: int = _MAX_BYTES,
+        chunks: Sequence[int] = _CHUNKS,
+    ):
+        """Takes the model, its parameters, the memory that features may take on the host, and sizes of calls.
+
+        `chunks` falls; pictures that are fewer than its last are filled up to it.
+        """
+        self._model, self._params, self._max_bytes, self._chunks = model, params, max_bytes, chunks
         self._features: collections.OrderedDict[str, np.ndarray] = collections.OrderedDict()
         self._num_bytes = 0
         self.num_encoded = 0  # pictures that went through the tower
@@ -40,6 +50,10 @@ class FeatureStore:
         for number, picture in enumerate(pictures):
             table[number] = found[picture.key]
         return table
+
+    def __contains__(self, picture: Picture) -> bool:
+        """Returns whether the picture is remembered."""
+        return picture.key in self._features
 
     def _look_up(self, pictures: Iterable[Picture]) -> dict[str, np.ndarray]:
         wanted = {picture.key: picture for picture in pictures}
@@ -61,14 +75,15 @@ class FeatureStore:
     def _encode(self, pairs: Sequence[tuple[Picture, np.ndarray]], text_len: int) -> dict[str, np.ndarray]:
         encoded, start = [], 0
         while start < len(pairs):
-            count = next(count for count in _CHUNKS if count <= len(pairs) - start)
-            chunk = pairs[start : start + count]
+            count = next((count for count in self._chunks if count <= len(pairs) - start), self._chunks[-1])
+            chunk = list(pairs[start : start + count])
+            chunk += chunk[-1:] * (count - len(chunk))
             images, texts = np.stack([array for _, array in chunk]), _texts([one for one, _ in chunk], text_len)
             encoded.append(decoding.encode_images(self._model, self._params, images, **texts))
             start += count
         self.num_encoded += len(pairs)
         embeds = [one for chunk in jax.device_get(encoded) for one in chunk]
-        return {picture.key: embed for (picture, _), embed in zip(pairs, embeds, strict=True)}
+        return {picture.key: embed for (picture, _), embed in zip(pairs, embeds, strict=False)}  # the rest is filling
 
     def _remember(self, key: str, embed: np.ndarray) -> None:
         if key not in self._features:

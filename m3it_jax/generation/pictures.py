@@ -26,7 +26,7 @@ class Picture:
     Attributes:
       key: Equal for equal content.
       name: What to call it in a message.
-      content: Encoded PNG or JPEG, or float32 [3, h, w] that is normalised already.
+      content: Encoded PNG or JPEG; float32 [3, h, w] that is normalised already; or the uint8 pixels that are wanted.
       text_ids: What a Q-Former that reads text reads beside it; () if there is none.
     """
 
@@ -44,6 +44,14 @@ class Picture:
         ids = tuple(int(index) for index in text_ids)
         return dataclasses.replace(self, key=f"{self.key} beside {ids}", text_ids=ids)
 
+    def decoded(self, size: int, fit: str = "stretch") -> "Picture":
+        """Returns the picture with its pixels as content, so that `pixels` of this size and fit costs nothing.
+
+        Raises:
+          UserError: as `pixels`.
+        """
+        return dataclasses.replace(self, content=self.pixels(size, fit))
+
     def pixels(self, size: int, fit: str = "stretch") -> np.ndarray:
         """Returns uint8 [size, size, 3], or float32 of that shape if the picture was given normalised.
 
@@ -52,6 +60,8 @@ class Picture:
         Raises:
           UserError: the picture cannot be decoded, or an array has another size.
         """
+        if isinstance(self.content, np.ndarray) and self.content.dtype == np.uint8:
+            return self.content
         if isinstance(self.content, np.ndarray):
             if self.content.shape != (3, size, size):
                 raise errors.UserError(
@@ -115,14 +125,14 @@ def _read(image: Any, name: str) -> Picture:
         array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise errors.UserError(f"{name}: the array holds values that are not finite; check its normalisation")
-        return Picture(_key(array.tobytes(), str(array.shape)), name, array)
+        return Picture(key_of(array.tobytes(), str(array.shape)), name, array)
     raise errors.UserError(f"{name}: {type(image).__name__} is no picture; give a path, bytes, a PIL image or an array")
 
 
 def _encoded(data: bytes, name: str) -> Picture:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":  # what is stored and trained on is PNG or JPEG
         data = _still(data, name)
-    return Picture(_key(data), name, data)
+    return Picture(key_of(data), name, data)
 
 
 def _still(data: bytes, name: str) -> bytes:
@@ -146,7 +156,8 @@ def _still(data: bytes, name: str) -> bytes:
         raise errors.UserError(f"{name}: picture is no readable WebP ({error}); convert or replace it") from error
 
 
-def _key(data: bytes, kind: str = "") -> str:
+def key_of(data: bytes, kind: str = "") -> str:
+    """Returns the key of content, equal for equal bytes of one kind."""
     return hashlib.sha256(kind.encode() + b"\x00" + data).hexdigest()
 
 

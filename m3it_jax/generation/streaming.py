@@ -39,22 +39,55 @@ def groups(
         num_steps = num_steps * 2 if seconds < _CALL_SECONDS / 2 else max(num_steps // 2, 1)
 
 
+class Text:
+    """The text of an answer whose tokens come in groups; what it gives out, no later token can change.
+
+    Attributes:
+      is_cut: Whether the text has come to one of its stops.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], prompt_format: PromptFormat):
+        """Takes the tokenizer's `decode` and what says where the answer is cut.
+
+        An end that may be the beginning of a stop text is held back.
+        """
+        self._decode, self._format = decode, prompt_format
+        self._ids: list[int] = []
+        self._said = ""
+        self.is_cut = False
+
+    def add(self, tokens: Iterable[int]) -> str:
+        """Returns the text that new tokens add, which may be none yet."""
+        self._ids += tokens
+        whole = self._decode(self._ids)
+        text = self._format.settled(whole)
+        self.is_cut = self._format.cut(whole) != whole
+        return "" if text.endswith(_BROKEN) else self._grown(text)
+
+    def end(self) -> str:
+        """Returns what was held back, when no token follows."""
+        return self._grown(self._format.cut(self._decode(self._ids)))
+
+    def _grown(self, text: str) -> str:
+        if len(text) <= len(self._said) or not text.startswith(self._said):
+            return ""
+        before, self._said = self._said, text
+        return text[len(before) :]
+
+
 def pieces(tokens: Iterable[int], decode: Callable[[Sequence[int]], str], prompt_format: PromptFormat) -> Iterator[str]:
     """Yields the pieces of an answer; joined and stripped they are the answer.
 
     Args:
       tokens: Its new token ids, as they are made.
       decode: The tokenizer's.
-      prompt_format: Says where the answer is cut; an end that may be the beginning of a stop text is held back.
+      prompt_format: Says where the answer is cut.
     """
-    ids: list[int] = []
-    said = ""
+    text = Text(decode, prompt_format)
     for token in tokens:
-        ids.append(token)
-        text = prompt_format.settled(decode(ids))
-        if len(text) > len(said) and text.startswith(said) and not text.endswith(_BROKEN):
-            yield text[len(said) :]
-            said = text
-    rest = prompt_format.cut(decode(ids))  # what looked like the beginning of a stop
-    if len(rest) > len(said) and rest.startswith(said):
-        yield rest[len(said) :]
+        piece = text.add([token])
+        if piece:
+            yield piece
+    rest = text.end()  # what looked like the beginning of a stop
+    if rest:
+        yield rest

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from m3it_jax.models import layers, masks
+from m3it_jax.models import layers, masks, slots
 
 KVCache = dict[str, Any]  # see generation/kv_cache.py for its arrays
-LayerCache = dict[str, Array]  # one layer's part of it
+LayerCache = dict[str, Any]  # one layer's part of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +48,15 @@ class DecoderAttention(nn.Module):
         self,
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
-        mask: Array,
+        mask: Array | None,
         *,
         cache: LayerCache | None,
-        slot: Int[Array, ""] | None,
+        slot: Int[Array, ""] | slots.Place | None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """Returns the attended values and, with a cache, the cache that holds the tokens from `slot` on.
 
-        Without a slot the cache is empty: it is filled from its beginning, and the tokens attend among themselves.
+        Without a slot the cache is empty: it is filled from its beginning, and the tokens attend among themselves. With
+        a place the cache has levels of slots, each token's slot is its position, and there is no mask.
         """
         config = self.config
 
@@ -71,12 +72,17 @@ class DecoderAttention(nn.Module):
             key, value = (heads(name, config.num_kv_heads) for name in ("key", "value"))
         if config.positions == "rotary":
             query, key = (layers.rotate(heads, positions, config.rope_base) for heads in (query, key))
-        if cache is not None:
-            cache = layers.write(cache, key, value, slot=jnp.int32(0) if slot is None else slot)
-        if cache is None or slot is None:
+        if cache is None:
             attended = layers.attend(query, key, value, mask=mask)
+        elif isinstance(slot, slots.Place):
+            cache = slots.write(cache, key, value, positions=positions, place=slot)
+            attended = slots.attend(query, cache, positions=positions, place=slot)
         else:
-            attended = layers.attend_cached(query, cache["k"], cache["v"], mask=mask)
+            cache = layers.write(cache, key, value, slot=jnp.int32(0) if slot is None else slot)
+            if slot is None:
+                attended = layers.attend(query, key, value, mask=mask)
+            else:
+                attended = layers.attend_cached(query, cache["k"], cache["v"], mask=mask)
         out = layers.Linear((config.embed_dim,), self.dtype, num_axes=2, use_bias=config.has_biases, name="out")
         return out(attended), cache
 
@@ -92,7 +98,7 @@ class DecoderBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, cache: LayerCache | None, where: tuple[Array, Array, Array | None]
+        self, x: Array, cache: LayerCache | None, where: tuple[Array, Array | None, Array | slots.Place | None]
     ) -> tuple[Array, LayerCache | None]:
         """Returns (x, this layer's cache with the tokens in it), the form that `nn.scan` asks for.
 
@@ -100,7 +106,8 @@ class DecoderBlock(nn.Module):
           x: [B, T, D].
           cache: This layer's `k` [B, K, H, S] and `v` [B, K, S, H], or None.
           where: positions int32 [B, T]; mask bool [B, 1, T, S], True = may attend; slot int32 [] of the cache, the
-            first of T, or None: the cache is empty, and the mask is over the tokens themselves.
+            first of T, or None: the cache is empty, and the mask is over the tokens themselves; or a `slots.Place`,
+            whose cache has levels, without a mask.
         """
         positions, mask, slot = where
         config = self.config
@@ -208,6 +215,22 @@ class Decoder(nn.Module):
             segment_ids, positions, key_segments=index["segment_ids"], key_positions=index["positions"]
         )
         return self._through(embeds, positions, segment_ids, cache=cache, mask=mask, slot=cache["next_slot"])
+
+    def extend_slots(
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        *,
+        caches: list[slots.LevelCache],
+        place: slots.Place,
+    ) -> tuple[Float[Array, "B T D"], list[slots.LevelCache]]:
+        """Returns the hidden states of new tokens and the caches of the layers that hold them (see `models/slots.py`).
+
+        The tokens are one of each row, or an aligned block of one row, as `place` says.
+        """
+        where = (positions, None, place)
+        x, written = layers.through(self.blocks, self.place(embeds, positions), caches=caches, where=where)
+        return self.final_norm(x), written
 
     def _through(
         self, embeds: Array, positions: Array, segment_ids: Array, *, cache: KVCache, mask: Array, slot: Array | None

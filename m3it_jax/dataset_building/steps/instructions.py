@@ -7,7 +7,7 @@ import json
 import re
 from importlib.resources.abc import Traversable
 
-from m3it_jax import errors, prompts, rng
+from m3it_jax import errors, prompts, rng, schema
 from m3it_jax.dataset_building.specification import SourceSpec
 
 MIN_POOL = 10  # M3IT has ten instructions a source written by people (arXiv 2306.04387, section 3.2)
@@ -36,6 +36,17 @@ def pool(name: str) -> tuple[str, ...]:
         raise errors.UserError(
             f"instruction_bank/{file}.json: pool {key!r} must hold {MIN_POOL} different instructions, none empty"
         )
+    return found
+
+
+def by_task(most: int = 12) -> dict[str, tuple[str, ...]]:
+    """Returns for each task some instructions without slots, from as many of its pools as there are: to choose from."""
+    found = {}
+    for task in schema.TASKS:
+        pools = json.loads((_bank() / f"{task}.json").read_text(encoding="utf-8")).values()
+        whole = [[text for text in texts if not prompts.SLOT.search(text)] for texts in pools]
+        turns = [texts[number] for number in range(max(map(len, whole))) for texts in whole if number < len(texts)]
+        found[task] = tuple(dict.fromkeys(turns))[:most]
     return found
 
 

@@ -1,0 +1,95 @@
+"""Pictures of a request -> pictures of the model: sizes are read before anything is decoded, formats from bytes."""
+
+import io
+from collections.abc import Sequence
+
+import pybase64
+from PIL import Image
+
+from m3it_jax import errors, schema
+from m3it_jax.generation import pictures
+from m3it_jax.serving.api_errors import ApiError, invalid
+
+# What a picture may be, by its first bytes; what it is called in the request decides nothing, since clients write
+# image/jpeg over any of them. SVG, PDF and whatever else Pillow has a reader for are never opened.
+_BEGINS = {"PNG": schema.PICTURE_BEGINS[:1], "JPEG": schema.PICTURE_BEGINS[1:]}
+_FORMATS = ("PNG", "JPEG", "WEBP")
+MOST_PICTURES = 64  # CHOICE: of one request; no model here has room for more
+MOST_PIXELS = 2 * schema.MAX_PIXELS  # CHOICE: of all pictures of a request together: seconds of a core, 320 MB at once
+
+
+def of_url(url: str, name: str) -> pictures.Picture:
+    """Returns the picture in a data: URL, not decoded yet.
+
+    Args:
+      url: `data:image/png;base64,...`; the media type may be any of the formats.
+      name: What to call the picture in a message.
+
+    Raises:
+      ApiError: another kind of address, no base64, or no PNG, JPEG or WebP.
+    """
+    if not url[:5].lower() == "data:":
+        raise invalid(
+            f"{name}: only data: URLs are taken, as data:image/png;base64,...; this server opens no address",
+            name,
+            "invalid_image_url",
+        )
+    head, comma, body = url.partition(",")
+    words = head[5:].lower().split(";")
+    if not comma or words[-1] != "base64" or not words[0].startswith("image/"):
+        raise invalid(f"{name}: must be data:image/png;base64,... with a PNG, JPEG or WebP", name, "invalid_image_url")
+    try:
+        data = pybase64.b64decode(body, validate=True)
+    except (ValueError, TypeError) as error:
+        raise invalid(f"{name}: is no base64", name, "invalid_base64") from error
+    if kind_of(data) is None:
+        raise invalid(f"{name}: is no PNG, JPEG or WebP; convert it", name, "invalid_image_format")
+    return pictures.Picture(pictures.key_of(data), name, data)
+
+
+def kind_of(data: bytes) -> str | None:
+    """Returns which format bytes begin as, None for any other."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((kind for kind, begins in _BEGINS.items() if data.startswith(begins)), None)
+
+
+def decoded(shown: Sequence[pictures.Picture], size: int, fit: str) -> list[pictures.Picture]:
+    """Returns the pictures decoded and resized; all of their sizes are read from their headers first.
+
+    Raises:
+      ApiError: one is damaged, or they are too large.
+    """
+    total = 0
+    for picture in shown:
+        total += _num_pixels(picture)
+        if total > MOST_PIXELS:
+            raise ApiError(
+                413,
+                f"{picture.name}: the pictures have more than {MOST_PIXELS:,} pixels in all; shrink them",
+                param=picture.name,
+                code="image_too_large",
+            )
+    return [_decoded(picture, size, fit) for picture in shown]
+
+
+def _num_pixels(picture: pictures.Picture) -> int:
+    try:
+        with Image.open(io.BytesIO(bytes(picture.content)), formats=_FORMATS) as image:
+            count = image.width * image.height
+    except (OSError, EOFError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+        raise invalid(f"{picture.name}: the picture is damaged", picture.name, "invalid_image") from error
+    if count > schema.MAX_PIXELS:
+        message = f"{picture.name}: {count:,} pixels are above the limit of {schema.MAX_PIXELS:,}; shrink the picture"
+        raise ApiError(413, message, param=picture.name, code="image_too_large")
+    return count
+
+
+def _decoded(picture: pictures.Picture, size: int, fit: str) -> pictures.Picture:
+    try:
+        if kind_of(bytes(picture.content)) == "WEBP":  # the model's own reader takes PNG and JPEG
+            still = pictures.read([bytes(picture.content)])[0]
+            return pictures.Picture(picture.key, picture.name, still.content, picture.text_ids).decoded(size, fit)
+        return picture.decoded(size, fit)
+    except errors.UserError as error:
+        raise invalid(f"{picture.name}: the picture cannot be decoded", picture.name, "invalid_image") from error

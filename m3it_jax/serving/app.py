@@ -133,6 +133,7 @@ class Service:
             num_choices=len(asked),
             tokenizer=self.sampler.tokenizer,
         )
+        self.metrics.count("m3it_prompt_tokens_total", asked[0].length * len(asked))
         owner = request.client.host if request.client else ""
         updates = self.engine.answers(asked, owner=owner, num_best=chat.num_best)
         arrived = request.scope["m3it.arrived"]
@@ -183,22 +184,22 @@ class Service:
         shown = list(sampler.beside(shown, chat.turns[-1].instruction))
         text = transforms.lay_out(sampler.layout, sampler.tokenizer, chat.turns, system=chat.system)
         num_slots = self.engine.scheduler.num_slots
-        try:
-            prepared = sampler.lay_out(text.prompt_ids, shown, SamplingConfig(max_new_tokens=1, **chat.sampling))
-        except errors.ConfigError as error:
-            raise invalid(str(error)) from error
-        except errors.UserError as error:
-            raise invalid(str(error), "messages", "context_length_exceeded") from error
-        room = num_slots - prepared.length
+        row = transforms.make_row(sampler.layout, text, num_images=len(shown))
+        room = num_slots - len(row["token_ids"])
         if room < 1:
-            message = f"messages: {prepared.length} tokens, this server has room for {num_slots}; shorten them"
-            raise invalid(message, "messages", "context_length_exceeded")
+            # In the words that clients look for (openai-python and its users match them).
+            raise invalid(
+                f"messages: this model's maximum context length is {num_slots} tokens, the messages with "
+                f"{len(shown)} pictures have {len(row['token_ids'])}; shorten them or show fewer pictures",
+                "messages",
+                "context_length_exceeded",
+            )
         most = min(room, chat.max_tokens or room)
         samplings = [
             SamplingConfig(max_new_tokens=most, seed=(chat.seed + number) % (1 << 63), **chat.sampling)
             for number in range(chat.num_choices)
         ]
-        return [dataclasses.replace(prepared, sampling=sampling) for sampling in samplings]
+        return [Prepared(row, shown, sampling) for sampling in samplings]
 
     async def _whole(
         self, request: Request, chat: ChatRequest, completion: Completion, *, updates: AsyncGenerator[Update, None]

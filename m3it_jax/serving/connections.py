@@ -17,6 +17,7 @@ from m3it_jax.serving.api_errors import ApiError
 
 RECEIVE_SECONDS = 10.0  # CHOICE: S3 of what others suffer from: all are closed within 15
 WRITE_SECONDS = 10.0
+LINGER_SECONDS = 1.0  # for the client to read why its body is not taken
 _LEAST_RATE = 256 << 10  # bytes a second that excuse a large request
 MOST_CONNECTIONS = 1_000
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout"}
@@ -73,6 +74,17 @@ class Connection(H11Protocol):
             return
         self._receiving = None
         self._refuse(408, f"the request did not arrive within {RECEIVE_SECONDS:.0f} seconds", "request_timeout")
+
+    def on_response_complete(self) -> None:
+        """Is called when a response is sent; uvicorn would go on to read the rest of a refused body, however long."""
+        if self.conn.their_state is not h11.SEND_BODY or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        # Closed at once, the client's system might throw the refusal away with the connection.
+        self.server_state.total_requests += 1
+        self.flow.pause_reading()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def pause_writing(self) -> None:
         """Is called when the client does not take what is sent."""

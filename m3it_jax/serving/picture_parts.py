@@ -77,10 +77,12 @@ def _num_pixels(picture: pictures.Picture) -> int:
     try:
         with Image.open(io.BytesIO(bytes(picture.content)), formats=_FORMATS) as image:
             count = image.width * image.height
-    except (OSError, EOFError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:  # above Pillow's own limit, which is higher than ours
+        count = schema.MAX_PIXELS + 1
+    except (OSError, EOFError, SyntaxError, ValueError, TypeError) as error:
         raise invalid(f"{picture.name}: the picture is damaged", picture.name, "invalid_image") from error
     if count > schema.MAX_PIXELS:
-        message = f"{picture.name}: {count:,} pixels are above the limit of {schema.MAX_PIXELS:,}; shrink the picture"
+        message = f"{picture.name}: has more than {schema.MAX_PIXELS:,} pixels; shrink it"
         raise ApiError(413, message, param=picture.name, code="image_too_large")
     return count
 

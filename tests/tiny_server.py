@@ -65,7 +65,7 @@ def parse(request: bytes, running: Running) -> tuple[int, dict[str, str], bytes]
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if headers.get("transfer-encoding") == "chunked":
-        body = _unchunked(body)
+        body = unchunked(body)
     return int(first.split()[1]), headers, body
 
 
@@ -78,7 +78,8 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def _unchunked(body: bytes) -> bytes:
+def unchunked(body: bytes) -> bytes:
+    """Returns a body that came in chunks."""
     out = b""
     while body:
         size, _, body = body.partition(b"\r\n")

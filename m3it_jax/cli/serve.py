@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "h11", "anyio"):
             raise
-        raise errors.UserError("m3it serve needs starlette and uvicorn; run: pip install 'm3it_jax[serve]'") from error
+        raise errors.UserError("m3it serve needs starlette and uvicorn; run: pip install -e '.[serve]'") from error
     key = _key()
     if args.port > 65_535:
         raise errors.ConfigError(f"--port {args.port}: must be a number from 0 to 65535")

@@ -26,6 +26,12 @@ MOST_STEPS = 16  # CHOICE: of one call; what a call costs the host is shared by 
 MOST_ALTERNATIVES = 20  # OpenAI's most `top_logprobs`
 
 
+def _extend(
+    model: VLM, embeds: jax.Array, positions: jax.Array, *, caches: Layers, place: Place
+) -> tuple[jax.Array, Layers]:
+    return model.decoder.extend_slots(embeds, positions, caches=caches, place=place)
+
+
 @functools.partial(jax.jit, static_argnames="model", donate_argnames=("cache", "pool"))
 def fill(
     model: VLM,
@@ -58,7 +64,7 @@ def fill(
     positions = (position + jnp.arange(len(token_ids), dtype=jnp.int32))[None]
     embeds = model.apply({"params": params}, token_ids[None], index, shown[None], method="embed")
     place = Place(row, position + len(token_ids))
-    _, cache = model.apply({"params": params}, embeds, positions, caches=cache, place=place, method="extend_slots")
+    _, cache = model.apply({"params": params}, embeds, positions, caches=cache, place=place, method=_extend)
     return cache, slot_cache.save(cache, pool, row=row, position=position, block=block)
 
 
@@ -126,7 +132,7 @@ def step(
         place = Place(None, jnp.where(live, rows["position"] + 1, 0).max())
         ids, variables = rows["token"][:, None], {"params": params}
         embeds = model.apply(variables, ids, jnp.full_like(ids, -1), None, method="embed")
-        hidden, cache = model.apply(variables, embeds, positions, caches=cache, place=place, method="extend_slots")
+        hidden, cache = model.apply(variables, embeds, positions, caches=cache, place=place, method=_extend)
         logits = model.apply(variables, hidden, method="logits")[:, 0]
         new, token, made = _choose(logits, rows, settings)
         known = jnp.where(jnp.arange(logits.shape[1]) < shared["num_ids"], logits, -jnp.inf)
@@ -138,8 +144,15 @@ def step(
         }
         return number + 1, cache, new, out
 
+    state = {name: rows[name] for name in ("token", "position", "num_new", "live", "stop_state", "is_scored")}
+    _, cache, state, out = jax.lax.while_loop(unfinished, advance, (jnp.int32(0), cache, state, _nothing_out(num_rows)))
+    return cache, {**out, "stop_state": state["stop_state"]}
+
+
+def _nothing_out(num_rows: int) -> dict[str, jax.Array]:
+    """Returns what `step` gives out, before its first token."""
     shape = (MOST_STEPS, num_rows)
-    empty = {
+    return {
         "tokens": jnp.zeros(shape, jnp.int32),
         "made": jnp.zeros(shape, bool),
         "scores": jnp.zeros(shape, jnp.float32),
@@ -147,9 +160,6 @@ def step(
         "best_scores": jnp.zeros((*shape, MOST_ALTERNATIVES), jnp.float32),
         "is_finite": jnp.ones(num_rows, bool),
     }
-    state = {name: rows[name] for name in ("token", "position", "num_new", "live", "stop_state", "is_scored")}
-    _, cache, state, out = jax.lax.while_loop(unfinished, advance, (jnp.int32(0), cache, state, empty))
-    return cache, {**out, "stop_state": state["stop_state"]}
 
 
 def _choose(logits: jax.Array, rows: Rows, settings: choosing.Settings) -> tuple[Rows, jax.Array, jax.Array]:

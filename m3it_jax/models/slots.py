@@ -114,7 +114,7 @@ def attend(
     start = 0
     for k, v in zip(cache["k"], cache["v"], strict=True):
 
-        def see(carry: tuple, k: Array = k, v: Array = v, start: int = start) -> tuple:
+        def see(carry: tuple, *, k: Array = k, v: Array = v, start: int = start) -> tuple:
             if place.row is not None:
                 k, v = (jax.lax.dynamic_slice_in_dim(array, place.row, 1) for array in (k, v))
             return _see(carry, grouped, (k, v), slots_seen=places - start)

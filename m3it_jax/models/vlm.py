@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from m3it_jax.models import projection, slots
+from m3it_jax.models import projection
 from m3it_jax.models.decoder import Decoder, DecoderConfig, KVCache
 from m3it_jax.models.encoder_decoder import EncoderDecoder
 from m3it_jax.models.qformer import QFormer
@@ -137,17 +137,6 @@ class VLM(nn.Module):
     ) -> tuple[Float[Array, "B T D"], KVCache]:
         """Returns the hidden states of new tokens and the cache that holds them (see `Decoder.extend`)."""
         return self.decoder.extend(embeds, positions, segment_ids, cache=kv_cache)
-
-    def extend_slots(
-        self,
-        embeds: Float[Array, "B T D"],
-        positions: Int[Array, "B T"],
-        *,
-        caches: list[slots.LevelCache],
-        place: slots.Place,
-    ) -> tuple[Float[Array, "B T D"], list[slots.LevelCache]]:
-        """Returns the hidden states of new tokens and the caches that hold them (see `Decoder.extend_slots`)."""
-        return self.decoder.extend_slots(embeds, positions, caches=caches, place=place)
 
 
 def own_pictures(

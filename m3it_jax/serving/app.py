@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from m3it_jax import errors
 from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.request import SamplingConfig
-from m3it_jax.input_pipeline import transforms
+from m3it_jax.input_pipeline.rows import transforms
 from m3it_jax.serving import chat_requests, guards, picture_parts
 from m3it_jax.serving.api_errors import ApiError, invalid
 from m3it_jax.serving.chat_answers import DONE, WAITING, Completion, event
@@ -195,8 +195,11 @@ class Service:
                 "context_length_exceeded",
             )
         most = min(room, chat.max_tokens or room)
+        least = min(most, chat.min_tokens)
         samplings = [
-            SamplingConfig(max_new_tokens=most, seed=(chat.seed + number) % (1 << 63), **chat.sampling)
+            SamplingConfig(
+                max_new_tokens=most, min_new_tokens=least, seed=(chat.seed + number) % (1 << 63), **chat.sampling
+            )
             for number in range(chat.num_choices)
         ]
         return [Prepared(row, shown, sampling) for sampling in samplings]

@@ -62,7 +62,7 @@ class Completion:
 
     def first_event(self, number: int) -> bytes:
         """Returns the event that begins an answer."""
-        return self._event([_choice(number, {"role": "assistant", "content": ""}, None, None)])
+        return self._event([_choice(number, {"role": "assistant", "content": ""})])
 
     def event(self, update: Update, *, has_scores: bool) -> bytes:
         """Returns the event of an update; nothing if it says nothing."""
@@ -70,7 +70,7 @@ class Completion:
             return b""
         delta = {"content": update.piece} if update.piece else {}
         scores = self._logprobs(update.scores) if has_scores else None
-        return self._event([_choice(update.number, delta, scores, update.finish or None)])
+        return self._event([_choice(update.number, delta, scores=scores, finish=update.finish or None)])
 
     def usage_event(self) -> bytes:
         """Returns the event that tells what a stream used."""
@@ -95,7 +95,7 @@ class Completion:
         return {"token": text, "logprob": max(log_p, -9999.0), "bytes": list(data)}
 
 
-def _choice(number: int, delta: dict[str, Any], scores: Any, finish: str | None) -> dict[str, Any]:
+def _choice(number: int, delta: dict[str, Any], *, scores: Any = None, finish: str | None = None) -> dict[str, Any]:
     return {"index": number, "delta": delta, "logprobs": scores, "finish_reason": finish}
 
 

@@ -49,6 +49,7 @@ class ChatRequest:
       model: The name that was asked for, "" for none.
       num_choices: Answers wanted.
       max_tokens: Most new tokens; None: as many as there is room for.
+      min_tokens: Fewest, as vLLM's server takes it; 0 for none.
       sampling: Fields of `SamplingConfig` beside `max_new_tokens` and `seed`.
       seed: Of the first answer.
       num_best: Alternatives wanted beside each token; None: no log-probabilities.
@@ -62,6 +63,7 @@ class ChatRequest:
     model: str
     num_choices: int
     max_tokens: int | None
+    min_tokens: int
     sampling: Mapping[str, Any]
     seed: int
     num_best: int | None
@@ -85,27 +87,28 @@ def parse(body: bytes) -> ChatRequest:
     if not isinstance(stream_options, dict):
         raise invalid("stream_options: must be an object", "stream_options")
     newer, older = (
-        _whole(fields, "max_completion_tokens", 1, _MOST_TOKENS),
-        _whole(fields, "max_tokens", 1, _MOST_TOKENS),
+        _whole(fields, "max_completion_tokens", least=1, most=_MOST_TOKENS),
+        _whole(fields, "max_tokens", least=1, most=_MOST_TOKENS),
     )
-    seed = _whole(fields, "seed", 0, _MOST_SEED)
+    seed = _whole(fields, "seed", least=0, most=_MOST_SEED)
     request = ChatRequest(
         turns=turns,
         shown=shown,
         system=system,
-        model=_typed(fields, "model", str, "text") or "",
-        num_choices=_whole(fields, "n", 1, MOST_CHOICES) or 1,
+        model=_typed(fields, "model", kind=str, noun="text") or "",
+        num_choices=_whole(fields, "n", least=1, most=MOST_CHOICES) or 1,
         max_tokens=older if newer is None else newer,
+        min_tokens=_whole(fields, "min_tokens", least=0, most=_MOST_TOKENS) or 0,
         sampling={
             # OpenAI's default, and every client's.
-            "temperature": _number(fields, "temperature", 0, 2, default=1.0),
-            "top_p": _number(fields, "top_p", 0, 1, default=1.0),
-            "top_k": max(_whole(fields, "top_k", -1, 1 << 30) or 0, 0),
+            "temperature": _number(fields, "temperature", least=0, most=2, default=1.0),
+            "top_p": _number(fields, "top_p", least=0, most=1, default=1.0),
+            "top_k": max(_whole(fields, "top_k", least=-1, most=1 << 30) or 0, 0),
             "stop": _stops(fields.pop("stop", [])),
         },
         seed=secrets.randbits(31) if seed is None else seed,
         num_best=_num_best(fields),
-        is_stream=bool(_typed(fields, "stream", bool, "true or false")),
+        is_stream=bool(_typed(fields, "stream", kind=bool, noun="true or false")),
         has_usage=stream_options.get("include_usage") is True,
     )
     if fields:
@@ -127,21 +130,21 @@ def _fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _typed(fields: dict[str, Any], name: str, kind: type, noun: str) -> Any:
+def _typed(fields: dict[str, Any], name: str, *, kind: type, noun: str) -> Any:
     value = fields.pop(name, None)
     if value is not None and type(value) is not kind:
         raise invalid(f"{name}: must be {noun}", name)
     return value
 
 
-def _whole(fields: dict[str, Any], name: str, least: int, most: int) -> int | None:
+def _whole(fields: dict[str, Any], name: str, *, least: int, most: int) -> int | None:
     value = fields.pop(name, None)
     if value is not None and (type(value) is not int or not least <= value <= most):
         raise invalid(f"{name}: must be a whole number from {least} to {most}", name)
     return value
 
 
-def _number(fields: dict[str, Any], name: str, least: float, most: float, *, default: float) -> float:
+def _number(fields: dict[str, Any], name: str, *, least: float, most: float, default: float) -> float:
     value = fields.pop(name, default)
     if type(value) not in (int, float) or not least <= value <= most:
         raise invalid(f"{name}: must be a number from {least} to {most}", name)
@@ -159,8 +162,8 @@ def _stops(stop: Any) -> tuple[str, ...]:
 
 
 def _num_best(fields: dict[str, Any]) -> int | None:
-    wanted = _typed(fields, "logprobs", bool, "true or false")
-    count = _whole(fields, "top_logprobs", 0, 20)  # OpenAI's most
+    wanted = _typed(fields, "logprobs", kind=bool, noun="true or false")
+    count = _whole(fields, "top_logprobs", least=0, most=20)  # OpenAI's most
     if count and not wanted:
         raise invalid("top_logprobs: needs logprobs=true", "top_logprobs")
     return (count or 0) if wanted else None

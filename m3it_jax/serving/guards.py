@@ -10,7 +10,6 @@ import base64
 import hmac
 import time
 from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,7 +91,7 @@ class Guards:
         if self._hosts is not None and host not in self._hosts:
             raise ApiError(403, "Host: this server is not called by that name", code="wrong_host")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
             raise ApiError(403, "Origin: pages of other sites may not ask this server", code="wrong_origin")
         if scope["path"] not in OPEN_ROUTES and self._key is not None and not self._knows_key(headers):
             # A browser that opens the page asks its user: any name, and the key as the password.
@@ -145,4 +144,7 @@ KNOWN_ROUTES = frozenset({"/", "/healthz", "/metrics", "/v1/models", "/v1/chat/c
 def _name(host: str) -> str:
     """Returns the name in a Host header, without its port."""
     host = host.strip().lower()
-    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    if host.startswith("["):
+        name, closed, _ = host.partition("]")
+        return name + closed
+    return host.partition(":")[0]

@@ -146,7 +146,7 @@ def measure(address: tuple[str, int], *, count: int, salt: int, clients: int) ->
 class ReferenceService(app.Service):
     """The same routes with `transformers` behind them: one request after another."""
 
-    def __init__(self, engine: Engine, settings: app.Settings, reference: decode.Reference, placeholder: int):
+    def __init__(self, engine: Engine, settings: app.Settings, *, reference: decode.Reference, placeholder: int):
         """Takes the child process that answers, and its id for a picture's places."""
         super().__init__(engine, settings)
         self._reference, self._placeholder = reference, placeholder
@@ -300,7 +300,10 @@ def _reference_rows(args: argparse.Namespace, scheduler: Scheduler, salt: int) -
         placeholder = json.loads((hub / "config.json").read_text("utf-8"))["image_token_index"]
         reference = decode.Reference(python, hub, len(os.sched_getaffinity(0)))
         service = ReferenceService(
-            Engine(scheduler, most_waiting=256), app.Settings(name="served"), reference, placeholder
+            Engine(scheduler, most_waiting=256),
+            app.Settings(name="served"),
+            reference=reference,
+            placeholder=placeholder,
         )
         served = Served(service)
         rows = []

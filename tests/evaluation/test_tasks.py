@@ -31,3 +31,13 @@ def test_a_record_without_a_skill_is_named_after_its_source(folder) -> None:
 def test_a_skill_without_a_row_is_scored_as_its_records_say() -> None:
     assert tasks.skill_task("digit", family="video", language="zh") == tasks.EvalTask("digit", "vqa", "en")
     assert tasks.skill_task("new", family="video", language="zh") == tasks.EvalTask("new", "video", "zh")
+
+
+def test_a_suite_asks_its_own_sources_alone_each_in_the_split_and_as_the_task_of_its_row() -> None:
+    plain = tasks.Protocol(split="validation")
+    assert [plain.split_of(source) for source in ("vqa-v2", "okvqa")] == ["validation"] * 2
+    row = tasks.EvalTask("okvqa", "vqa", "en", split="train")
+    suite = tasks.Protocol(split="validation", suite={"okvqa": row})
+    assert suite.split_of("okvqa") == "train" and suite.split_of("vqa-v2") == ""
+    assert suite.task("okvqa", family="video", language="zh") is row
+    assert suite.task("new", family="video", language="zh") == tasks.EvalTask("new", "video", "zh")

@@ -8,12 +8,13 @@ from m3it_jax import errors, file_safety, languages
 from m3it_jax.cli import engines, options
 
 EXAMPLE = """m3it languages list
-  m3it languages bleu flores200_dataset --translator nllb --model nllb-1.3B-ct2 --table bleu.json"""
+  m3it languages bleu flores200_dataset --translator nllb --model nllb-1.3B-ct2 --table bleu.json
+  m3it languages tokens data/m3it-mini/tokenizer.model --svg tokens.svg"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the actions and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="list|bleu", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="list|bleu|tokens", required=True)
     listed = actions.add_parser("list", help="print the 80 languages of M3IT-80 with their codes and scripts")
     options.add_json(listed)
     scored = actions.add_parser("bleu", help="score a translator on FLORES and list the languages above a threshold")
@@ -36,6 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_limit(scored)
     options.add_json(scored)
+    _add_tokens(actions.add_parser("tokens", help="show what each language costs in tokens"))
+
+
+def _add_tokens(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "tokenizers", nargs="+", type=pathlib.Path, metavar="FILE", help="SentencePiece model or tokenizer.json"
+    )
+    parser.add_argument("--names", nargs="+", metavar="NAME", help="what the tokenizers are called in the table")
+    parser.add_argument(
+        "--texts", type=pathlib.Path, metavar="FLORES", help="folder as FLORES has it (default: names in Unicode CLDR)"
+    )
+    parser.add_argument("--split", default="devtest", help="part of FLORES (default: devtest)")
+    parser.add_argument("--svg", type=pathlib.Path, metavar="FILE", help="write the plot to FILE")
+    parser.add_argument(
+        "--page", type=pathlib.Path, metavar="FILE", help="put the table between its marks in a Markdown page"
+    )
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: a file or the translator cannot be used.
     """
-    return {"list": _list, "bleu": _bleu}[args.action](args)
+    return {"list": _list, "bleu": _bleu, "tokens": _tokens}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -117,3 +135,43 @@ def _bleu(args: argparse.Namespace) -> int:
     if not rows:
         raise errors.ConfigError("--languages: nothing to score; name another language")
     return 0
+
+
+def _tokens(args: argparse.Namespace) -> int:
+    from m3it_jax import tokenizer
+    from m3it_jax.analysis import token_cost
+
+    names = args.names or [token_cost.name_of(path) for path in args.tokenizers]
+    if len(names) != len(args.tokenizers) or len(set(names)) != len(names):
+        raise errors.ConfigError("--names: give one for each tokenizer, no two alike")
+    for option, path in (("--svg", args.svg), ("--page", args.page), ("--json", args.json)):
+        if path:
+            options.check_file(path, option=option)
+    vocabularies = {name: tokenizer.Tokenizer.load(path) for name, path in zip(names, args.tokenizers, strict=True)}
+    lines = {each.code: _lines(args, each) for each in languages.M3IT_80}
+    costs = {
+        name: {code: token_cost.cost(vocabulary, text) if text else None for code, text in lines.items()}
+        for name, vocabulary in vocabularies.items()
+    }
+    table = token_cost.markdown(costs)
+    if args.page:
+        try:
+            before = args.page.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise errors.UserError(f"--page {args.page}: cannot be read ({error})") from error
+        options.write_text(args.page, token_cost.page(before, table), option="--page")
+    if args.svg:
+        options.write_text(args.svg, token_cost.plot(costs), option="--svg")
+    if args.json:
+        options.write_json(args.json, token_cost.told(costs))
+    print(table, end="")
+    return 0
+
+
+def _lines(args: argparse.Namespace, language: languages.Language) -> list[str]:
+    from m3it_jax.analysis import token_cost
+    from m3it_jax.dataset_building.translation import selection
+
+    if args.texts is None:
+        return token_cost.texts(language)
+    return selection.sentences(args.texts, language, args.split)

@@ -5,6 +5,7 @@ So what has to be asked comes in two rounds, `wanted` and, of what was said to t
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 
 from m3it_jax.dataset_building.translation import masking
@@ -30,20 +31,24 @@ class Said:
     reason: str = ""
 
 
-def wanted(texts: Iterable[str]) -> Iterator[str]:
-    """Yields the masked segments of texts, some of them several times."""
-    for text in texts:
-        for segment in masking.cut(text).segments:
-            yield masking.mask(segment).text
+@functools.lru_cache(maxsize=1 << 12)  # instructions and short answers come again and again
+def _asked(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, masking.Masked], ...]]:
+    """Returns the masked segments of a text, and those segments that have marks with what they are masked as."""
+    masked = [(segment, masking.mask(segment)) for segment in masking.cut(text).segments]
+    return tuple(each.text for _, each in masked), tuple(pair for pair in masked if pair[1].kept)
+
+
+def wanted(texts: Iterable[str]) -> list[str]:
+    """Returns the masked segments of texts, some of them several times."""
+    return [segment for text in texts for segment in _asked(text)[0]]
 
 
 def wanted_pieces(texts: Iterable[str], said: Mapping[str, str]) -> Iterator[str]:
     """Yields what is asked in the second round: the pieces of segments whose marks got lost in `said`."""
     for text in texts:
-        for segment in masking.cut(text).segments:
-            masked = masking.mask(segment)
+        for segment, masked in _asked(text)[1]:
             answer = said.get(masked.text)
-            if answer is not None and masked.kept and masking.restored(answer, masked) is None:
+            if answer is not None and masking.restored(answer, masked) is None:
                 yield from masking.pieces(segment).segments
 
 

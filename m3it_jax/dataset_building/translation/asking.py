@@ -63,7 +63,7 @@ def ask(
     """
     waiting = iter(rows)
     while part := list(itertools.islice(waiting, portion)):
-        part = [dataclasses.replace(row, images=()) for row in part]
+        part = [dataclasses.replace(row, images=()) if row.images else row for row in part]
         for each in steps:
             mine = [row for row in part if step.is_in(row, each.source)]
             given = dict.fromkeys(text for row in mine for text in texts.of(row))

@@ -32,27 +32,45 @@ _EMOJI = (
     r"(?:[0-9#*]\ufe0f?\u20e3|[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u203c\u2049\u2122\u2139\u2190-\u21ff"
     r"\u231a-\u23ff\u25a0-\u25ff\u3030\u303d\u3297\u3299\ufe0f\u20e3\u200d\U000e0020-\U000e007f])+"
 )
-# The first that fits at a place counts.
-_PROTECTED = re.compile(
-    "|".join(
-        (
-            _EMOJI,
-            r"(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,;:!?)\]]",
-            r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
-            r"</?[A-Za-z][\w.:-]{0,40}(?:\s[^<>\n]{0,80})?/?>",  # <image>, <Img>, </Img>, <0x0A>
-            r"\{\{[^{}\n]{0,80}\}\}|\$?\{[^{}\n]{0,80}\}",  # {name}, {}, ${name}
-            r"%\([A-Za-z_]\w*\)[sdf]|%[sdf]\b|\\[ntr\"\\]",
-            r"\[[A-Z][A-Z_]+\]",  # a slot, as prompts.SLOT has it
-            r"[\[(]\s*[-+]?\d+(?:\.\d+)?(?:\s*[,;]\s*[-+]?\d+(?:\.\d+)?)+\s*[\])]",  # a box or a point
-            r"[(（\[][A-Z][)）\]]",  # the letter of an option
-            # A number, with the letters that belong to it: 3, -4.5, 2nd, 3x4, B12, 50 %.
-            r"[-+−]?(?:(?<![A-Za-z])[A-Za-z]{1,20})?\d[A-Za-z0-9]*(?:[.,:/×-][A-Za-z]{0,20}\d[A-Za-z0-9]*)*"
-            r"(?:\s?[%‰°])?",
-            _UNSEEN,
-        )
-    )
+_ADDRESS = (
+    r"(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,;:!?)\]]",
+    r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+",
 )
+_MARKED = (
+    r"</?[A-Za-z][\w.:-]{0,40}(?:\s[^<>\n]{0,80})?/?>",  # <image>, <Img>, </Img>, <0x0A>
+    r"\{\{[^{}\n]{0,80}\}\}|\$?\{[^{}\n]{0,80}\}",  # {name}, {}, ${name}
+    r"%\([A-Za-z_]\w*\)[sdf]|%[sdf]\b|\\[ntr\"\\]",
+    r"\[[A-Z][A-Z_]+\]",  # a slot, as prompts.SLOT has it
+    r"[\[(]\s*[-+]?\d+(?:\.\d+)?(?:\s*[,;]\s*[-+]?\d+(?:\.\d+)?)+\s*[\])]",  # a box or a point
+    r"[(（\[][A-Z][)）\]]",  # the letter of an option
+)
+# A number, with the letters that belong to it: 3, -4.5, 2nd, 3x4, B12, 50 %.
+_NUMBER = r"[-+−]?(?:(?<![A-Za-z])[A-Za-z]{1,20})?\d[A-Za-z0-9]*(?:[.,:/×-][A-Za-z]{0,20}\d[A-Za-z0-9]*)*(?:\s?[%‰°])?"
+# Without one of these other characters there is nothing to protect; most texts have none.
+_SPECIAL = re.compile(r"[^A-Za-z ,.'\"?!;:-]")
+
+
+@functools.lru_cache(maxsize=8)
+def _pattern(is_ascii: bool, has_address: bool) -> re.Pattern[str]:
+    """Returns the pattern of what must survive; what a text cannot have is left out, which is four times as fast.
+
+    The first that fits at a place counts.
+    """
+    if is_ascii and not has_address:
+        plain = "|".join((*_MARKED, _NUMBER, _UNSEEN))
+        return re.compile(rf"(?=[^A-Za-z ]|(?<![A-Za-z])[A-Za-z]{{1,20}}\d)(?:{plain})")
+    return re.compile("|".join((_EMOJI, *_ADDRESS, *_MARKED, _NUMBER, _UNSEEN)))
+
+
+def _spans(text: str) -> re.Pattern[str] | None:
+    """Returns the pattern that finds what must survive in a text; None if there is nothing."""
+    if _SPECIAL.search(text) is None:
+        return None
+    return _pattern(text.isascii(), "@" in text or "://" in text)
+
+
 _LETTER = re.compile(r"[^\W\d_]")
+_ONE_LETTER = re.compile(r"\W*[A-Z]\W*")
 _MARK = re.compile(r"[\[［【〔]\s*(\d{1,6})\s*[\]］】〕]")
 
 # The end of a sentence: not behind a title, an initial or a number of a list.
@@ -119,7 +137,9 @@ def _short(sentence: str, space: str) -> list[tuple[str, str]]:
         at = max(sentence.rfind(sign, 1, MOST_CHARACTERS) for sign in (", ", "; ", "，", "；")) + 1
         at = at or sentence.rfind(" ", 1, MOST_CHARACTERS)
         at = at if at > 0 else MOST_CHARACTERS
-        for span in _PROTECTED.finditer(sentence, 0, 2 * MOST_CHARACTERS):  # nothing that is to survive is cut in two
+        spans = _spans(sentence)
+        for span in spans.finditer(sentence, 0, 2 * MOST_CHARACTERS) if spans else ():
+            # Nothing that is to survive is cut in two.
             if span.start() < at < span.end():
                 at = span.start() or span.end()
                 break
@@ -130,8 +150,12 @@ def _short(sentence: str, space: str) -> list[tuple[str, str]]:
 
 def _has_letters(text: str) -> bool:
     """Returns whether something is left to translate: a single letter is an answer and no word."""
-    bare = _PROTECTED.sub(" ", text)
-    return _LETTER.search(bare) is not None and not re.fullmatch(r"\W*[A-Z]\W*", bare)
+    first = text.partition(" ")[0]
+    if len(first) > 1 and first.isalpha():  # a whole word: nothing that must survive begins with letters alone
+        return True
+    spans = _spans(text)
+    bare = text if spans is None else spans.sub(" ", text)
+    return _LETTER.search(bare) is not None and not _ONE_LETTER.fullmatch(bare)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +174,8 @@ class Masked:
 @functools.lru_cache(maxsize=1 << 12)
 def mask(segment: str) -> Masked:
     """Returns a segment with marks."""
-    if segment.isalpha():
+    spans = _spans(segment)
+    if spans is None:
         return Masked(segment, ())
     kept: list[str] = []
 
@@ -160,7 +185,7 @@ def mask(segment: str) -> Masked:
         kept.append(core)
         return f"[{len(kept)}]{span[len(core) :]}"
 
-    text = _PROTECTED.sub(mark, segment)
+    text = spans.sub(mark, segment)
     if not kept and _MARK.search(segment) is None:
         return Masked(segment, ())
     return Masked(text, tuple(kept))
@@ -169,7 +194,7 @@ def mask(segment: str) -> Masked:
 def restored(said: str, masked: Masked) -> str | None:
     """Returns a translation with its marks replaced; None if one is missing, comes twice or was never there."""
     if not masked.kept:
-        return None if _MARK.search(said) else said
+        return said if "[" not in said and said.isascii() or not _MARK.search(said) else None
     left = set(range(1, len(masked.kept) + 1))
     sound = True
 
@@ -188,7 +213,8 @@ def restored(said: str, masked: Masked) -> str | None:
 def pieces(segment: str) -> Cut:
     """Returns a segment cut at everything that must survive, for translators that lose marks."""
     glue, found, waiting, start = [], [], "", 0
-    for span in (*_PROTECTED.finditer(segment), None):
+    spans = _spans(segment)
+    for span in (*(spans.finditer(segment) if spans else ()), None):
         text = segment[start : span.start() if span else len(segment)]
         core = text.strip()
         if _LETTER.search(core):
@@ -206,4 +232,5 @@ def pieces(segment: str) -> Cut:
 
 def protected(text: str) -> list[str]:
     """Returns everything in a text that must survive, in order."""
-    return [span[0].strip() for span in _PROTECTED.finditer(text)]
+    spans = _spans(text)
+    return [span[0].strip() for span in spans.finditer(text)] if spans else []

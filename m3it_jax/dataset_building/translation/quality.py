@@ -6,6 +6,7 @@ All scores are of the record's segments together. None proves a translation righ
 import collections
 import dataclasses
 import functools
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +22,8 @@ _LETTERS_FROM = 12
 _WORDS_FROM = 4
 # Identification of 3 or 4 words is right in 69 % of captions (py3langid 0.4, measured), so it needs more of them.
 _IDENTIFIED_FROM = 40
-_REPEATS_OF = 3  # words of an n-gram; a decoder that loops repeats whole phrases
+_NO_LETTER = re.compile("[^A-Za-z]+")
+# A decoder that loops repeats whole phrases: words of three are counted, from so many words on.
 _REPEATS_FROM = 9
 
 # Unicode names of letters begin with these (UnicodeData.txt), by ISO 15924 code.
@@ -106,6 +108,16 @@ class Pair:
     target: tuple[str, ...]
     back: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def texts(self) -> tuple[str, str]:
+        """Both as one text each."""
+        return " ".join(self.source), " ".join(self.target)
+
+    @functools.cached_property
+    def letters(self) -> Mapping[str, int]:
+        """How many letters the translation has of each script, by the first word of their Unicode names."""
+        return _letters(self.texts[1])
+
 
 def scores(pair: Pair, language: languages.Language, *, identifies: bool) -> dict[str, Any]:
     """Returns the scores of a record, without those that do not apply to it.
@@ -118,15 +130,15 @@ def scores(pair: Pair, language: languages.Language, *, identifies: bool) -> dic
     Raises:
       ScoringError: the language is to be identified and `py3langid` is not installed.
     """
-    source, target = " ".join(pair.source), " ".join(pair.target)
+    source, target = pair.texts
     found: dict[str, Any] = {}
     if not source:
         return found
     found["length_ratio"] = round(len(target) / len(source), 3)
-    letters = _letters(target)
+    letters = pair.letters
     total = sum(letters.values())
     if total:
-        right = sum(letters[name] for name in _NAMES.get(language.script, ()))
+        right = sum(letters.get(name, 0) for name in _NAMES.get(language.script, ()))
         found["script"] = round(right / total, 3)
     words = target.lower().split()
     if language.is_spaced and len(words) >= _WORDS_FROM:
@@ -146,7 +158,7 @@ def scores(pair: Pair, language: languages.Language, *, identifies: bool) -> dic
 
 def reason(found: Mapping[str, Any], within: Bounds, pair: Pair) -> str:
     """Returns why a record is quarantined, as a code; empty if all scores are within bounds."""
-    source, letters = " ".join(pair.source), sum(_letters(" ".join(pair.target)).values())
+    source, letters = pair.texts[0], sum(pair.letters.values())
     long = len(source) >= 2 * _LETTERS_FROM
     ratio = found.get("length_ratio", 1.0)
     checks = (
@@ -204,7 +216,8 @@ def _known() -> frozenset[str]:
 
 
 def _letters(text: str) -> collections.Counter[str]:
-    """Returns how many letters a text has of each script, by the first word of their Unicode names."""
+    if text.isascii():
+        return collections.Counter({"LATIN": len(_NO_LETTER.sub("", text))})
     found: collections.Counter[str] = collections.Counter()
     for character, number in collections.Counter(text).items():
         if name := _script(character):

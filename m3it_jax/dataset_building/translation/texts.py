@@ -5,7 +5,6 @@ they are translated with them: an English reference would score a right answer a
 `captions` describe the pictures in English, `answer` and `original_answer` are what the answer was made from.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,8 +29,8 @@ def of(instance: schema.Instance) -> Iterator[str]:
         yield meta["system"]
 
 
-def replaced(instance: schema.Instance, said: Callable[[str], str]) -> schema.Instance:
-    """Returns a record with every text of `of` replaced by what `said` gives for it."""
+def replaced(instance: schema.Instance, said: Callable[[str], str]) -> dict[str, Any]:
+    """Returns the fields that hold texts of a record, `meta` among them, with what `said` gives for each of `of`."""
     meta: dict[str, Any] = dict(instance.meta)
     for name in _LISTS:
         if name in meta:
@@ -45,10 +44,4 @@ def replaced(instance: schema.Instance, said: Callable[[str], str]) -> schema.In
         ]
     if "system" in meta:
         meta["system"] = said(meta["system"])
-    return dataclasses.replace(
-        instance,
-        instruction=said(instance.instruction),
-        inputs=said(instance.inputs),
-        outputs=said(instance.outputs),
-        meta=meta,
-    )
+    return {**{name: said(getattr(instance, name)) for name in _TURN}, "meta": meta}

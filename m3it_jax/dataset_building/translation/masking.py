@@ -73,6 +73,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 _ONE_LETTER = re.compile(r"\W*[A-Z]\W*")
 _MARK = re.compile(r"[\[［【〔]\s*(\d{1,6})\s*[\]］】〕]")
 
+_END = re.compile("[.!?…。！？]")
 # The end of a sentence: not behind a title, an initial or a number of a list.
 _SENTENCE = re.compile(
     r"(?=[.!?…])(?<!\b[A-Z])(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bNo)(?<!\bvs)(?<!\bMrs)(?<!e\.g)(?<!i\.e)"
@@ -101,7 +102,8 @@ class Cut:
 def cut(text: str) -> Cut:
     """Returns a text as segments and glue; joined with its own segments it is the same text."""
     glue, segments, waiting = [], [], ""
-    for number, line in enumerate(_BREAKS.split(text)):
+    # A printable text has no line breaks.
+    for number, line in enumerate((text,) if text.isprintable() else _BREAKS.split(text)):
         if number % 2:
             waiting += line
             continue
@@ -122,6 +124,8 @@ def cut(text: str) -> Cut:
 
 def _sentences(line: str) -> list[tuple[str, str]]:
     """Returns (sentence, white space behind it) of a line; a long sentence is cut at spaces."""
+    if _END.search(line, 0, len(line) - 1) is None and len(line) <= MOST_CHARACTERS:
+        return [(line, "")]
     found, start = [], 0
     for end in _SENTENCE.finditer(line) if len(line) > 1 else ():
         space = end[1] or ""

@@ -74,7 +74,7 @@ def streams() -> list[Stream]:
         outputs = np.clip(texts[1], 1, 126) + ANSWER_END
         tokens = block + TEMPLATE + asked + np.clip(texts[0], 0, 300) + outputs
         shown = rng.permutation(np.arange(size) % source.num_pictures).astype(np.uint64)
-        keys = scrambled(shown, zlib.crc32(source.pictures.encode()) | 1 << 40)
+        keys = scrambled(shown, np.uint64(zlib.crc32(source.pictures.encode()) | 1 << 40))
         lengths = Lengths(
             tokens=tokens.astype(np.uint16)[:, None],
             targets=outputs.astype(np.uint16),

@@ -68,7 +68,6 @@ def make_plan(
         global_batch_size=data.global_batch_size,
         budgets=room,
         shares=data.packing == "rows" and rules.layout.qformer_text_len == 0,
-        cache=token_lengths.places(folder),
     )
 
 

@@ -32,14 +32,14 @@ from m3it_jax.input_pipeline.order.token_lengths import Lengths
 
 # CHOICE: about the rows of a block if its records shared nothing, of 200, 300, 400 and 600. Larger blocks need less to
 # spare; any 256 rows are made of smaller ones sooner.
-BLOCK_ROWS = 400
+BLOCK_ROWS = 300
 _TRIALS = 12  # blocks from which is found how many records fill the rows
 _TRIED = 1 << 16  # the trial blocks are some of so many
 _SPARE = 2.0  # deviations of what the trial blocks need that rows are left free for, above the most that one needs
 # CHOICE: times the mean tokens to learn from in a full row, so that this budget seldom closes one. The output head on
 # as many more places costs a full-size model less than a percent.
 _TARGETS_SPARE = 2.0
-_PORTION = 1 << 18  # records that are looked at together, so that looking takes little memory
+_PORTION = 1 << 15  # records that are looked at together, so that looking takes little memory
 VERSION = 2  # of the way in which rows are made
 
 # Columns of an entry: source index, record number in the source's table, epoch of the stream, instruction (0: its own,

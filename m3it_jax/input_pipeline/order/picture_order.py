@@ -25,12 +25,12 @@ Hashes = npt.NDArray[np.uint64]
 # CHOICE: of 1, 4, 8 and 16 clusters a block. More clusters mix an epoch better, and move more records away from those
 # with the same picture (9 % of M3IT's where a cluster has 800 records, 18 % at 200).
 STRATA = 8
-_PORTION = 1 << 18  # records that are hashed at once, so that hashing takes little memory
-_SORTED = 1 << 22  # records that are sorted at once, for the same reason
+_PORTION = 1 << 16  # records that are hashed at once, so that hashing takes little memory
+_SORTED = 1 << 21  # records that are sorted at once, for the same reason
 
 
 class Drawn(NamedTuple):
-    """Some records, source by source, in the order of their epochs.
+    """Some records, source by source and epoch by epoch.
 
     Attributes:
       sources: Number of the source of each, int64 [records].
@@ -119,7 +119,7 @@ class PictureOrder:
         return Drawn(sources, places, np.full(len(places), epoch))
 
     def between(self, begins: IntArray, ends: IntArray) -> Drawn:
-        """Returns the records that stand between two positions of each source.
+        """Returns the records that stand between two positions of each source, in any order.
 
         Args:
           begins: First position of each source, int64 [sources]; they count over all epochs, from 0 on.
@@ -131,7 +131,10 @@ class PictureOrder:
             while begin < end:
                 epoch, place = divmod(begin, size)
                 count = min(end - begin, size - place)
-                found = self._runs(source, epoch, slice(place, place + count))
+                # Of a whole epoch the order is of no account: what is asked for are the records between.
+                found = self._starts[source, None], self.sizes[source, None]
+                if count < size:
+                    found = self._runs(source, epoch, slice(place, place + count))
                 starts.append(found[0])
                 lengths.append(found[1])
                 whose.append((source, epoch, count))

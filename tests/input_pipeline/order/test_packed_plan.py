@@ -225,7 +225,7 @@ def test_other_settings_are_other_orders():
     assert make_plan().fingerprint == plain.fingerprint
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     sizes=st.lists(st.tuples(st.integers(1, 150), st.integers(0, 40), st.floats(0.1, 9.0)), min_size=1, max_size=4),

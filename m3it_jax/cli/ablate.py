@@ -150,9 +150,11 @@ def _weights(config: "Experiment", folder: "records.DataFolder") -> dict[str, fl
 
     if config.data.mixture:
         return {name: weight for name, weight in config.data.mixture.items() if weight}
-    left_out = () if config.data.train_on_held_out else config_lib.HELD_OUT
+    all_of_them = config.data.train_on_held_out
     sizes = {name: info.splits.get(config.data.split, 0) for name, info in folder.sources.items()}
-    found = {name: float(size) for name, size in sizes.items() if size and name not in left_out}
+    found = {
+        name: float(size) for name, size in sizes.items() if size and (all_of_them or not config_lib.is_held_out(name))
+    }
     if not found:
         raise errors.UserError(f"{folder.path}: split {config.data.split!r} has no record; build the data folder again")
     return found

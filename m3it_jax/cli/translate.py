@@ -19,6 +19,7 @@ EXAMPLE = """m3it translate data/m3it --languages all --translator nllb --model 
       --out data/m3it-de"""
 
 PAGES = "translation"  # folder in OUT with a page for each language
+MIXTURE = "mixture.json"  # in it: what --data.mixture takes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +81,13 @@ def _add_scores(parser: argparse.ArgumentParser) -> None:
         type=pathlib.Path,
         metavar="FILE",
         help='JSON with what scores may be, by language or *: {"*": {"most_copied": 0.7}, "de": {"most_length": 2}}',
+    )
+    parser.add_argument(
+        "--temperature",
+        type=options.amount,
+        default=1.0,
+        metavar="T",
+        help="of the shares of languages in OUT/translation/mixture.json; above 1 evens them out (default: 1)",
     )
     parser.add_argument(
         "--bleu",
@@ -287,6 +295,7 @@ def _tell_result(args: argparse.Namespace, manifest: dict[str, Any], counts: "di
 
     seen = report.collect(records.DataFolder.open(args.out))
     translation_pages.write(args.out / PAGES, seen)
+    options.write_json(args.out / PAGES / MIXTURE, report.mixture(seen, args.temperature))
     asked = {code: found.summary() for code, found in counts.items()}
     if args.json:
         options.write_json(args.json, {"languages": seen, "asked": asked, "manifest": manifest})

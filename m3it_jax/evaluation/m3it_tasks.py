@@ -68,7 +68,7 @@ BY_NAME = {task.name: task for task in M3IT}
 
 def is_held_out(source: str) -> bool:
     """Returns whether the paper keeps a source for zero-shot tests: the list that training refuses."""
-    return source in config.HELD_OUT
+    return config.is_held_out(source)
 
 
 def markdown() -> str:

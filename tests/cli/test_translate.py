@@ -87,6 +87,8 @@ def test_each_source_becomes_one_for_each_language(arguments, endpoint, tmp_path
     assert verification.check_folder(out, on_record=lambda: None) == []
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["languages"]["de"]["records"] == {"okvqa-de": 7} and told["asked"]["de"]["unanswered"] == 0
+    shares = json.loads((out / "translation/mixture.json").read_text())
+    assert set(shares) == {"okvqa-de", "okvqa-ig"} and sum(shares.values()) == pytest.approx(1)
     step = json.loads((out / "okvqa-de/1.0.0/provenance.json").read_text())["made_from"][-1]
     assert (step["step"], step["to"], step["engine"]["name"], step["rows"]) == ("translate", "de", "endpoint", 500)
     assert "Igbo" in (out / "translation/ig.html").read_text() and (out / "translation/index.html").is_file()

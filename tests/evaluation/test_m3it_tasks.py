@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from m3it_jax import config
+from m3it_jax import config, errors
 from m3it_jax.dataset_building import sources
 from m3it_jax.evaluation import m3it_tasks
 
@@ -32,3 +32,13 @@ def test_answers_of_ten_people_are_scored_as_such():
 def test_the_page_shows_the_table():
     page = pathlib.Path(__file__).parents[2] / "docs" / "evaluation.md"
     assert m3it_tasks.markdown() in page.read_text("utf-8"), "write m3it_tasks.markdown() into the page"
+
+
+def test_a_held_out_source_stays_one_in_every_language():
+    held_out = ["msrvtt-qa", "msrvtt-qa-de", "winoground-zh", "winoground-zh-hant", "coco-cn", "flickr8k-cn-en"]
+    trained = ["okvqa-de", "vqa-v2-zh", "coco", "ss-films", "shapes-caption-zh", "de", "my-own-es"]
+    assert [name for name in held_out + trained if m3it_tasks.is_held_out(name)] == held_out
+    experiment = config.Experiment()
+    experiment.data.mixture = {"okvqa-de": 1.0, "msrvtt-de": 1.0}
+    with pytest.raises(errors.ConfigError, match="msrvtt-de is held out by the paper"):
+        config.check_held_out(experiment, experiment.data.mixture)

@@ -24,6 +24,7 @@ class Seen:
       identified: What the identifier said.
       reasons: Quarantined rows by reason.
       weights: Records by weight, in tenths.
+      source_weights: Source -> sum of its records' weights.
       sums: Score -> (sum, number of records that have it).
       kept: The first translated records.
       quarantined: The first quarantined rows.
@@ -34,6 +35,7 @@ class Seen:
     identified: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     reasons: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     weights: list[int] = dataclasses.field(default_factory=lambda: [0] * _BINS)
+    source_weights: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     sums: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
     kept: list[dict[str, str]] = dataclasses.field(default_factory=list)
     quarantined: list[dict[str, str]] = dataclasses.field(default_factory=list)
@@ -49,6 +51,7 @@ class Seen:
                 total, number = self.sums.get(name, (0.0, 0))
                 self.sums[name] = total + value, number + 1
         weight = about.get("weight", 0.0)
+        self.source_weights[instance.source] += weight
         self.weights[min(int(weight * _BINS), _BINS - 1)] += 1
         if len(self.kept) < _EXAMPLES:
             original = about.get("original", {})
@@ -71,6 +74,7 @@ class Seen:
             "identified": dict(self.identified.most_common()),
             "scores": {name: round(total / number, 3) for name, (total, number) in self.sums.items()},
             "weights": self.weights,
+            "source_weights": {name: round(total, 3) for name, total in self.source_weights.items()},
             "examples": self.kept,
             "quarantined_examples": self.quarantined,
         }
@@ -104,6 +108,25 @@ def collect(folder: records.DataFolder) -> dict[str, dict[str, Any]]:
             except ValueError as error:
                 raise errors.UserError(f"{file}: cannot be read ({error}); build the source again") from error
     return {code: found.summary() for code, found in sorted(seen.items())}
+
+
+def mixture(seen: Mapping[str, Mapping[str, Any]], temperature: float) -> dict[str, float]:
+    """Returns weights of a training mixture: source -> its records' weights added up, flattened over languages.
+
+    A language's share is in proportion to its sum of weights to the power of 1 / `temperature`, as mT5 samples
+    (arXiv 2010.11934, section 3.1, alpha = 1 / temperature); 1 keeps the proportions, and a large one makes all
+    languages equal. Inside a language, sources keep their proportions. All weights together are 1.
+    """
+    sums = {code: found["source_weights"] for code, found in seen.items()}
+    totals = {code: sum(weights.values()) for code, weights in sums.items() if sum(weights.values()) > 0}
+    flat = {code: total ** (1 / temperature) for code, total in totals.items()}
+    whole = sum(flat.values())
+    return {
+        source: round(flat[code] / whole * weight / totals[code], 6)
+        for code in totals
+        for source, weight in sums[code].items()
+        if weight
+    }
 
 
 def table(seen: Mapping[str, Mapping[str, Any]]) -> str:

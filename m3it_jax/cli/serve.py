@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a host name that clients may call this server by; repeatable (default: any beyond this machine)",
     )
     parser.add_argument(
+        "--allow-host",
+        metavar="HOST[:PORT]",
+        action="append",
+        default=[],
+        help="fetch pictures that requests name by an address from this public host; repeatable (default: from none)",
+    )
+    parser.add_argument(
         "--rows", metavar="N", type=options.positive, default=32, help="answers made at once (default 32)"
     )
     parser.add_argument("--max-len", metavar="N", type=options.positive, help="tokens of prompt and answer together")
@@ -94,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         key=key,
         hosts=server.names(args.host, args.called),
         most_bytes=args.body_mb << 20,
+        picture_hosts=frozenset(host.lower() for host in args.allow_host),
         **_facts(args.checkpoint, answering),
     )
     service = app.Service(engine.Engine(made, most_waiting=args.queue), settings)

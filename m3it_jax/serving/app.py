@@ -46,7 +46,8 @@ class Settings:
       name: Of the model.
       key: What clients must name; None: nothing.
       hosts: Names that it may be called by; None: any.
-      most_bytes: Of a request's body.
+      most_bytes: Of a request's body, and of what is fetched for it.
+      picture_hosts: From which pictures are fetched; none: no address is opened.
       about: What the page tells beside the name: {"variant", "step", "device", ...}.
       asked: What the model was asked in training, the rows of asked.json.
       templates: Instructions by task: {task: [text]}.
@@ -56,6 +57,7 @@ class Settings:
     key: str | None = None
     hosts: Collection[str] | None = None
     most_bytes: int = 20 << 20
+    picture_hosts: Collection[str] = ()
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     asked: tuple[Mapping[str, Any], ...] = ()
     templates: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -162,7 +164,8 @@ class Service:
         try:
             body = await request.body()
             request.scope["m3it.arrived"] = time.monotonic()
-            chat = await anyio.to_thread.run_sync(chat_requests.parse, body)
+            read_picture = picture_parts.reader(self.settings.picture_hosts, self.settings.most_bytes)
+            chat = await anyio.to_thread.run_sync(chat_requests.parse, body, read_picture)
             del body
             request._body = b""  # it may hold megabytes of base64, for as long as the answer is made
             if chat.model not in ("", self.settings.name):

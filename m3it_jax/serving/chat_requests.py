@@ -11,6 +11,8 @@ from m3it_jax.generation import pictures
 from m3it_jax.serving import picture_parts
 from m3it_jax.serving.api_errors import ApiError, invalid
 
+ReadPicture = Callable[[str, str], pictures.Picture]
+
 MOST_CHOICES = 16  # CHOICE: of one request; each takes a row
 _MOST_STOPS, _MOST_STOP_BYTES = 4, 256  # OpenAI's limit; `SamplingConfig`'s
 _MOST_MESSAGES = 1024  # CHOICE: more turns than any model here has tokens for
@@ -71,8 +73,8 @@ class ChatRequest:
     has_usage: bool
 
 
-def parse(body: bytes) -> ChatRequest:
-    """Returns the request in a body.
+def parse(body: bytes, read_picture: ReadPicture = picture_parts.of_url) -> ChatRequest:
+    """Returns the request in a body; `read_picture` gives the picture of (address, its name).
 
     Raises:
       ApiError: it is no JSON, or a field is missing, unknown or not allowed.
@@ -82,7 +84,7 @@ def parse(body: bytes) -> ChatRequest:
         if name in fields and fields.pop(name) not in allowed:
             raise invalid(f"{name}: is not supported by this server; leave it out", name, "unsupported_parameter")
     fields = {name: value for name, value in fields.items() if name not in _IGNORED and value is not None}
-    system, turns, shown = _conversation(fields.pop("messages", None))
+    system, turns, shown = _conversation(fields.pop("messages", None), read_picture)
     stream_options = fields.pop("stream_options", {})
     if not isinstance(stream_options, dict):
         raise invalid("stream_options: must be an object", "stream_options")
@@ -169,7 +171,9 @@ def _num_best(fields: dict[str, Any]) -> int | None:
     return (count or 0) if wanted else None
 
 
-def _conversation(messages: Any) -> tuple[str, tuple[schema.Turn, ...], tuple[pictures.Picture, ...]]:
+def _conversation(
+    messages: Any, read_picture: ReadPicture
+) -> tuple[str, tuple[schema.Turn, ...], tuple[pictures.Picture, ...]]:
     """Returns (system text, turns, pictures) of the messages.
 
     Messages of one role behind one another are one; what the assistant said answers the turn before it.
@@ -197,7 +201,7 @@ def _conversation(messages: Any) -> tuple[str, tuple[schema.Turn, ...], tuple[pi
             if len(shown) + len(urls) > picture_parts.MOST_PICTURES:
                 message = f"{name}: a request shows at most {picture_parts.MOST_PICTURES} pictures"
                 raise ApiError(413, message, param="messages", code="too_many_images")
-            shown += [picture_parts.of_url(url, place) for url, place in urls]
+            shown += [read_picture(url, place) for url, place in urls]
             if last == "user":
                 before = turns.pop()
                 text = "\n".join(filter(None, (before.instruction, text)))

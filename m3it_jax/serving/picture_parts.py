@@ -1,13 +1,14 @@
 """Pictures of a request -> pictures of the model: sizes are read before anything is decoded, formats from bytes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pybase64
 from PIL import Image
 
 from m3it_jax import errors, schema
 from m3it_jax.generation import pictures
+from m3it_jax.llm_client import picture_fetch
 from m3it_jax.serving.api_errors import ApiError, invalid
 
 # What a picture may be, by its first bytes; what it is called in the request decides nothing, since clients write
@@ -16,6 +17,29 @@ _BEGINS = {"PNG": schema.PICTURE_BEGINS[:1], "JPEG": schema.PICTURE_BEGINS[1:]}
 _FORMATS = ("PNG", "JPEG", "WEBP")
 MOST_PICTURES = 64  # CHOICE: of one request; no model here has room for more
 MOST_PIXELS = 2 * schema.MAX_PIXELS  # CHOICE: of all pictures of a request together: seconds of a core, 320 MB at once
+
+
+def reader(hosts: Collection[str], most_bytes: int) -> Callable[[str, str], pictures.Picture]:
+    """Returns what reads the pictures of one request: (address, its name) -> picture.
+
+    Args:
+      hosts: From which pictures are fetched; none: no address is ever opened.
+      most_bytes: Of all that is fetched.
+    """
+    left = most_bytes
+
+    def read(url: str, name: str) -> pictures.Picture:
+        nonlocal left
+        if not hosts or url[:5].lower() == "data:":
+            return of_url(url, name)
+        try:
+            data = picture_fetch.fetch(url, hosts=hosts, most_bytes=left)
+        except errors.UserError as error:
+            raise invalid(f"{name}: {error}", name, "invalid_image_url") from error
+        left -= len(data)
+        return _picture(data, name)
+
+    return read
 
 
 def of_url(url: str, name: str) -> pictures.Picture:
@@ -42,6 +66,10 @@ def of_url(url: str, name: str) -> pictures.Picture:
         data = pybase64.b64decode(body, validate=True)
     except (ValueError, TypeError) as error:
         raise invalid(f"{name}: is no base64", name, "invalid_base64") from error
+    return _picture(data, name)
+
+
+def _picture(data: bytes, name: str) -> pictures.Picture:
     if kind_of(data) is None:
         raise invalid(f"{name}: is no PNG, JPEG or WebP; convert it", name, "invalid_image_format")
     return pictures.Picture(pictures.key_of(data), name, data)

@@ -1,7 +1,11 @@
 import base64
 import concurrent.futures
 import json
+import os
+import pathlib
+import random
 import re
+import resource
 import threading
 import time
 
@@ -11,7 +15,10 @@ import tiny_assistant
 import tiny_server
 from tiny_server import KEY, messages
 
+from m3it_jax.serving import chat_requests
 from m3it_jax.serving.app import Service
+
+LONG = bool(os.environ.get("M3IT_LONG"))
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +142,20 @@ def test_beyond_the_queue_there_is_429_and_when_to_come_again(server):
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_a_client_that_goes_frees_its_row(server, is_stream):
     body = json.dumps({"messages": messages(), "max_tokens": 400, "stream": is_stream, "temperature": 2}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     engine = server.service.engine
     for _ in range(5):
         with server.connect() as connection:
-            connection.sendall(head.encode() + body)
+            connection.sendall(_post(body))
             _until(lambda: engine.scheduler.num_running)
             if is_stream:
                 assert connection.recv(1000).startswith(b"HTTP/1.1 200")
         _until(lambda: not engine.scheduler.num_running and not engine.num_pending, seconds=5)
+
+
+def _post(body: bytes) -> bytes:
+    """Returns a whole request for an answer."""
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+    return (head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
 
 
 def _until(condition, seconds: float = 20.0) -> None:
@@ -205,6 +216,67 @@ def test_the_walked_table_has_no_other_route(server):
         "/page.css",
         "/page.js",
     }
+
+
+def test_text_that_spells_the_template_or_special_tokens_stays_text(server):
+    sampler = server.service.sampler
+    marks = (
+        "<Img>",
+        "</Img>",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<0x41>",
+        "<human>:",
+        "<bot>:",
+        "<image>",
+        "###",
+        "\u2581",
+        "\x00",
+        "\ufffd",
+    )
+    number = random.Random(0)
+    special = (sampler.tokenizer.bos_id, sampler.tokenizer.eos_id)
+    for _ in range(10_000 if LONG else 300):
+        text = "".join(
+            number.choice((*marks, "a", " circle", "\n", chr(number.randrange(1, 0xD800)))) for _ in range(12)
+        )
+        body = {"messages": [{"role": "user", "content": f"x{text}"}], "max_tokens": 1}
+        (prepared,) = server.service._prepare(chat_requests.parse(json.dumps(body).encode()))
+        plain = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
+        (wanted,) = server.service._prepare(chat_requests.parse(json.dumps(plain).encode()))
+        count = {index: int((prepared.row["token_ids"] == index).sum()) for index in special}
+        assert count == {index: int((wanted.row["token_ids"] == index).sum()) for index in special}, text
+        assert (prepared.row["image_token_index"] < 0).all(), "no text stands for a picture"
+    status, _, _ = server.ask("/v1/chat/completions", {**body, "temperature": 0})
+    assert status == 200
+
+
+@pytest.mark.skipif(not LONG, reason="M3IT_LONG=1 runs it: minutes")
+def test_ten_thousand_requests_leave_the_memory_as_it_was(server):
+    def ask(place: int) -> int:
+        body = {"messages": messages("a circle", tiny_assistant.png(place % 50)), "max_tokens": 2, "temperature": 0}
+        return server.ask("/v1/chat/completions", body)[0]
+
+    def resident() -> int:
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(1_000))) == {200}
+        before = resident()
+        assert set(pool.map(ask, range(10_000))) == {200}
+    assert resident() < before * 1.05
+
+
+@pytest.mark.skipif(not LONG, reason="M3IT_LONG=1 runs it: minutes")
+def test_a_thousand_clients_that_go_leave_no_row_taken(server):
+    body = json.dumps({"messages": messages(), "max_tokens": 400, "stream": True, "temperature": 2}).encode()
+    engine = server.service.engine
+    for _ in range(1_000):
+        with server.connect() as connection:
+            connection.sendall(_post(body))
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        _until(lambda: not engine.scheduler.num_running and not engine.num_pending, seconds=5)
 
 
 def test_metrics_are_what_prometheus_reads(server, client):

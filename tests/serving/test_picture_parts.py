@@ -112,3 +112,23 @@ def test_data_urls_that_hold_no_picture_are_refused(url):
 def test_what_is_no_base64_is_refused():
     for body in ("!!!!", "AAA", "AA AA", "ü"):
         assert _refusal(f"data:image/png;base64,{body}").code in ("invalid_base64", "invalid_image_format")
+
+
+def test_addresses_of_allowed_hosts_are_fetched_within_one_budget(monkeypatch):
+    data = tiny_assistant.png(1)
+    limits = []
+
+    def fetch(url, *, hosts, most_bytes):
+        limits.append(most_bytes)
+        assert url == "https://pictures.example/a.png" and hosts == {"pictures.example"}
+        return data
+
+    monkeypatch.setattr(picture_parts.picture_fetch, "fetch", fetch)
+    read = picture_parts.reader({"pictures.example"}, 100_000)
+    found = [read("https://pictures.example/a.png", "image") for _ in range(2)]
+    assert found[0].key == picture_parts.of_url(tiny_server.url(data), "image").key
+    assert limits == [100_000, 100_000 - len(data)]
+    assert read(tiny_server.url(data), "image").key == found[0].key
+    with pytest.raises(ApiError):
+        picture_parts.reader((), 100_000)("https://pictures.example/a.png", "image")
+    assert len(limits) == 2

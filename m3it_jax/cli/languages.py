@@ -1,6 +1,7 @@
 """`m3it languages`: the 80 languages, how well a translator does them, and what they cost in tokens."""
 
 import argparse
+import dataclasses
 import pathlib
 import sys
 
@@ -9,12 +10,13 @@ from m3it_jax.cli import engines, options
 
 EXAMPLE = """m3it languages list
   m3it languages bleu flores200_dataset --translator nllb --model nllb-1.3B-ct2 --table bleu.json
-  m3it languages tokens data/m3it-mini/tokenizer.model --svg tokens.svg"""
+  m3it languages tokens data/m3it-mini/tokenizer.model --svg tokens.svg
+  m3it languages scores runs/stage2 --svg languages.svg --trained en zh de"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the actions and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="list|bleu|tokens", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="list|bleu|tokens|scores", required=True)
     listed = actions.add_parser("list", help="print the 80 languages of M3IT-80 with their codes and scripts")
     options.add_json(listed)
     scored = actions.add_parser("bleu", help="score a translator on FLORES and list the languages above a threshold")
@@ -38,6 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_limit(scored)
     options.add_json(scored)
     _add_tokens(actions.add_parser("tokens", help="show what each language costs in tokens"))
+    shown = actions.add_parser("scores", help="show an evaluation language by language, with the gap to English")
+    shown.add_argument("evaluation", type=pathlib.Path, help="evaluation folder, or run folder with one")
+    shown.add_argument("--svg", type=pathlib.Path, metavar="FILE", help="write a heat map, languages by tasks, to FILE")
+    shown.add_argument(
+        "--trained",
+        nargs="+",
+        default=[],
+        metavar="CODE",
+        help="languages that were trained on: marked in the heat map",
+    )
+    options.add_json(shown)
 
 
 def _add_tokens(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: a file or the translator cannot be used.
     """
-    return {"list": _list, "bleu": _bleu, "tokens": _tokens}[args.action](args)
+    return {"list": _list, "bleu": _bleu, "tokens": _tokens, "scores": _scores}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -134,6 +147,25 @@ def _bleu(args: argparse.Namespace) -> int:
     print(f"{len(kept)} of {len(rows)} languages are above {args.threshold:g}", file=sys.stderr)
     if not rows:
         raise errors.ConfigError("--languages: nothing to score; name another language")
+    return 0
+
+
+def _scores(args: argparse.Namespace) -> int:
+    from m3it_jax.cli.compare import evaluation
+    from m3it_jax.evaluation import by_language, output, tasks
+
+    for option, path in (("--svg", args.svg), ("--json", args.json)):
+        if path:
+            options.check_file(path, option=option)
+    folder = output.EvalFolder(evaluation(args.evaluation))
+    protocol = dataclasses.replace(tasks.Protocol(), suite=tasks.suite_of(folder.lock()))
+    found = by_language.measure(folder, protocol)
+    if args.svg:
+        trained = [languages.find(code).code for code in args.trained]
+        options.write_text(args.svg, by_language.heat_map(found, trained), option="--svg")
+    if args.json:
+        options.write_json(args.json, found)
+    print(by_language.table(found))
     return 0
 
 

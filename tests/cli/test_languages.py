@@ -2,9 +2,11 @@ import json
 import re
 
 import pytest
+from predicted_lines import prediction
 from toy_translator import backwards
 
 from m3it_jax.cli import main
+from m3it_jax.evaluation import output
 
 pytest.importorskip("sacrebleu", reason="sacreBLEU is not installed (extra translate)")
 
@@ -26,6 +28,16 @@ def test_the_list_has_every_language(tmp_path, capsys):
         "right_to_left": False,
     }
     assert "zho_Hans" in capsys.readouterr().out
+
+
+def test_an_evaluation_is_shown_by_language(tmp_path, capsys):
+    rows = [prediction(number, "3", language=code) for number, code in enumerate(["en"] * 4 + ["de"] * 3)]
+    output.EvalFolder(tmp_path).append(rows)
+    plot, told = tmp_path / "map.svg", tmp_path / "told.json"
+    assert run("languages", "scores", tmp_path, "--svg", plot, "--trained", "deu_Latn", "--json", told) == 0
+    assert json.loads(told.read_text())["languages"]["de"]["tasks"]["digit"]["gap"] == 0
+    assert "● de" in plot.read_text(encoding="utf-8") and "gap to en" in capsys.readouterr().out
+    assert run("languages", "scores", tmp_path / "none") == 1
 
 
 def test_a_translator_is_scored_and_the_table_selects(endpoint, tmp_path, capsys):

@@ -24,10 +24,24 @@ def test_what_is_put_is_there_in_the_next_run(tmp_path):
 
 
 def test_translator_and_direction_are_part_of_the_key():
-    others = [Key({"name": "b"}, "eng_Latn", "deu_Latn"), Key({"name": "toy"}, "deu_Latn", "eng_Latn")]
-    assert len({key("dog") for key in [KEY, *others]}) == 3 and KEY("dog") == Key(
+    others = [
+        Key({"name": "toy"}, "eng_Latn", "spa_Latn"),
+        Key({"name": "b"}, "eng_Latn", "deu_Latn"),
+        Key({"name": "toy"}, "deu_Latn", "eng_Latn"),
+    ]
+    assert len({key("dog") for key in [KEY, *others]}) == 4 and KEY("dog") == Key(
         {"name": "toy"}, "eng_Latn", "deu_Latn"
     )("dog")
+
+
+def test_a_batch_is_there_as_a_whole_or_not_at_all(tmp_path):
+    store = Store(tmp_path, writes=True)
+    texts = {KEY("a"): "A", KEY("b"): object(), KEY("c"): "C"}
+    with pytest.raises(OSError, match="cannot be written"):
+        store.put(texts)
+    assert store.get(list(texts)) == {}
+    store.put({KEY("a"): "A"})
+    assert store.get(list(texts)) == {KEY("a"): "A"}
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path):

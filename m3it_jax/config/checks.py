@@ -86,6 +86,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.max_text_len": _POSITIVE,
     "data.max_response_len": _POSITIVE,
     "data.packing": _one_of(*UNPACKED, *PACKED),
+    "data.temperature": ((lambda value: 1 <= value < float("inf")), "1 or more, and finite"),
+    "data.source_cap": _NOT_NEGATIVE,
     "data.row_len": ((lambda value: 16 <= value <= 65_535), "from 16 to 65535 tokens"),
     "data.row_images": _NOT_NEGATIVE,
     "data.too_long": _one_of("cut", "drop", "error"),
@@ -153,6 +155,11 @@ def validate(config: Experiment) -> None:
     for source, weight in config.data.mixture.items():
         if not (isinstance(weight, int | float) and 0 < weight < float("inf")):
             raise errors.ConfigError(f"data.mixture[{source!r}]={weight!r}: must be a weight above 0; drop the source")
+    if config.data.source_cap and config.data.mixture:
+        raise errors.ConfigError(
+            f"data.source_cap={config.data.source_cap}: limits the sizes of sources, and data.mixture gives weights in "
+            "their place; drop one of the two"
+        )
     check_held_out(config, config.data.mixture)
     for word in filter(None, config.data.allow.split(",")):
         if word not in licences.TERMS:

@@ -36,6 +36,8 @@ class DataConfig:
     split: str = "train"
     tokenizer: str = ""  # a SentencePiece model; empty takes that of the loaded decoder, else the data folder's own
     mixture: dict[str, float] = dataclasses.field(default_factory=dict)  # source -> weight; empty: all, by size
+    temperature: float = 1.0  # weights become their 1/temperature-th power: above 1 small sources are met more often
+    source_cap: int = 0  # without a mixture: records that a source counts as at most (T5's mixing); 0: no limit
     train_on_held_out: bool = False  # take sources too that the paper keeps for zero-shot tests (`HELD_OUT`)
     validation_share: float = 0.0  # of the pictures of a source without a validation split: kept for validation
     allow: str = ""  # what the licences must allow: words of `licences.TERMS` joined by commas; empty takes all

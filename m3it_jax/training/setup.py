@@ -105,7 +105,7 @@ def prepare(config: Experiment) -> Setup:
     variant, folder = opened.variant, opened.folder
     objective = objectives.OBJECTIVES[config.objective]
     train = opened.pipeline(config, config.data)
-    plain = dataclasses.replace(config.data, split="validation", augment=type(config.data.augment)())
+    plain = dataclasses.replace(config.data, split="validation", augment=type(config.data.augment)(), source_cap=0)
     plain.mixture = mixture.available(folder, plain, seed=config.seed)
     looks = config.validation.every or config.samples.every
     validation = opened.pipeline(config, plain) if looks and plain.mixture else None

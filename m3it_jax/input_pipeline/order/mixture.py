@@ -317,7 +317,28 @@ def streams(folder: records.DataFolder, data: configuration.DataConfig, *, objec
     counts = counts | {name: np.zeros(0, np.int64) for name in folder.sources if name not in counts}
     if data.mixture and not weights:
         raise errors.ConfigError(f"data.allow={data.allow!r}: no source of data.mixture is under such a licence")
-    return make_streams(counts, weights, chosen)
+    sizes = {name: float(len(chosen.get(name, pictures))) for name, pictures in counts.items() if len(pictures)}
+    return make_streams(counts, tempered(weights, sizes, data), chosen)
+
+
+def tempered(
+    weights: Mapping[str, float], sizes: Mapping[str, float], data: configuration.DataConfig
+) -> Mapping[str, float]:
+    """Returns the weights with `data.source_cap` and `data.temperature`; empty if each source counts by its size.
+
+    Both are those of T5 (arXiv 1910.10683, section 3.5.2): sizes up to a limit, then the 1/T-th power.
+
+    Args:
+      weights: Of `data.mixture`, as given; empty takes the sizes.
+      sizes: Records of each source.
+      data: Where cap and temperature stand.
+    """
+    if data.temperature == 1 and not data.source_cap:
+        return weights
+    limit = data.source_cap or float("inf")
+    found = weights or {name: min(size, limit) for name, size in sizes.items()}
+    largest = max(found.values(), default=1.0)
+    return {name: (weight / largest) ** (1 / data.temperature) for name, weight in found.items()}
 
 
 def mixture_order(config: configuration.Experiment, start: int, stop: int) -> list[str]:

@@ -271,3 +271,40 @@ def test_rows_that_hosts_cannot_share_are_told_in_rows():
     plan = mixture.Plan(streams, seed=0, global_batch_size=6, max_images=4)
     with pytest.raises(errors.ConfigError, match="6 rows, which 4 .* choose multiples of 4"):
         plan.check_divisible(4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "weights", "wanted"),
+    [
+        ({}, {}, {}),
+        ({}, {"a": 2.0}, {"a": 2.0}),
+        ({"source_cap": 100}, {}, {"a": 1.0, "b": 0.64, "c": 0.01}),
+        ({"temperature": 2.0}, {}, {"a": 1.0, "b": 0.08, "c": 0.01}),
+        ({"temperature": 2.0, "source_cap": 100}, {}, {"a": 1.0, "b": 0.8, "c": 0.1}),
+        ({"temperature": 2.0}, {"a": 1.0, "b": 4.0}, {"a": 0.5, "b": 1.0}),
+        ({"temperature": 1e9}, {"a": 1.0, "b": 4e6}, {"a": 1.0, "b": 1.0}),  # balanced
+    ],
+)
+def test_sizes_up_to_a_cap_and_temperature_flatten_the_shares(fields, weights, wanted):
+    sizes = {"a": 10_000.0, "b": 64.0, "c": 1.0}
+    assert mixture.tempered(weights, sizes, config.DataConfig(**fields)) == pytest.approx(wanted)
+
+
+def test_an_order_has_the_shares_of_cap_and_temperature(folder):
+    def shares(**fields):
+        data = config.DataConfig(path=str(folder.path), **fields)
+        found = mixture.streams(folder, data, objective="response", seed=0)
+        by_source = {}
+        for stream in found:
+            by_source[stream.source] = by_source.get(stream.source, 0.0) + stream.weight
+        return {name: weight / sum(by_source.values()) for name, weight in by_source.items()}
+
+    by_size, balanced = shares(), shares(temperature=1e9)
+    assert len(set(by_size.values())) > 1
+    assert balanced == pytest.approx(dict.fromkeys(by_size, 1 / len(by_size)))
+    assert shares(source_cap=1) == pytest.approx(balanced)
+
+
+def test_a_cap_on_sizes_beside_weights_is_refused():
+    with pytest.raises(errors.ConfigError, match=r"data.source_cap=9: .*drop one of the two"):
+        config.validate(config.Experiment(data=config.DataConfig(mixture={"ones": 1.0}, source_cap=9)))

@@ -10,7 +10,7 @@ Presets:
                      --init_from.all=runs/quickstart
           hardware:  2 CPU cores, a few minutes
           score:     depends on your data; `m3it eval` compares with controls
-  large   imported weights (`m3it weights import`): BLIP-2 with OPT, InstructBLIP with Vicuna, LLaVA-1.5, MiniGPT-4
+  large   imported weights (`m3it weights import`): BLIP-2, InstructBLIP, LLaVA-1.5, MiniGPT-4
           command:   m3it train configs/finetune.py:large --run-dir runs/mine --data.path=data/mine
                      --init_from.all=weights/llava
           hardware:  accelerators with room for the model in bfloat16, spread over all of them; never run by us

@@ -3,7 +3,6 @@
 A file under `configs/` returns an `Experiment`; the command line overrides fields by dotted path.
 """
 
-from m3it_jax.config.checks import ANSWERING_VARIANTS as ANSWERING_VARIANTS
 from m3it_jax.config.checks import CHECKS as CHECKS
 from m3it_jax.config.checks import HELD_OUT as HELD_OUT
 from m3it_jax.config.checks import INHERIT as INHERIT

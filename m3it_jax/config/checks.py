@@ -24,7 +24,7 @@ _MOMENT = ((lambda value: 0 <= value < 1), "from 0 up to but not 1")
 _AXIS = ((lambda value: value == -1 or value > 0), "a number of devices, or -1 for what is left")
 _DTYPE = _one_of("float32", "bfloat16")
 
-# Rows of `models/variants.py` that can be trained, and those whose language model has an encoder and only answers.
+# Rows of `models/variants.py`.
 TRAINED_VARIANTS = (
     "tiny",
     "mini",
@@ -36,8 +36,11 @@ TRAINED_VARIANTS = (
     "minigpt4_vicuna_13b",
     "llava_1.5_7b",
     "llava_1.5_13b",
+    "blip2_flan_t5_xl",
+    "blip2_flan_t5_xxl",
+    "instructblip_flan_t5_xl",
+    "instructblip_flan_t5_xxl",
 )
-ANSWERING_VARIANTS = ("blip2_flan_t5_xl", "blip2_flan_t5_xxl", "instructblip_flan_t5_xl", "instructblip_flan_t5_xxl")
 
 INHERIT = "inherit"  # as `model.variant`: that of `init_from.all`
 
@@ -63,8 +66,7 @@ _CODES = frozenset(language.code.lower() for language in (*languages.M3IT_80, *l
 
 _VARIANT = (
     (lambda value: value in (*TRAINED_VARIANTS, INHERIT) or (bool(value) and (Path(value) / "model.json").is_file())),
-    f"one of {', '.join(TRAINED_VARIANTS)}, {INHERIT} (the model of init_from.all), or a folder with a model.json; "
-    f"{', '.join(ANSWERING_VARIANTS)} have an encoder-decoder language model, which answers and is not trained here",
+    f"one of {', '.join(TRAINED_VARIANTS)}, {INHERIT} (the model of init_from.all), or a folder with a model.json",
 )
 
 # Values of `data.packing`; "off" is another word for "none".

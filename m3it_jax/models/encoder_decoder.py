@@ -239,7 +239,13 @@ class EncoderDecoder(nn.Module):
     def decode(
         self, decoder_ids: Int[Array, "B T"], encoded: Float[Array, "B S D"], segment_ids: Int[Array, "B S"]
     ) -> Float[Array, "B T V"]:
-        """Returns float32 scores of the token after each of `decoder_ids`, whose first is `start_id`.
+        """Returns float32 scores of the token after each of `decoder_ids`; see `hidden`."""
+        return self.logits(self.hidden(decoder_ids, encoded, segment_ids))
+
+    def hidden(
+        self, decoder_ids: Int[Array, "B T"], encoded: Float[Array, "B S D"], segment_ids: Int[Array, "B S"]
+    ) -> Float[Array, "B T D"]:
+        """Returns the decoder's last hidden states (normed) at each of `decoder_ids`, whose first is `start_id`.
 
         Args:
           decoder_ids: What is written; padding stands at the end, where nothing before it sees it.
@@ -251,7 +257,7 @@ class EncoderDecoder(nn.Module):
         mask = masks.segment_causal_mask(ones, places, key_segments=ones, key_positions=places)
         where = (encoded, mask, self.relative_bias(places[:1], places[:1]), masks.real_mask(segment_ids), None)
         x, _ = layers.through(self.blocks, layers.constrain(self.embed(decoder_ids)), caches=None, where=where)
-        return self.logits(self.final_norm(x))
+        return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns float32 scores of the next token."""

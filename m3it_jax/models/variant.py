@@ -30,7 +30,7 @@ class Variant:
 
     @property
     def is_encoder_decoder(self) -> bool:
-        """Whether rows are read by an encoder; such a model answers and is evaluated, it is not trained here."""
+        """Whether an encoder reads the prompt and a decoder writes the answer."""
         return isinstance(self.decoder, EncoderDecoderConfig)
 
 

@@ -85,8 +85,14 @@ class VLM(nn.Module):
 
         A batch with `parent_ids` has packed rows: each has as many pictures of its own, and its `image_token_index`
         counts over them, so that no row needs what another device has encoded.
+
+        With an encoder-decoder model the batch is what the encoder reads, and the states are those of the decoder at
+        `decoder_ids` int32 [B, T] of the batch.
         """
         embeds = self._embed_batch(batch, deterministic)
+        if isinstance(self.decoder, EncoderDecoder):
+            encoded = self.decoder.encode(embeds, batch["segment_ids"])
+            return self.decoder.hidden(batch["decoder_ids"], encoded, batch["segment_ids"])
         return self.decoder.hidden(embeds, batch["positions"], batch["segment_ids"], parent_ids=batch.get("parent_ids"))
 
     def _embed_batch(self, batch: dict[str, Array], deterministic: bool) -> Float[Array, "B T D"]:
@@ -108,13 +114,10 @@ class VLM(nn.Module):
         With an encoder-decoder model the batch is what the encoder reads, and the positions are those of `decoder_ids`
         int32 [B, T] of the batch; where it has none, the start token's.
         """
-        if isinstance(self.decoder, Decoder):
-            return self.logits(self.hidden(batch, deterministic=deterministic))
-        embeds, segment_ids = self._embed_batch(batch, deterministic), batch["segment_ids"]
-        start = jnp.full((embeds.shape[0], 1), self.decoder.config.start_id, jnp.int32)
-        return self.decoder.decode(
-            batch.get("decoder_ids", start), self.decoder.encode(embeds, segment_ids), segment_ids
-        )
+        if isinstance(self.decoder, EncoderDecoder) and "decoder_ids" not in batch:
+            start = jnp.full((batch["token_ids"].shape[0], 1), self.decoder.config.start_id, jnp.int32)
+            batch = {**batch, "decoder_ids": start}
+        return self.logits(self.hidden(batch, deterministic=deterministic))
 
     def prefill(
         self,

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from m3it_jax import adapter_weights, parameter_paths, sharding
+from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
 from m3it_jax.models.variants import Variant
 
 # Dense bfloat16 operations a second and device, by the beginning of its name (`Device.device_kind`). Makers' figures:
@@ -72,10 +73,12 @@ class _Sizes(Shapes):
     num_patches: int  # P, the class token counted
     num_queries: int  # Q, of the Q-Former, or what the projection takes of a picture without one
     num_read: int  # tokens of a picture that the towers' heads read
+    num_written: int  # tokens of a row in the decoder: all, or behind an encoder those of the answer
 
 
 _PICTURE = r"(vit|qformer|projection)/.*"
-_BELOW_TEXT = rf"{_PICTURE}|decoder/(token_embedding/|position_embedding|blocks/).*"
+_BELOW_TEXT = rf"{_PICTURE}|decoder/(token_embedding/|position_embedding|blocks/|encoder/|relative_bias/).*"
+_BELOW_ENCODER = rf"{_PICTURE}|decoder/(token_embedding|encoder)/.*"
 _TIED_HEAD = r"decoder/token_embedding/embedding"  # a kernel where the model has no other output head
 
 # Kernels -> how many tokens go through one, and which parameters stand below it (what its input gradient serves).
@@ -93,7 +96,9 @@ _KERNELS: tuple[tuple[str, Callable[[_Sizes], int], str], ...] = (
     (r"(qformer|projection)/.*", lambda n: n.num_images * n.num_queries, r"(vit|qformer)/.*"),
     (_TIED_HEAD, lambda n: n.num_rows * n.num_targets, rf"{_PICTURE}|decoder/.*"),
     (r"decoder/head/kernel", lambda n: n.num_rows * n.num_targets, rf"{_PICTURE}|decoder/(?!head).*"),
-    (r"decoder/.*", lambda n: n.num_rows * n.row_len, _BELOW_TEXT),
+    (r"decoder/encoder/.*", lambda n: n.num_rows * n.row_len, _BELOW_ENCODER),
+    (r"decoder/blocks/cross_attn/(key|value)/kernel", lambda n: n.num_rows * n.row_len, _BELOW_ENCODER),
+    (r"decoder/.*", lambda n: n.num_rows * n.num_written, _BELOW_TEXT),
     (r"heads/pool_(key|value)/kernel", lambda n: n.num_images * n.num_read, _PICTURE),
     (r"heads/text_up/kernel", lambda n: n.num_images * n.caption_len, r"heads/text_(embedding|positions).*"),
     (r"heads/text_out/kernel", lambda n: n.num_images, r"heads/text_.*"),
@@ -145,7 +150,11 @@ class StepFlops:
         num_patches, num_queries = self._variant.vit.num_positions, self._variant.picture_len
         num_read = num_queries if self._holds("qformer/.*") else num_patches
         sizes = _Sizes(
-            **dataclasses.asdict(shapes), num_patches=num_patches, num_queries=num_queries, num_read=num_read
+            **dataclasses.asdict(shapes),
+            num_patches=num_patches,
+            num_queries=num_queries,
+            num_read=num_read,
+            num_written=shapes.num_targets if self._variant.is_encoder_decoder else shapes.row_len,
         )
         kernels = sum(2.0 * weights * tokens(sizes) for weights, tokens in self._kernels)
         return kernels + sum(self._attention(sizes))
@@ -159,10 +168,15 @@ class StepFlops:
         # Part, its layers' products of one score matrix, what is below its scores or in its keys.
         kinds: list[tuple[str, float, str]] = [
             ("vit/.*", vit.num_layers * pictures * n.num_patches**2, r"vit/(?!final_norm).*"),
-            ("decoder/.*", decoder.num_layers * texts * n.row_len**2, _BELOW_TEXT),
+            ("decoder/.*", decoder.num_layers * texts * n.num_written**2, _BELOW_TEXT),
             ("heads/.*", num_pools * pictures * n.num_read, rf"{_PICTURE}|heads/pool_.*"),
             ("heads/.*", 0.5 * pictures * n.num_images, r".*"),  # every picture against every caption: one product
         ]
+        if isinstance(decoder, EncoderDecoderConfig):
+            kinds += [
+                ("decoder/.*", decoder.num_encoder_layers * texts * n.row_len**2, _BELOW_ENCODER),
+                ("decoder/.*", decoder.num_layers * texts * n.num_written * n.row_len, _BELOW_TEXT),
+            ]
         if qformer is not None:
             num_reading = qformer.num_layers // qformer.cross_attention_every
             width = qformer.embed_dim * n.num_images

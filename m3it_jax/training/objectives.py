@@ -7,8 +7,10 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from m3it_jax import sharding
 from m3it_jax.models import towers, variants, vlm
-from m3it_jax.training import losses
+from m3it_jax.models.encoder_decoder import EncoderDecoderConfig
+from m3it_jax.training import chunked_loss, losses
 from m3it_jax.training.adapters import Adapters
 
 Batch = dict[str, jax.Array]
@@ -80,30 +82,71 @@ def response_loss(
     """Mean cross-entropy over the supervised tokens of the batch.
 
     Only supervised positions go through the output head: they are a small part of a row, and the head is wide. In a
-    packed row each token has a source of its own, and so the sums by source are made token by token.
+    packed row each token has a source of its own, and so the sums by source are made token by token. Of a row for an
+    encoder-decoder model the encoder reads the prompt and the decoder writes the answer.
     """
-    hidden = model.apply({"params": params}, batch, deterministic=rngs is None, rngs=rngs, method="hidden")
     mask = batch["loss_mask"][:, 1:]  # token t is predicted from position t - 1
-    num_targets = min(task.max_targets, mask.shape[1])
-    weights, places = jax.lax.top_k(mask, num_targets)
-    picked = jnp.take_along_axis(hidden, places[:, :, None], axis=1)
+    weights, places = jax.lax.top_k(mask, min(task.max_targets, mask.shape[1]))
     target_ids = jnp.take_along_axis(batch["token_ids"], places + 1, axis=1)
-    logits = model.apply({"params": params}, picked, method="logits")
-    sources, row_counts = batch["source_index"], mask.sum(axis=1)
+    read = _apart(batch, target_ids, task) if task.variant.is_encoder_decoder else batch
+    hidden = model.apply({"params": params}, read, deterministic=rngs is None, rngs=rngs, method="hidden")
+    picked = hidden if "decoder_ids" in read else jnp.take_along_axis(hidden, places[:, :, None], axis=1)
+    total, by_token, right = _token_losses(model, params, picked, target_ids=target_ids, weights=weights)
     if "parent_ids" in batch:
-        sources = jnp.take_along_axis(sources, places + 1, axis=1).reshape(-1)
-        logits = logits.reshape(-1, 1, logits.shape[-1])
-        target_ids, weights = target_ids.reshape(-1, 1), weights.reshape(-1, 1)
-        row_counts = weights[:, 0]
-    row_losses, row_right = losses.token_losses(logits, target_ids, weights)
-    total, count = row_losses.sum(), row_counts.sum()
+        sources = jnp.take_along_axis(batch["source_index"], places + 1, axis=1).reshape(-1)
+        row_losses, row_counts = by_token.reshape(-1), weights.reshape(-1)
+    else:
+        sources, row_losses, row_counts = batch["source_index"], by_token.sum(axis=1), mask.sum(axis=1)
+    count = row_counts.sum()
     by_source = jax.ops.segment_sum(_pair(row_losses, row_counts), sources, task.num_sources)
     sums = {
         "train/loss": _pair(total, count),
-        "train/token_accuracy": _pair(row_right.sum(), count),
+        "train/token_accuracy": _pair(right.sum(), count),
         "train/loss/source": by_source,
     }
     return total / jnp.maximum(count, 1.0), sums | _response_facts(batch, task)
+
+
+def _token_losses(
+    model: Any, params: Any, hidden: jax.Array, *, target_ids: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns (sum of the weighted losses, those of each token, its hits), in pieces where all scores are too many."""
+    rows = target_ids.shape
+    vocab_size = jax.eval_shape(lambda: model.apply({"params": params}, hidden[:1, :1], method="logits")).shape[-1]
+    pieces = chunked_loss.num_pieces(rows, vocab_size, num_shards=sharding.batch_shards(sharding.ShardingRules()))
+    if pieces == 1:
+        logits = model.apply({"params": params}, hidden, method="logits")
+        alone = (logits.reshape(-1, 1, vocab_size), target_ids.reshape(-1, 1), weights.reshape(-1, 1))
+        by_token, right = (array.reshape(rows) for array in losses.token_losses(*alone))
+        return by_token.sum(), by_token, right
+    decoder = params["decoder"]
+    scoring = {name: decoder[name] for name in ["head" if "head" in decoder else "token_embedding"]}
+    if "position_embedding" in decoder:  # the module asks for it, the scores do not
+        scoring["position_embedding"] = jax.lax.stop_gradient(decoder["position_embedding"])
+    return chunked_loss.weighted_loss(
+        lambda head, states: model.apply({"params": head}, states, method="logits"),
+        {"decoder": scoring},
+        hidden,
+        target_ids=target_ids,
+        weights=weights,
+        pieces=pieces,
+    )
+
+
+def _apart(batch: Batch, target_ids: jax.Array, task: Task) -> Batch:
+    """Returns a batch of rows divided for an encoder-decoder model: the encoder reads what stands before the answer.
+
+    A row is laid out as for a decoder alone, prompt, answer, padding, and the loss counts the answer. For the encoder
+    the answer is padding; the decoder gets the start token and the answer behind it. `top_k` keeps the order of equal
+    weights, so `target_ids` begins with the answer's tokens; what follows them weighs nothing and is seen by none.
+    """
+    assert isinstance(task.variant.decoder, EncoderDecoderConfig)
+    start = jnp.full((target_ids.shape[0], 1), task.variant.decoder.start_id, jnp.int32)
+    return {
+        **batch,
+        "segment_ids": jnp.where(batch["loss_mask"] > 0, 0, batch["segment_ids"]),
+        "decoder_ids": jnp.concatenate([start, target_ids[:, :-1]], axis=1),
+    }
 
 
 def _response_facts(batch: Batch, task: Task) -> Sums:

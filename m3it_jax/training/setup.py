@@ -21,7 +21,7 @@ from m3it_jax.input_pipeline.pipeline import Pipeline
 from m3it_jax.input_pipeline.rows import tower_rows, transforms
 from m3it_jax.models import variants
 from m3it_jax.models.abstract import smallest_batch
-from m3it_jax.training import adapters, objectives, optimizer
+from m3it_jax.training import adapters, objectives, optimizer, suitability
 from m3it_jax.training.adapters import Adapters
 from m3it_jax.training.state import TrainState, split, trained_table
 
@@ -60,6 +60,8 @@ class _Opened:
 
     def pipeline(self, config: Experiment, data: DataConfig) -> Pipeline:
         """Returns the batches of `data`, laid out as those of the run."""
+        if self.variant.is_encoder_decoder:  # earlier answers are what the encoder reads
+            data = dataclasses.replace(data, supervised_answers="last")
         return Pipeline(
             data,
             objective=objectives.OBJECTIVES[config.objective].rows,
@@ -75,7 +77,7 @@ class _Opened:
 
 def _open(config: Experiment) -> _Opened:
     variant = variants.named(config.model.variant)
-    _check_variant(config, variant)
+    suitability.check_variant(config, variant)
     folder = records.DataFolder.open(config.data.path)
     if config.data.split == "train":
         check_held_out(config, config.data.mixture or folder.sources)
@@ -157,19 +159,6 @@ def _tokenizer(
             f"{variant.decoder.vocab_size}; take the tokenizer that belongs to the model"
         )
     return tokenizer, tokenizer_path
-
-
-def _check_variant(config: Experiment, variant: variants.Variant) -> None:
-    """Refuses a model that cannot be trained with this objective."""
-    if variant.is_encoder_decoder:
-        raise errors.ConfigError(
-            f"model.variant={config.model.variant}: has an encoder-decoder language model, which answers and is not "
-            "trained here; take a variant with a decoder alone"
-        )
-    if config.objective == "qformer_tower" and variant.qformer is None:
-        raise errors.ConfigError(
-            f"objective=qformer_tower: model.variant={config.model.variant} has no Q-Former; take one that has"
-        )
 
 
 def _layout(config: Experiment, variant: variants.Variant, tokenizer: tokenization.Tokenizer) -> transforms.Layout:

@@ -20,6 +20,8 @@ FAMILIES = {
     "instructblip": ("instructblip", "instructblip_llama"),
     "minigpt4": ("ying_vlm", "ying_vlm"),
     "llava": ("llava", "llava"),
+    "blip2_t5": ("blip2_t5", "blip2_t5"),
+    "instructblip_t5": ("blip2_t5", "instructblip_t5"),
 }
 
 
@@ -56,11 +58,28 @@ def experiment(family: str, data: pathlib.Path, tmp_path: pathlib.Path) -> Exper
 def loss_of(prepared: setup.Setup, params, batch) -> float:
     """Mean of -log p over exactly the supervised tokens, in float64 from the scores of whole rows, without dropout."""
     model = vlm.make_vlm(prepared.task.variant)
+    if prepared.task.variant.is_encoder_decoder:
+        return loss_of_answers(prepared, params, batch)
     logits = np.asarray(jax.jit(model.apply)({"params": params}, dict(batch)), np.float64)
     log_p = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
     log_p -= logits.max(-1, keepdims=True)
     places = np.argwhere(batch["loss_mask"] > 0)
     return float(np.mean([-log_p[row, place - 1, batch["token_ids"][row, place]] for row, place in places]))
+
+
+def loss_of_answers(prepared: setup.Setup, params, batch) -> float:
+    """The same of rows whose prompt alone is read and whose answer is written, one row after another."""
+    apply = jax.jit(vlm.make_vlm(prepared.task.variant).apply)
+    start, width, losses = prepared.task.variant.decoder.start_id, int(batch["loss_mask"].sum(axis=1).max()), []
+    answers = [row[mask > 0] for row, mask in zip(batch["token_ids"], batch["loss_mask"], strict=True)]
+    begins = [[start, *answer[:-1], *[0] * (width - len(answer))] for answer in answers]
+    read = dict(batch) | {"decoder_ids": np.array(begins, np.int32)}
+    read["segment_ids"] = batch["segment_ids"] * (batch["loss_mask"] == 0)
+    logits = np.asarray(apply({"params": params}, read), np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    for row, answer in enumerate(answers):
+        losses += [-log_p[row, place, token] for place, token in enumerate(answer)]
+    return float(np.mean(losses))
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ CASES = {
         2,
         tuple(PRESETS),
     ),
+    "encoder and decoder": ("blip2_t5", STAGE_1, None, training_batches.single, 2, ("fsdp_tp",)),
 }
 
 

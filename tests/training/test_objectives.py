@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_models
+import training_batches
 
 from m3it_jax.models import vlm
 from m3it_jax.models.variants import VARIANTS
@@ -280,3 +281,30 @@ def test_packed_rows_tell_their_records_and_how_even_their_pictures_are(with_ima
         wanted |= {"data/picture_share": [6, 12], "data/image_balance": [6, 9]}
     assert {name: pair.tolist() for name, pair in found.items()} == wanted
     assert objectives._packing_sums({"num_records": batch["num_records"]}, task) == {}
+
+
+def response_gradients(params, batch, task):
+    def loss(params):
+        return objectives.response_loss(vlm.make_vlm(task.variant), params, batch, task=task, rngs=None)
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ying_vlm", training_batches.single), ("blip2_opt", training_batches.packed)]
+)
+def test_a_wide_vocabulary_is_scored_in_pieces_with_the_same_sums_and_gradients(name, kind, monkeypatch) -> None:
+    """One head of its own, and one tied to the embedding, which is read as well."""
+    variant, params = small_models.SMALL[name], small_models.make(name)[1]
+    task = make_task(variant=variant, max_targets=1 << 30)
+    batch = jax.tree.map(jnp.asarray, kind(variant, num_rows=4))
+    made = []
+    for pieces in (1, 4):
+        monkeypatch.setattr(objectives.chunked_loss, "num_pieces", lambda *_, pieces=pieces, **__: pieces)
+        made.append(response_gradients(params, batch, task))
+    (wanted_loss, wanted_sums), wanted = made[0]
+    (loss, sums), found = made[1]
+    assert float(loss) == pytest.approx(float(wanted_loss), rel=1e-6)
+    for metric, pair in wanted_sums.items():
+        np.testing.assert_allclose(sums[metric], pair, rtol=1e-5, err_msg=metric)
+    training_batches.assert_same_gradients(found, wanted)

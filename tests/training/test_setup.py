@@ -169,15 +169,18 @@ def test_the_abstract_state_is_that_of_the_real_one(config, fresh_run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "objective", "message"),
+    ("family", "objective", "data", "message"),
     [
-        ("blip2_t5", "response", "encoder-decoder language model, which answers and is not trained here"),
-        ("llava", "qformer_tower", "has no Q-Former"),
+        ("blip2_t5", "response", {"packing": "rows"}, r"data\.packing=rows: .* encoder-decoder language model, whose"),
+        ("blip2_t5", "response", {"picture_as": "captions"}, r"data\.picture_as=captions: .* learns answers alone"),
+        ("llava", "qformer_tower", {}, "has no Q-Former"),
     ],
 )
-def test_a_model_that_cannot_be_trained_so_is_refused_before_data_is_read(tmp_path, family, objective, message) -> None:
+def test_a_model_that_cannot_be_trained_so_is_refused_before_data_is_read(
+    tmp_path, family, objective, data, message
+) -> None:
     variants.write(small_models.SMALL[family], tmp_path)
-    settings = Experiment(objective=objective, model=ModelConfig(variant=str(tmp_path)))
+    settings = Experiment(objective=objective, model=ModelConfig(variant=str(tmp_path)), data=DataConfig(**data))
     settings.data.path = str(tmp_path / "missing")
     with pytest.raises(errors.ConfigError, match=message):
         setup.prepare(settings)

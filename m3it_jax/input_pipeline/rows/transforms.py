@@ -16,7 +16,8 @@ inside the text (`prompts.FORMATS`), the same row is
 
     text                <s>  USER  :  P  P  ⏎  What  ?  ASSISTANT  :  blue  circle  </s>  .
 
-and in one for an encoder-decoder model the row is what the encoder reads: pictures, prompt, end id.
+and in one for an encoder-decoder model the encoder reads pictures, prompt and end id. What is learned stands behind
+them in a training row, as in any other; the objective gives it to the decoder.
 """
 
 import dataclasses

@@ -51,10 +51,18 @@ def make_train_step(
                 sums |= objective.facts(batch, task)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
-        sums["train/grad_norm"] = jnp.stack([optax.global_norm(gradients), jnp.float32(1.0)])
+        sums |= _norms(gradients, updates)
         return TrainState(state.step + 1, trainable, state.frozen, opt_state), sums
 
     return train_step
+
+
+def _norms(gradients: dict[str, Any], updates: dict[str, Any]) -> Sums:
+    """Returns norms as one sample each: of the gradient before clipping, of each part of it, of each part's update."""
+    found = {"train/grad_norm": optax.global_norm(gradients)}
+    for name, tree in (("grad_norm", gradients), ("update_norm", updates)):
+        found |= {f"train/{name}/{part}": optax.global_norm(leaves) for part, leaves in tree.items()}
+    return {name: jnp.stack([norm, jnp.float32(1.0)]) for name, norm in found.items()}
 
 
 def _gradient(objective: Objective, task: Task) -> GradientFn:

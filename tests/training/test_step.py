@@ -57,6 +57,11 @@ def test_an_update_is_the_optimisers_step_down_the_gradient(number: int) -> None
     np.testing.assert_allclose(sums["train/loss"], [(distance**2).sum(), 2.0], rtol=1e-5)
     # One norm of one batch, before the optimiser has made anything of the gradient.
     np.testing.assert_allclose(sums["train/grad_norm"], [np.sqrt((distance**2).sum()), 1.0], rtol=1e-5)
+    np.testing.assert_allclose(sums["train/grad_norm/qformer"], sums["train/grad_norm"], rtol=1e-6)
+    np.testing.assert_allclose(
+        sums["train/update_norm/qformer"], np.asarray(sums["train/grad_norm"]) * [RATE, 1.0], rtol=1e-5
+    )
+    assert {name for name in sums if "norm/" in name} == {"train/grad_norm/qformer", "train/update_norm/qformer"}
 
 
 def test_the_optimiser_sees_its_own_state_and_the_parameters_of_now() -> None:

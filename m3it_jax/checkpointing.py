@@ -83,7 +83,8 @@ def save(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any], *,
         position = {**position, _HASHED: True}
         manager.save(step, args=ocp.args.Composite(**named, position=ocp.args.JsonSave(position)))
         manager.wait_until_finished()
-        checkpoint_hashes.write(Path(manager.directory) / str(step))
+        if jax.process_index() == 0:
+            checkpoint_hashes.write(Path(manager.directory) / str(step))
     except (OSError, ValueError, RuntimeError) as error:
         raise errors.UserError(
             f"{manager.directory}: step {step} could not be saved ({_first_line(error)}); the earlier checkpoints are "

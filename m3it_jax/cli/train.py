@@ -1,14 +1,14 @@
 """`m3it train`: one run as a configuration file says. The same command resumes where it left off."""
 
 import argparse
-import os
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3it_jax import progress
 from m3it_jax.cli import configuration
-from m3it_jax.training import processes
 
 if TYPE_CHECKING:
     from m3it_jax.config import Experiment
@@ -41,24 +41,44 @@ def run(args: argparse.Namespace) -> int:
     """Trains, and returns 0 when the run is finished or 130 when a signal stopped it after saving."""
     config = configuration.load(args.config, args.overrides)
 
-    processes.check(os.environ)
     with progress.Waiting("loading JAX and TensorFlow"):
-        import jax
-
-        from m3it_jax import checkpointing, file_safety, records
+        from m3it_jax import records
         from m3it_jax.input_pipeline.order import mixture
-        from m3it_jax.training import data_changes, inheritance, loop, run_folder, setup
+        from m3it_jax.training import inheritance, loop, processes, setup
+    processes.join()
 
     with progress.Waiting("reading the data folder and laying out the model"):
-        processes.check(os.environ, jax.process_count())
         config = inheritance.resolved(config, args.run_dir)
         prepared = setup.prepare(config)
-    for line in mixture.loss_by_task(records.DataFolder.open(config.data.path), config.data):
-        print(line, file=sys.stderr)
+    if processes.is_first():
+        for line in mixture.loss_by_task(records.DataFolder.open(config.data.path), config.data):
+            print(line, file=sys.stderr)
     if args.dry_run:
-        print(setup.describe(config, prepared))
-        _show_first_rows(args.run_dir, prepared)
+        if processes.is_first():
+            print(setup.describe(config, prepared))
+            _show_first_rows(args.run_dir, prepared)
         return 0
+    with _run_folder(args, config, prepared) as (on_first_batch, on_samples):
+        finished = loop.run(config, prepared, args.run_dir, on_first_batch=on_first_batch, on_samples=on_samples)
+    is_over = finished >= config.num_steps
+    if processes.is_first():
+        left = f"finished, {finished} steps"
+        if not is_over:
+            left = f"stopped and saved at step {finished}; the same command resumes there"
+        print(f"{args.run_dir}: {left}", file=sys.stderr)
+    return 0 if is_over else 130
+
+
+@contextlib.contextmanager
+def _run_folder(args: argparse.Namespace, config: "Experiment", prepared: "Setup") -> Iterator[tuple[Any, Any]]:
+    """Holds the run folder, writes what describes the run, and yields the hooks of `_pages`: rank 0 does all of it."""
+    from m3it_jax import checkpointing, file_safety
+    from m3it_jax.training import data_changes, processes, run_folder, setup
+
+    if not processes.is_first():
+        processes.meet("run folder")
+        yield lambda batch, names: None, None
+        return
     with file_safety.held(args.run_dir, doing="training", instead="--run-dir"):
         is_new = checkpointing.newest_step(args.run_dir) is None
         free = list(run_folder.FREE_FIELDS)
@@ -72,13 +92,8 @@ def run(args: argparse.Namespace) -> int:
         run_folder.write_asked(prepared.pipeline.one_of_each(), args.run_dir)
         for line in setup.overview(config, prepared):
             print(line, file=sys.stderr)
-        on_first_batch, on_samples = _pages(args.run_dir, config, prepared, is_new=is_new)
-        finished = loop.run(config, prepared, args.run_dir, on_first_batch=on_first_batch, on_samples=on_samples)
-    if finished < config.num_steps:
-        print(f"{args.run_dir}: stopped and saved at step {finished}; the same command resumes there", file=sys.stderr)
-        return 130
-    print(f"{args.run_dir}: finished, {finished} steps", file=sys.stderr)
-    return 0
+        processes.meet("run folder")
+        yield _pages(args.run_dir, config, prepared, is_new=is_new)
 
 
 def _show_first_rows(run_dir: Path, prepared: "Setup") -> None:
@@ -103,6 +118,11 @@ def _pages(run_dir: Path, config: "Experiment", prepared: "Setup", *, is_new: bo
         if is_new or not page.exists():
             sample_page.write(page, batch, record_ids=record_ids, setup=prepared)
 
+    import jax
+
+    if config.samples.every and jax.process_count() > 1:
+        print("samples      none: their parameters lie on several processes", file=sys.stderr)
+        return show_rows, None
     if not config.samples.every or prepared.validation is None or prepared.objective.rows != "response":
         return show_rows, None
     instances = prepared.validation.instances(config.samples.num_records)

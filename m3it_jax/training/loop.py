@@ -18,11 +18,11 @@ from m3it_jax.config import Experiment
 from m3it_jax.input_pipeline import device_feed
 from m3it_jax.input_pipeline.batch_checks import check_first_batch
 from m3it_jax.progress import Waiting
-from m3it_jax.training import data_changes, flops, step
+from m3it_jax.training import data_changes, flops, peers, processes, step
 from m3it_jax.training.preemption import Preemption
 from m3it_jax.training.setup import Setup, abstract_state, initial_state
 from m3it_jax.training.state import TrainState, split, trained_table
-from m3it_jax.training.telemetry import Telemetry
+from m3it_jax.training.telemetry import Silence, Telemetry
 
 FirstBatchHook = Callable[[dict[str, np.ndarray], list[str]], None]
 NAMES_JOINED = " + "  # between the ids of a row's records
@@ -55,7 +55,7 @@ def restore_or_start(config: Experiment, setup: Setup, manager: Any) -> Progress
     trainable, frozen = split(items["params"], trained_table(config))
     is_same = position["fingerprint"] == setup.pipeline.fingerprint  # sums by source are of no use with others
     kept = position["sums"] if is_same else {}
-    sums = {name: jnp.asarray(values, jnp.float32) for name, values in kept.items()}
+    sums = {name: jax.device_put(np.asarray(values, np.float32), step.sharding) for name, values in kept.items()}
     return Progress(TrainState(step, trainable, frozen, items["opt_state"]), sums, newest)
 
 
@@ -138,8 +138,9 @@ class Stopwatch:
 
 def _sound_checkpoints(run_dir: Path, keep: int) -> Any:
     """Returns the manager of a run's checkpoints, the newest of which is sound; those that are not are told."""
-    for line in checkpointing.set_aside_broken(run_dir):
+    for line in checkpointing.set_aside_broken(run_dir) if processes.is_first() else ():
         sys.stderr.write(f"m3it: {line}\n")
+    processes.meet("sound checkpoints")
     return checkpointing.open_manager(run_dir, keep)
 
 
@@ -161,7 +162,9 @@ def run(
     Raises:
       UserError: a record cannot be read, the loss is no longer finite, or a checkpoint cannot be saved.
     """
-    with jax.set_mesh(setup.mesh), Preemption() as preemption, contextlib.ExitStack() as stack:
+    with jax.set_mesh(setup.mesh), Preemption(jax.process_count()) as preemption, contextlib.ExitStack() as stack:
+        watch = stack.enter_context(peers.Watch(run_dir, jax.process_index(), jax.process_count()))
+        stack.enter_context(watch.blaming(jax.errors.JaxRuntimeError))
         manager = _sound_checkpoints(run_dir, config.checkpoint.keep)
         first = _first_step(manager, run_dir, config.num_steps)
         if first >= config.num_steps:
@@ -171,11 +174,15 @@ def run(
         with Waiting(f"restoring step {first}" if first else "making the parameters"):
             progress = restore_or_start(config, setup, manager)
         names = setup.pipeline.source_names
-        telemetry = Telemetry(run_dir, start_step=first, num_steps=config.num_steps, source_names=names)
+        telemetry = (
+            Telemetry(run_dir, start_step=first, num_steps=config.num_steps, source_names=names)
+            if processes.is_first()
+            else Silence()
+        )
         stack.callback(telemetry.close)
-        step_fn = _Telling(jax.jit(make_train_step(setup, config.seed), donate_argnums=0), telemetry)
+        step_fn = _Telling(jax.jit(make_train_step(setup, config.seed), donate_argnums=0), telemetry, watch)
         accumulate = jax.jit(lambda total, new: jax.tree.map(jnp.add, total, new))
-        pauses = _Pauses(config, setup, manager, telemetry, make_validation(config, setup), on_samples)
+        pauses = _Pauses(config, setup, manager, telemetry, watch, make_validation(config, setup), on_samples)
         stopwatch = make_stopwatch(setup, progress.state)
         telemetry.begin()
         due: Callable[[], None] | None = None  # writing the line of the step before, once this one is dispatched
@@ -184,13 +191,14 @@ def run(
             progress.sums = accumulate(progress.sums, sums) if progress.sums else sums
             progress.step += 1
             telemetry.count(progress.step)
+            watch.count(progress.step)
             if due:
                 due = due()
             last = progress.step == config.num_steps
             if last or progress.step % config.log.every == 0:
                 due = _line(telemetry, setup, progress=progress, stopwatch=stopwatch)
                 progress.sums = {}
-            stop = preemption.signal is not None
+            stop = processes.should_stop(progress.step, is_asked=preemption.signal is not None)
             now = pauses.due(progress.step, last=last, stop=stop)
             if due and now:
                 due = due()
@@ -200,7 +208,7 @@ def run(
                 break
         manager.close()
         shapes = "1 shape" if len(step_fn.shapes) == 1 else f"{len(step_fn.shapes)} shapes"
-        sys.stderr.write(f"compiled     the step for {shapes} of a batch\n")
+        _say(f"compiled     the step for {shapes} of a batch")
         return progress.step
 
 
@@ -212,6 +220,7 @@ class _Pauses:
     setup: Setup
     manager: Any
     telemetry: Telemetry
+    watch: peers.Watch
     validate: Callable[[TrainState], dict[str, np.ndarray]] | None
     on_samples: SamplesHook
 
@@ -229,17 +238,17 @@ class _Pauses:
 
     def _look(self, progress: Progress) -> None:
         assert self.validate is not None and self.setup.validation is not None
-        with self.telemetry.waiting("validating"):
+        with self.watch.doing("validating"), self.telemetry.waiting("validating"):
             found = self.validate(progress.state)
         self.telemetry.write_validation(progress.step, found, self.setup.validation.source_names)
 
     def _save(self, progress: Progress) -> None:
-        with self.telemetry.waiting("saving"):
+        with self.watch.doing("saving"), self.telemetry.waiting("saving"):
             save(self.manager, self.setup, progress)
 
     def _ask(self, progress: Progress) -> None:
         assert self.on_samples is not None
-        with self.telemetry.waiting("answering validation records"):
+        with self.watch.doing("answering"), self.telemetry.waiting("answering validation records"):
             leaves = adapter_weights.merged(parameter_paths.flatten(progress.state.params))
             self.on_samples(progress.step, parameter_paths.unflatten(leaves))
 
@@ -248,8 +257,13 @@ def _first_step(manager: Any, run_dir: Path, num_steps: int) -> int:
     """Returns the step that a run goes on from, and says it."""
     first = manager.latest_step() or 0
     begins = f"resumes at step {first}" if first else "starts at step 0"
-    sys.stderr.write(f"run folder   {run_dir}: {begins} of {num_steps}\n")
+    _say(f"run folder   {run_dir}: {begins} of {num_steps}")
     return first
+
+
+def _say(line: str) -> None:
+    if processes.is_first():
+        sys.stderr.write(f"{line}\n")
 
 
 def _is_due(every: int, step_number: int, *, last: bool) -> bool:
@@ -259,8 +273,8 @@ def _is_due(every: int, step_number: int, *, last: bool) -> bool:
 class _Telling:
     """The update, which says so when it is compiled: once for each shape of a batch."""
 
-    def __init__(self, step_fn: Callable[[TrainState, Any], Any], telemetry: Telemetry) -> None:
-        self._step_fn, self._telemetry = step_fn, telemetry
+    def __init__(self, step_fn: Callable[[TrainState, Any], Any], telemetry: Telemetry, watch: peers.Watch) -> None:
+        self._step_fn, self._telemetry, self._watch = step_fn, telemetry, watch
         self.shapes: set[tuple[tuple[int, ...], ...]] = set()
 
     def __call__(self, state: TrainState, batch: dict[str, jax.Array]) -> Any:
@@ -269,7 +283,8 @@ class _Telling:
             return self._step_fn(state, batch)
         self.shapes.add(shapes)
         rows = batch["source_index"].shape[0]
-        with self._telemetry.waiting(f"compiling the step ({rows} rows, {len(batch.get('images', ()))} pictures)"):
+        label = f"compiling the step ({rows} rows, {len(batch.get('images', ()))} pictures)"
+        with self._watch.doing("compiling"), self._telemetry.waiting(label):
             return self._step_fn(state, batch)
 
 
@@ -303,7 +318,8 @@ def make_validation(config: Experiment, setup: Setup) -> Callable[[TrainState], 
 
     def validate(state: TrainState) -> dict[str, np.ndarray]:
         totals: dict[str, np.ndarray] = {}
-        for batch in device_feed.feed(held_out.batches(0, config.validation.num_steps), place):
+        mine = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        for batch in device_feed.feed(held_out.batches(0, config.validation.num_steps, **mine), place):
             for name, pair in jax.device_get(eval_step(state.params, batch)).items():
                 totals[name] = totals.get(name, 0.0) + pair.astype(np.float64)
         return totals

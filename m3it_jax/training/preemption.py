@@ -9,12 +9,18 @@ _STOPPING = b"\nstopping after this step and saving; Ctrl-C again leaves at once
 
 
 class Preemption:
-    """Within this context the first SIGTERM or SIGINT is noted; a second Ctrl-C interrupts at once."""
+    """Within this context the first SIGTERM or SIGINT is noted; a second Ctrl-C interrupts at once.
 
-    def __init__(self) -> None:
+    In a run of several processes JAX notes SIGTERM, so that all stop after the same step (`processes.should_stop`);
+    Ctrl-C is handed on as SIGTERM there.
+    """
+
+    def __init__(self, num_processes: int = 1) -> None:
         """Nothing is noted yet."""
         self.signal: signal.Signals | None = None
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._is_alone = num_processes == 1
+        taken = (signal.SIGTERM, signal.SIGINT) if self._is_alone else (signal.SIGINT,)
+        self._before = {number: signal.getsignal(number) for number in taken}
 
     def __enter__(self) -> "Preemption":
         """Takes the two signals over."""
@@ -35,4 +41,6 @@ class Preemption:
             return
         if self.signal is None:
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _STOPPING)  # `print` may be interrupted itself
+        if not self._is_alone and self.signal is None:
+            os.kill(os.getpid(), signal.SIGTERM)
         self.signal = signal.Signals(number)

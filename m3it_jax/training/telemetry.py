@@ -122,6 +122,35 @@ class Telemetry:
         self._board.close()
 
 
+class Silence(Telemetry):
+    """What the processes of a run other than the first tell: nothing."""
+
+    def __init__(self) -> None:
+        """Opens no file."""
+
+    def begin(self) -> None:
+        """Shows nothing."""
+
+    def count(self, step: int) -> None:
+        """Notes nothing."""
+
+    def waiting(self, label: str) -> contextlib.AbstractContextManager[None]:
+        """Says nothing."""
+        return contextlib.nullcontext()
+
+    def write(self, step: int, sums: Mapping[str, np.ndarray], learning_rate: float) -> None:
+        """Writes nothing."""
+
+    def write_validation(self, step: int, sums: Mapping[str, np.ndarray], source_names: Sequence[str]) -> None:
+        """Writes nothing."""
+
+    def write_perf(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Has nothing to close."""
+
+
 class ProgressLine:
     """One line for the run: rewritten in place each second on a terminal, a plain line each few seconds elsewhere."""
 

@@ -38,3 +38,17 @@ def test_the_signals_are_given_back() -> None:
     with Preemption():
         assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] != before
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_in_a_run_of_several_processes_sigterm_is_left_to_jax_and_ctrl_c_becomes_one(monkeypatch, capfd) -> None:
+    before, sent = signal.getsignal(signal.SIGTERM), []
+    with Preemption(num_processes=2) as preemption:
+        assert signal.getsignal(signal.SIGTERM) is before
+        kill = os.kill
+        monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(number))
+        kill(os.getpid(), signal.SIGINT)
+        assert sent == [signal.SIGTERM] and preemption.signal is signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            kill(os.getpid(), signal.SIGINT)
+        assert sent == [signal.SIGTERM]
+    assert capfd.readouterr().err.encode().count(STOPPING) == 1

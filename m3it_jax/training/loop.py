@@ -173,12 +173,7 @@ def run(
         stack.callback(batches.close)
         with Waiting(f"restoring step {first}" if first else "making the parameters"):
             progress = restore_or_start(config, setup, manager)
-        names = setup.pipeline.source_names
-        telemetry = (
-            Telemetry(run_dir, start_step=first, num_steps=config.num_steps, source_names=names)
-            if processes.is_first()
-            else Silence()
-        )
+        telemetry = _telemetry(config, setup, run_dir, first=first)
         stack.callback(telemetry.close)
         step_fn = _Telling(jax.jit(make_train_step(setup, config.seed), donate_argnums=0), telemetry, watch)
         accumulate = jax.jit(lambda total, new: jax.tree.map(jnp.add, total, new))
@@ -207,8 +202,7 @@ def run(
             if stop:
                 break
         manager.close()
-        shapes = "1 shape" if len(step_fn.shapes) == 1 else f"{len(step_fn.shapes)} shapes"
-        _say(f"compiled     the step for {shapes} of a batch")
+        _say(f"compiled     the step for {step_fn.told} of a batch")
         return progress.step
 
 
@@ -253,6 +247,13 @@ class _Pauses:
             self.on_samples(progress.step, parameter_paths.unflatten(leaves))
 
 
+def _telemetry(config: Experiment, setup: Setup, run_dir: Path, *, first: int) -> Telemetry:
+    if not processes.is_first():
+        return Silence()
+    names = setup.pipeline.source_names
+    return Telemetry(run_dir, start_step=first, num_steps=config.num_steps, source_names=names)
+
+
 def _first_step(manager: Any, run_dir: Path, num_steps: int) -> int:
     """Returns the step that a run goes on from, and says it."""
     first = manager.latest_step() or 0
@@ -276,6 +277,11 @@ class _Telling:
     def __init__(self, step_fn: Callable[[TrainState, Any], Any], telemetry: Telemetry, watch: peers.Watch) -> None:
         self._step_fn, self._telemetry, self._watch = step_fn, telemetry, watch
         self.shapes: set[tuple[tuple[int, ...], ...]] = set()
+
+    @property
+    def told(self) -> str:
+        """For how many shapes the update was compiled."""
+        return "1 shape" if len(self.shapes) == 1 else f"{len(self.shapes)} shapes"
 
     def __call__(self, state: TrainState, batch: dict[str, jax.Array]) -> Any:
         shapes = tuple(array.shape for _, array in sorted(batch.items()))

@@ -365,7 +365,7 @@ def test_validation_adds_the_sums_of_its_batches_in_float64(config, monkeypatch)
 )
 def test_what_is_due_after_a_step(config, step_number: int, last: bool, stop: bool, wanted: str) -> None:
     config.validation, config.checkpoint, config.samples.every = ValidationConfig(every=2), CheckpointConfig(every=3), 4
-    pauses = loop._Pauses(config, None, None, None, lambda state: {}, lambda number, params: None)
+    pauses = loop._Pauses(config, None, None, None, None, lambda state: {}, lambda number, params: None)
     found = [pause.__name__ for pause in pauses.due(step_number, last=last, stop=stop)]
     assert found == wanted.split()
     config.validation.every, config.samples.every = 0, 0

@@ -6,6 +6,10 @@ from PIL import Image
 SIDE = 28  # a multiple of a patch of 14, as the towers' sides are
 
 
+# Name of a picture -> most tiles into which it is cut where that is compared.
+TILED = {"wide": 12, "tall": 6, "square": 4, "odd": 4, "line": 4, "noise": 2, "grey": 5, "palette": 3, "cmyk": 7}
+
+
 def _smooth(width: int, height: int, channels: int, seed: int) -> np.ndarray:
     """Returns uint8 [h, w, c]: waves and a little noise, as a photograph has both."""
     chance = np.random.default_rng(seed)

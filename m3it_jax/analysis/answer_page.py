@@ -64,6 +64,7 @@ def _assistant(setup: Setup, params: Any, step: int) -> Assistant:
         max_rows=8,
         prompt_format=prompts.FORMATS[variant.prompt],
         qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
+        tiles=setup.layout.tiling.most,
     )
     return Assistant(sampler, {}, step)
 

@@ -13,6 +13,7 @@ from m3it_jax.config.checks import UNPACKED as UNPACKED
 from m3it_jax.config.checks import check_held_out as check_held_out
 from m3it_jax.config.checks import get as get
 from m3it_jax.config.checks import is_held_out as is_held_out
+from m3it_jax.config.checks import stored_tiles as stored_tiles
 from m3it_jax.config.checks import validate as validate
 from m3it_jax.config.fields import AugmentConfig as AugmentConfig
 from m3it_jax.config.fields import CheckpointConfig as CheckpointConfig

@@ -5,7 +5,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,9 @@ _VARIANT = (
     f"one of {', '.join(TRAINED_VARIANTS)}, {INHERIT} (the model of init_from.all), or a folder with a model.json",
 )
 
+# CHOICE: InternVL answers with 12 tiles at most, its published evaluations of documents take 18 to 40.
+MOST_TILES = 64
+
 # Values of `data.packing`; "off" is another word for "none".
 UNPACKED, PACKED = ("none", "off"), ("rows", "records")
 
@@ -81,6 +84,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model.variant": _VARIANT,
     "model.compute_dtype": _DTYPE,
     "model.frozen_dtype": _DTYPE,
+    "model.tiles": ((lambda value: 1 <= value <= MOST_TILES), f"from 1 (no picture is cut) to {MOST_TILES}"),
     "data.path": ((lambda value: bool(value)), "the path of a data folder"),
     "data.split": _one_of("train", "validation"),
     "data.global_batch_size": _POSITIVE,
@@ -154,6 +158,7 @@ def validate(config: Experiment) -> None:
         if not test(value):
             raise errors.ConfigError(f"{path}={value!r}: must be {allowed}")
     _check_packing(config)
+    _check_tiles(config)
     for source, weight in config.data.mixture.items():
         if not (isinstance(weight, int | float) and 0 < weight < float("inf")):
             raise errors.ConfigError(f"data.mixture[{source!r}]={weight!r}: must be a weight above 0; drop the source")
@@ -245,6 +250,30 @@ def _check_packing(config: Experiment) -> None:
         )
 
 
+def _check_tiles(config: Experiment) -> None:
+    """Refuses tiles where pictures are not shown whole to a language model, or do not fit into a step (ConfigError)."""
+    model, data = config.model, config.data
+    if model.tiles == 1:
+        return
+    if config.objective != "response" or data.picture_as != "embeddings":
+        what = (
+            f"objective={config.objective}" if config.objective != "response" else f"data.picture_as={data.picture_as}"
+        )
+        raise errors.ConfigError(f"model.tiles={model.tiles}: {what} shows no picture in tiles; take model.tiles=1")
+    needed, of_rows = model.tiles + 1, data.row_images or data.max_images // data.global_batch_size
+    if data.packing in PACKED and of_rows < needed:
+        field = f"data.row_images={data.row_images}" if data.row_images else f"data.max_images={data.max_images}"
+        raise errors.ConfigError(
+            f"{field}: a picture of model.tiles={model.tiles} takes {needed} slots with its overview, and a packed row "
+            f"has {of_rows}; set data.row_images to {needed} or more, or lower model.tiles"
+        )
+    if data.packing in UNPACKED and data.max_images < needed:
+        raise errors.ConfigError(
+            f"data.max_images={data.max_images}: a picture of model.tiles={model.tiles} takes {needed} slots with its "
+            f"overview; set data.max_images to {needed} or more, or lower model.tiles"
+        )
+
+
 def _check_local(config: Experiment) -> None:
     """Refuses addresses such as gs://bucket where paths are wanted.
 
@@ -280,3 +309,17 @@ def check_held_out(config: Experiment, sources: Iterable[str]) -> None:
             f"data.mixture: {', '.join(found)} {'is' if len(found) == 1 else 'are'} held out by the paper for "
             "zero-shot tests; leave them out of data.mixture, or give --data.train_on_held_out=true"
         )
+
+
+def stored_tiles(stored: Mapping[str, Any]) -> int:
+    """Returns `model.tiles` of a configuration that was stored with a checkpoint; 1 where it has none.
+
+    Raises:
+      UserError: it is no allowed number.
+    """
+    model = stored.get("model")
+    tiles = model.get("tiles", 1) if isinstance(model, Mapping) else 1
+    test, allowed = CHECKS["model.tiles"]
+    if type(tiles) is not int or not test(tiles):
+        raise errors.UserError(f"config.json: model.tiles={tiles!r:.40}: must be {allowed}; restore the file")
+    return tiles

@@ -15,6 +15,7 @@ class ModelConfig:
     compute_dtype: str = "float32"  # of activations; norms, softmax and loss stay in float32
     frozen_dtype: str = "float32"  # of the parameters that are not trained
     remat: bool = False  # recompute each block in the backward pass: less memory, a third more compute
+    tiles: int = 1  # above 1: most tiles that a large picture is cut into, beside its overview; each takes a slot
 
 
 @dataclasses.dataclass

@@ -215,6 +215,7 @@ def load(
         qformer_tokenizer=tokenization.Tokenizer.load(qformer_path) if qformer_path.is_file() else None,
         stop_ids=_stop_ids(config),
         num_ids=variant.decoder.vocab_size if _is_foreign(location, config) else None,
+        tiles=config_lib.stored_tiles(config),
     )
     return Assistant(sampler, config, step)
 

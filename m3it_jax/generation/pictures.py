@@ -1,6 +1,7 @@
 """Pictures and videos in any form -> what the model reads, with a key that tells equal pictures by their content."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from m3it_jax import errors
-from m3it_jax.input_pipeline.pixels import preprocessing
+from m3it_jax.input_pipeline.pixels import preprocessing, tiling
 
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _VIDEO_FORMATS = ("GIF", "WEBP", "PNG")  # Pillow reads their frames without another package
@@ -28,12 +29,16 @@ class Picture:
       name: What to call it in a message.
       content: Encoded PNG or JPEG; float32 [3, h, w] that is normalised already; or the uint8 pixels that are wanted.
       text_ids: What a Q-Former that reads text reads beside it; () if there is none.
+      cut: How it is cut into tiles.
+      part: Which of its tiles this is, the overview last; None: the whole picture.
     """
 
     key: str
     name: str
     content: bytes | np.ndarray
     text_ids: tuple[int, ...] = ()
+    cut: tiling.Grid = tiling.WHOLE
+    part: int | None = None
 
     def __repr__(self) -> str:
         content = f"{len(self.content):,} bytes" if isinstance(self.content, bytes) else f"array {self.content.shape}"
@@ -52,6 +57,27 @@ class Picture:
         """
         return dataclasses.replace(self, content=self.pixels(size, fit))
 
+    def alone(self, how: tiling.Tiling) -> tiling.Grid:
+        """Returns how it is cut where its turn shows no other; one that was given normalised is not.
+
+        Raises:
+          UserError: it is no picture.
+        """
+        if how.most == 1 or isinstance(self.content, np.ndarray):
+            return tiling.WHOLE
+        try:
+            return tiling.grid(preprocessing.upright_size(self.content), how)
+        except errors.UserError as error:
+            raise errors.UserError(f"{self.name}: {error}") from error
+
+    def parts(self) -> list["Picture"]:
+        """Returns what the tower encodes of it: its tiles and the overview, each a picture of its own, or itself."""
+        if self.cut == tiling.WHOLE:
+            return [self]
+        columns, rows = self.cut
+        keys = [f"{self.key} part {part} of {columns} x {rows}" for part in range(self.cut.slots)]
+        return [dataclasses.replace(self, key=key, part=part) for part, key in enumerate(keys)]
+
     def pixels(self, size: int, fit: str = "stretch") -> np.ndarray:
         """Returns uint8 [size, size, 3], or float32 of that shape if the picture was given normalised.
 
@@ -69,9 +95,18 @@ class Picture:
                 )
             return np.ascontiguousarray(self.content.transpose(1, 2, 0), dtype=np.float32)
         try:
+            if self.part is not None:
+                return _tiles(self.content, self.cut, size)[self.part]
             return preprocessing.decode_image(self.content, size, fit)
         except errors.UserError as error:
             raise errors.UserError(f"{self.name}: {error}") from error
+
+
+@functools.lru_cache(maxsize=4)  # the parts of a picture are asked for one after another
+def _tiles(data: bytes, cut: tiling.Grid, size: int) -> np.ndarray:
+    tiles = np.empty((cut.slots, size, size, 3), np.uint8)
+    tiling.decode((data, cut), tiles, fit="stretch")
+    return tiles
 
 
 def read(images: Sequence[Any]) -> list[Picture]:
@@ -83,6 +118,16 @@ def read(images: Sequence[Any]) -> list[Picture]:
     if isinstance(images, str | bytes | os.PathLike | Image.Image) or not isinstance(images, Iterable):
         raise errors.UserError("images: must be a list, also for one picture or none; write images=[...]")
     return [_read(image, f"images[{number}]") for number, image in enumerate(images)]
+
+
+def slots(shown: Iterable[Picture]) -> list[int]:
+    """Returns the slots of each picture, its tiles and overview."""
+    return [picture.cut.slots for picture in shown]
+
+
+def parts(shown: Iterable[Picture]) -> list[Picture]:
+    """Returns what the tower encodes of pictures, in the order of their slots."""
+    return [part for picture in shown for part in picture.parts()]
 
 
 def read_all(images: Sequence[Any], video: str | os.PathLike[str] | None) -> list[Picture]:

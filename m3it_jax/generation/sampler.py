@@ -14,6 +14,7 @@ from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.features import FeatureStore
 from m3it_jax.generation.request import Request, SamplingConfig, check_text
 from m3it_jax.generation.stop_texts import StopTexts
+from m3it_jax.input_pipeline.pixels import tiling
 from m3it_jax.input_pipeline.rows import transforms
 from m3it_jax.models.encoder_decoder import EncoderDecoder
 from m3it_jax.models.vlm import VLM
@@ -35,6 +36,7 @@ class Sampler:
         qformer_tokenizer: Tokenizer | None = None,
         stop_ids: Sequence[int] = (),
         num_ids: int | None = None,
+        tiles: int = 1,
     ):
         """Takes what answers are made of.
 
@@ -48,6 +50,7 @@ class Sampler:
           qformer_tokenizer: Encodes what the Q-Former reads, if it reads text.
           stop_ids: Ids of which each ends an answer; none: the end id of the tokenizer.
           num_ids: Ids that may be chosen, from 0 on; None: those of the vocabulary.
+          tiles: Most tiles that a large picture is cut into (`tiling`), as the model was trained; 1: none is cut.
         """
         self.model, self.params = layered.of(model, params)
         self.tokenizer, self.max_rows, self.image_token_id = tokenizer, max_rows, image_token_id
@@ -64,6 +67,7 @@ class Sampler:
             picture_len=self.num_queries,
             max_text_len=self.max_len,
             max_response_len=self.max_len,
+            tiling=tiling.Tiling(tiles, model.vit.config.image_size),
         )
         self.features = FeatureStore(self.model, self.params)
         token_bytes = [tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size)]
@@ -84,10 +88,22 @@ class Sampler:
             )
         shown = self.beside(pictures.read_all(request.images, request.video), request.instruction, request.inputs)
         turns = request.conversation(len(shown))
+        shown = self.cut(shown, turns)
         if request.answer_begin and self.start_ids:
             raise errors.ConfigError("answer_begin: an encoder-decoder model cannot be given one; leave it out")
         begin = request.answer_begin and transforms.answer_ids(self.layout, self.tokenizer, request.answer_begin)
         return self.lay_out_turns(turns, shown, request.sampling, system=request.system, begin=begin or ())
+
+    def cut(self, shown: Sequence[pictures.Picture], turns: Sequence[schema.Turn]) -> Sequence[pictures.Picture]:
+        """Returns the pictures of turns, each with how it is cut; all turns count, those that are forgotten later too.
+
+        Raises:
+          UserError: one is no picture, which only a model with tiles has to know so early.
+        """
+        if self.layout.tiling.most == 1:
+            return shown
+        cuts = tiling.alone(turns, lambda number: shown[number].alone(self.layout.tiling))
+        return [dataclasses.replace(picture, cut=cut) for picture, cut in zip(shown, cuts, strict=True)]
 
     def beside(
         self, shown: Sequence[pictures.Picture], instruction: str, inputs: str = ""
@@ -125,7 +141,7 @@ class Sampler:
 
         Args:
           turns: As `transforms.lay_out` takes them; their pictures are `shown`.
-          shown: All pictures.
+          shown: All pictures, as `cut` returns them.
           sampling: How the answer is decoded.
           system: As `transforms.lay_out` takes it.
           said: As `transforms.lay_out` takes it.
@@ -153,29 +169,34 @@ class Sampler:
         Raises:
           UserError: pictures, prompt and the wanted new tokens together are longer than the model.
         """
-        row = self._row(prompt_ids, [], len(shown))
+        row = self._row(prompt_ids, [], shown)
         length = len(row["token_ids"])
         if max(length, self.slots(length, sampling.max_new_tokens)) > self.max_len:
             raise errors.UserError(
-                f"{self._too_long(length, len(shown))} and max_new_tokens={sampling.max_new_tokens} are more than the "
-                f"model's {self.max_len} tokens; {self._advice(len(shown), sampling.max_new_tokens)}"
+                f"{self._too_long(length, shown)} and max_new_tokens={sampling.max_new_tokens} are more than the "
+                f"model's {self.max_len} tokens; {self._advice(shown, sampling.max_new_tokens)}"
             )
-        return Prepared(row, shown, sampling)
+        return Prepared(row, pictures.parts(shown), sampling)
 
-    def _row(self, prompt_ids: Sequence[int], response_ids: Sequence[int], num_images: int) -> dict[str, np.ndarray]:
+    def _row(
+        self, prompt_ids: Sequence[int], response_ids: Sequence[int], shown: Sequence[pictures.Picture]
+    ) -> dict[str, np.ndarray]:
         text = transforms.Text(list(prompt_ids), list(response_ids), num_dropped=0)
-        return transforms.make_row(self.layout, text, num_images=num_images)
+        return transforms.make_row(self.layout, text, num_images=len(shown), slots=pictures.slots(shown))
 
-    def _too_long(self, length: int, num_images: int) -> str:
-        block = num_images * self.layout.block_len(self.num_queries)
-        return f"{num_images} pictures ({block} tokens), {length - block} tokens of text"
+    def _too_long(self, length: int, shown: Sequence[pictures.Picture]) -> str:
+        block, slots = self.layout.pictures_len(pictures.slots(shown)), sum(pictures.slots(shown))
+        tiles = f" in {slots} tiles and overviews" if slots > len(shown) else ""
+        return f"{len(shown)} pictures{tiles} ({block} tokens), {length - block} tokens of text"
 
-    def _advice(self, num_images: int, num_new: int) -> str:
+    def _advice(self, shown: Sequence[pictures.Picture], num_new: int) -> str:
         if num_new >= self.max_len:
             return f"lower max_new_tokens to less than {self.max_len}"
-        if num_images * self.layout.block_len(self.num_queries) > self.max_len - num_new:
-            return "give fewer pictures"
-        fewer = ", give fewer pictures" if num_images else ""
+        slots = pictures.slots(shown)
+        smaller = "fewer or smaller pictures" if sum(slots) > len(slots) else "fewer pictures"
+        if self.layout.pictures_len(slots) > self.max_len - num_new:
+            return f"give {smaller}"
+        fewer = f", give {smaller}" if shown else ""
         return f"shorten the text{fewer}{' or lower max_new_tokens' if num_new else ''}"
 
     def answers(self, requests: Sequence[Prepared]) -> Iterator[tuple[int, list[int]]]:
@@ -273,14 +294,16 @@ class Sampler:
         length = len(row["token_ids"])
         if length > self.max_len:
             raise errors.UserError(
-                f"{self._too_long(length, len(shown))} are more than the model's {self.max_len} tokens; "
-                f"{self._advice(len(shown), 0)}"
+                f"{self._too_long(length, shown)} are more than the model's {self.max_len} tokens; "
+                f"{self._advice(shown, 0)}"
             )
         written = list(self.start_ids if decoder_ids is None else decoder_ids)
         if bool(written) != bool(self.start_ids) or len(written) > self.max_len:
             wanted = f"1 to {self.max_len}, of which the first is {self.start_ids[0]}" if self.start_ids else "none"
             raise errors.UserError(f"decoder_ids: {len(written)} ids, the model takes {wanted}")
-        rows, unique, num_slots = batching.pack([Prepared(row, shown, SamplingConfig())], self.num_queries)
+        rows, unique, num_slots = batching.pack(
+            [Prepared(row, pictures.parts(shown), SamplingConfig())], self.num_queries
+        )
         image_embeds = self.features.table(unique, num_slots)
         padded = None
         if written:  # what follows the ids changes nothing before it
@@ -302,12 +325,13 @@ class Sampler:
         shown = self.beside(pictures.read_all(request.images, request.video), request.instruction, request.inputs)
         response_ids = transforms.response_ids(self.layout, self.tokenizer, response)
         turns = request.conversation(len(shown))
+        shown = self.cut(shown, turns)
         prompt_ids = transforms.lay_out(self.layout, self.tokenizer, turns, system=request.system).prompt_ids
         if self.start_ids:
             written = [*self.start_ids, *response_ids[:-1]]
-            before = self.token_logits(self._row(prompt_ids, [], len(shown)), shown, written)
+            before = self.token_logits(self._row(prompt_ids, [], shown), shown, written)
         else:
-            row = self._row(prompt_ids, response_ids, len(shown))
+            row = self._row(prompt_ids, response_ids, shown)
             before = self.token_logits(row, shown)[-len(response_ids) - 1 : -1]
         if not np.isfinite(before).all():
             raise errors.UserError(
@@ -337,7 +361,8 @@ class Sampler:
         ids = self._checked_ids("token_ids", token_ids)
         written = None if decoder_ids is None else self._checked_ids("decoder_ids", decoder_ids)
         shown = self.beside(pictures.read(images), qformer_text)
-        row = transforms.given_row(self.layout, ids, num_images=len(shown), image_token_id=self.image_token_id)
+        shown = self.cut(shown, [schema.Turn("", new_pictures=len(shown))])
+        row = transforms.given_row(self.layout, ids, slots=pictures.slots(shown), image_token_id=self.image_token_id)
         if not len(row["token_ids"]):
             raise errors.UserError("token_ids: is empty and there is no picture; give at least the begin id")
         return self.token_logits(row, shown, written)

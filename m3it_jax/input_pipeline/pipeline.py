@@ -8,7 +8,7 @@ step, so a batch is a pure function of (data folder, configuration, seed, step, 
 import collections
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from m3it_jax.input_pipeline.order import (
     packed_plan,
     token_lengths,
 )
-from m3it_jax.input_pipeline.pixels import augmentation
+from m3it_jax.input_pipeline.pixels import augmentation, tiling
 from m3it_jax.input_pipeline.rows import record_rows, tower_rows, transforms
 
 Batch = dict[str, np.ndarray]
@@ -153,7 +153,8 @@ class Pipeline:
     def _plan(self, objective: str, folder: records.DataFolder) -> mixture.Plan | packed_plan.PackedPlan:
         if self._config.packing in configuration.PACKED:
             return packed_order.make_plan(folder, self._config, rules=self._rules(), seed=self._seed)
-        return mixture.make_plan(folder, self._config, objective=objective, seed=self._seed)
+        cut = self._layout.tiling
+        return mixture.make_plan(folder, self._config, objective=objective, seed=self._seed, cut=cut)
 
     def _packed_batches(self) -> packed_batches.PackedBatches | None:
         if not isinstance(self.plan, packed_plan.PackedPlan):
@@ -245,7 +246,8 @@ class Pipeline:
     ) -> Iterator[Batch]:
         """Yields this host's part of the batches of steps [start_step, start_step + num_steps).
 
-        For the objective `response`, B rows with n pictures each (n may differ from step to step):
+        For the objective `response`, B rows with n pictures each (n may differ from step to step; of a picture that is
+        cut, each tile and the overview count):
           images uint8 [B*n, h, w, 3], row by row (not there when pictures are shown as captions, or n is 0);
           token_ids, image_token_index, segment_ids, positions int32 [B, T] and loss_mask float32 [B, T] as drawn in
           `transforms`, but image_token_index counts over the pictures of the whole step (all hosts);
@@ -279,7 +281,7 @@ class Pipeline:
         """Returns the batch of `rows`, the first of which is row `first_row` of its step."""
         with_images = self._config.picture_as == "embeddings" and num_images > 0
         queries = num_images * self._layout.picture_len
-        shown = row_reading.all_pictures if with_images else None
+        shown = (lambda instance, _: record_rows.shots(self._layout, instance)) if with_images else None
         instances, images = self._rows.read(rows, num_images, shown=shown)
         columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
         for place, (instance, (source, _, epoch)) in enumerate(zip(instances, rows.tolist(), strict=True)):
@@ -288,7 +290,7 @@ class Pipeline:
                 row = self._response_row(instance, source, chance)
             if with_images:
                 own = images[place * num_images : (place + 1) * num_images]
-                own[:] = augmentation.augment(own, self._config.augment, chance)
+                own[:] = self._augmented(own, instance, chance)
             row["image_token_index"][row["image_token_index"] >= 0] += (first_row + place) * queries
             for name, array in row.items():
                 columns[name].append(array)
@@ -312,9 +314,10 @@ class Pipeline:
             self._note_dropped(source, text.num_dropped)
         num_images = len(instance.images)
         if self._config.picture_as == "embeddings":
-            row = transforms.make_row(self._layout, text, num_images=num_images)
+            row = record_rows.shown(self._layout, instance, text)
+            num_slots = sum(cut.slots for cut in record_rows.cuts(self._layout, instance))
             row = record_rows.check_targets(row, instance, self.max_targets)
-            row = transforms.pad_row(row, self._layout.row_len(num_images))
+            row = transforms.pad_row(row, self._layout.row_len(num_slots))
             return row | self._qformer_text(instruction, instance.inputs)
         row = record_rows.captioned(self._layout, self._tokenizer, instance, text=text)
         return transforms.pad_row(row, self._layout.row_len(num_images, tower_rows.CAPTION_LEN))
@@ -334,9 +337,13 @@ class Pipeline:
         filled = record_rows.suitable(instance, pool)
         return filled[draw % len(filled)] if filled else instance.instruction
 
-    def _images(self, encoded: tuple[bytes, ...], chance: np.random.Generator) -> np.ndarray:
-        """Returns a record's pictures, uint8 [n, h, w, 3]."""
-        return augmentation.augment(self._rows.pictures(encoded), self._config.augment, chance)
+    def _images(self, instance: schema.Instance, chance: np.random.Generator) -> np.ndarray:
+        """Returns a record's pictures, tiles and overviews, uint8 [slots, h, w, 3]."""
+        return self._augmented(self._rows.pictures(record_rows.shots(self._layout, instance)), instance, chance)
+
+    def _augmented(self, pixels: np.ndarray, instance: schema.Instance, chance: np.random.Generator) -> np.ndarray:
+        cuts = record_rows.cuts(self._layout, instance)
+        return augmentation.augment_cut(pixels, cuts, self._config.augment, rng=chance)
 
     def _tower_batch(self, num_images: int, rows: np.ndarray, first_row: int) -> Batch:
         """Returns one picture of each record with what is known of it."""
@@ -346,9 +353,8 @@ class Pipeline:
             chance = rng.generator(self._seed, "row", instance.id, epoch)
             return chance, int(chance.integers(len(instance.images)))
 
-        def shown(instance: schema.Instance, epoch: int) -> tuple[bytes, ...]:
-            number = drawn(instance, epoch)[1]
-            return instance.images[number : number + 1]
+        def shown(instance: schema.Instance, epoch: int) -> Sequence[tiling.Shot]:
+            return [(instance.images[drawn(instance, epoch)[1]], tiling.WHOLE)]
 
         instances, images = self._rows.read(rows, num_images, shown=shown)
         columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)

@@ -1,5 +1,6 @@
 """A conversation: pictures, turns, and the tokens that the model is asked with."""
 
+import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 
 from m3it_jax import errors, schema
@@ -59,8 +60,16 @@ class Conversation:
         for picture in pictures:
             picture.pixels(size)
         shown = [*self._pictures, *pictures]
-        self._assistant.sampler.lay_out_turns([schema.Turn("", new_pictures=len(shown))], shown, self._sampling)
+        sampler = self._assistant.sampler
+        cut = sampler.cut(shown, self._all_turns(schema.Turn(""), len(shown)))
+        sampler.lay_out_turns([schema.Turn("", new_pictures=len(shown))], cut, self._sampling)
         self._pictures = shown
+
+    def _all_turns(self, new: schema.Turn, num_pictures: int) -> list[schema.Turn]:
+        """Returns the turns so far and a new one, which shows the pictures that none of them did."""
+        told = [turn for turn, _ in self._turns]
+        free = num_pictures - sum(turn.new_pictures for turn in told)
+        return [*told, dataclasses.replace(new, new_pictures=free)]
 
     def replace(self, pictures: Sequence[Picture]) -> None:
         """Shows pictures in place of those before; the turns about those are forgotten.
@@ -92,8 +101,7 @@ class Conversation:
         for name, text in (("instruction", instruction), ("inputs", inputs)):
             check_text(name, text)
         sampler = self._assistant.sampler
-        new = self.num_pictures - sum(turn.new_pictures for turn, _ in self._turns)
-        turn = schema.Turn(instruction, inputs, new_pictures=new)
+        turn = self._all_turns(schema.Turn(instruction, inputs), self.num_pictures)[-1]
         new_ids: list[int] = []
 
         def tokens() -> Iterator[int]:
@@ -112,7 +120,8 @@ class Conversation:
           UserError: the new turn alone does not fit into the model.
         """
         forgotten = max(len(self._turns) - self._history, 0)
-        turns = transforms.without_oldest([*(turn for turn, _ in self._turns), new], forgotten)
+        every = [*(turn for turn, _ in self._turns), new]
+        shown, turns = self._assistant.sampler.cut(shown, every), transforms.without_oldest(every, forgotten)
         said = [ids for _, ids in self._turns[forgotten:]]
         return self._assistant.sampler.lay_out_turns(turns, shown, self._sampling, said=said)
 

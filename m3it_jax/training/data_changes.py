@@ -55,7 +55,7 @@ def check_position(position: Mapping[str, Any], pipeline: Pipeline, folder: Any,
 def differing(position: Mapping[str, Any], pipeline: Pipeline) -> str:
     """Returns the parts of the data that differ, in words; of a checkpoint from before they were noted, all of them."""
     before = position.get("parts") or {}
-    parts = [name for name, value in pipeline.parts.items() if before.get(name) != value]
+    parts = [name for name in before | pipeline.parts if before.get(name) != pipeline.parts.get(name)]
     return ", ".join(parts if before else pipeline.parts)
 
 

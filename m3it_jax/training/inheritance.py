@@ -4,11 +4,13 @@ import copy
 from pathlib import Path
 
 from m3it_jax import checkpointing, errors, tokenizer
-from m3it_jax.config import INHERIT, TRAINED_VARIANTS, Experiment
+from m3it_jax.config import INHERIT, TRAINED_VARIANTS, Experiment, stored_tiles
 
 
 def resolved(config: Experiment, run_dir: Path) -> Experiment:
     """Returns the configuration with `model.variant` and `data.tokenizer` filled in where another place decides them.
+
+    With the variant of another run, its `model.tiles` are taken over as well, if none are given.
 
     A run that resumes takes both from its own folder, so what `init_from` names is not needed any more.
 
@@ -20,7 +22,10 @@ def resolved(config: Experiment, run_dir: Path) -> Experiment:
     resumes = checkpointing.newest_step(run_dir) is not None
     if config.model.variant == INHERIT:
         source = str(run_dir) if resumes else config.init_from["all"]
-        config.model.variant = _variant(checkpointing.locate(source))
+        location = checkpointing.locate(source)
+        config.model.variant = _variant(location)
+        if config.model.tiles == 1:
+            config.model.tiles = stored_tiles(checkpointing.read_config(location))
     if not config.data.tokenizer:
         path = tokenizer.find(run_dir) if resumes else _tokenizer(config)
         config.data.tokenizer = str(path) if path is not None and path.is_file() else ""

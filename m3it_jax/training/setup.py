@@ -18,6 +18,7 @@ from m3it_jax.input_pipeline.order import mixture
 from m3it_jax.input_pipeline.order.mixture import Plan
 from m3it_jax.input_pipeline.order.packed_plan import PackedPlan
 from m3it_jax.input_pipeline.pipeline import Pipeline
+from m3it_jax.input_pipeline.pixels.tiling import Tiling
 from m3it_jax.input_pipeline.rows import tower_rows, transforms
 from m3it_jax.models import variants
 from m3it_jax.models.abstract import smallest_batch
@@ -171,6 +172,7 @@ def _layout(config: Experiment, variant: variants.Variant, tokenizer: tokenizati
         max_text_len=config.data.max_text_len,
         max_response_len=config.data.max_response_len,
         qformer_text_len=min(QFORMER_TEXT_LEN, variant.qformer.text_max_len) if reads and variant.qformer else 0,
+        tiling=Tiling(config.model.tiles, variant.vit.image_size if config.model.tiles > 1 else 0),
     )
 
 

@@ -28,6 +28,7 @@ from m3it_jax.checkpoint_conversion.files.transfer import Move
 from m3it_jax.checkpoint_conversion.folders import cards, placeholder, side_files, tokenizer_files
 from m3it_jax.checkpoint_conversion.names import families, mapping
 from m3it_jax.checkpoint_conversion.names.mapping import Entry
+from m3it_jax.config import stored_tiles
 from m3it_jax.models import abstract, variants
 from m3it_jax.models.variants import Variant
 
@@ -100,6 +101,12 @@ def plan(checkpoint: Path, *, dtype: np.dtype | None = None, shard_bytes: int = 
     """
     location = checkpointing.locate(checkpoint)
     config = checkpointing.read_config(location)
+    tiles = stored_tiles(config)
+    if tiles > 1:
+        raise errors.UserError(
+            f"{location.run}: was trained with model.tiles={tiles}, and no family that is exported cuts pictures so: "
+            "transformers would show it whole pictures; export a run with model.tiles=1"
+        )
     name = str(config.get("model", {}).get("variant", ""))
     is_own = (location.run / variants.MODEL_FILE).is_file()
     variant = variants.read(location.run) if is_own else variants.named(name)

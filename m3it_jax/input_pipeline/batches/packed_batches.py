@@ -29,7 +29,7 @@ class PackedBatches:
       pools: Instructions of each source.
       seed: Decides how pictures are augmented.
       image_size: Side of the pictures, pixels.
-      images: Returns a record's pictures, uint8 [n, h, w, 3], by its encoded pictures and its chance.
+      images: Returns a record's pictures, tiles and overviews, uint8 [slots, h, w, 3], by the record and its chance.
       reading: Returns what the Q-Former reads beside a record's pictures, by instruction and inputs; or nothing.
       on_bad: Called with the id of a record that cannot be read, and why; its row goes without it.
       on_dropped: Called with a source's number and the tokens of a record that did not fit.
@@ -41,7 +41,7 @@ class PackedBatches:
     pools: Sequence[Sequence[str]]
     seed: int
     image_size: int
-    images: Callable[[tuple[bytes, ...], np.random.Generator], np.ndarray]
+    images: Callable[[schema.Instance, np.random.Generator], np.ndarray]
     reading: Callable[[str, str], Batch]
     on_bad: Callable[[str, errors.UserError], None]
     on_dropped: Callable[[int, int], None]
@@ -90,8 +90,9 @@ class PackedBatches:
                     instance = self.tables[source].read(number)
                     if not rows and slots and instance.images:
                         chance = rng.generator(self.seed, "row", instance.id, epoch)
-                        images[used : used + len(instance.images)] = self.images(instance.images, chance)
-                        shown = len(instance.images)
+                        found = self.images(instance, chance)
+                        shown = len(found)
+                        images[used : used + shown] = found
                 except (BrokenRecordError, preprocessing.PictureError) as error:
                     # Another record would be of another length: the row goes without this one.
                     self.on_bad(str(self.tables[source].ids[number]), error)

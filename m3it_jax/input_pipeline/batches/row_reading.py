@@ -16,19 +16,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from m3it_jax import errors, records, schema
+from m3it_jax.input_pipeline.order import token_lengths
 from m3it_jax.input_pipeline.order.mixture import Plan
 from m3it_jax.input_pipeline.order.packed_plan import PackedPlan
-from m3it_jax.input_pipeline.pixels import decoders, preprocessing
+from m3it_jax.input_pipeline.pixels import decoders, preprocessing, tiling
 from m3it_jax.records.framing import BrokenRecordError
 
-# (record, epoch) -> the encoded pictures that its row shows, as many for every row of a step.
-Shown = Callable[[schema.Instance, int], Sequence[bytes]]
-
-
-def all_pictures(instance: schema.Instance, epoch: int) -> Sequence[bytes]:
-    """Returns every picture of a record, as `Shown`."""
-    del epoch
-    return instance.images
+# (record, epoch) -> the pictures that its row shows and how they are cut, as many slots for every row of a step.
+Shown = Callable[[schema.Instance, int], Sequence[tiling.Shot]]
 
 
 def num_cores() -> int:
@@ -42,23 +37,24 @@ def _pool() -> concurrent.futures.ThreadPoolExecutor:
 
 
 def decode_all(
-    encoded: Sequence[bytes], out: np.ndarray, *, fit: str, by: decoders.Decoders
+    shots: Sequence[tiling.Shot], out: np.ndarray, *, fit: str, by: decoders.Decoders
 ) -> dict[int, preprocessing.PictureError]:
-    """Writes pictures into `out`, uint8 [n, h, w, 3], with all cores; returns what is wrong with those that cannot be.
+    """Writes pictures into `out`, uint8 [slots, h, w, 3], with all cores; returns what is wrong with those that fail.
 
     The threads hold Python's lock while they look at a header, and not while they decode and resize.
     """
     failed: dict[int, preprocessing.PictureError] = {}
-    numbers = iter(range(len(encoded)))  # each thread takes the next one: pictures differ in size
+    ends = list(itertools.accumulate((cut.slots for _, cut in shots), initial=0))
+    numbers = iter(range(len(shots)))  # each thread takes the next one: pictures differ in size
 
     def work() -> None:
         for number in numbers:
             try:
-                preprocessing.decode_image(encoded[number], out.shape[1], fit, by=by, out=out[number])
+                tiling.decode(shots[number], out[ends[number] : ends[number + 1]], fit=fit, by=by)
             except preprocessing.PictureError as error:
                 failed[number] = error
 
-    others = [_pool().submit(work) for _ in range(min(num_cores(), len(encoded)) - 1)]
+    others = [_pool().submit(work) for _ in range(min(num_cores(), len(shots)) - 1)]
     work()
     for other in others:
         other.result()
@@ -126,11 +122,11 @@ class RowReader:
     def read(
         self, rows: np.ndarray, num_images: int, *, shown: Shown | None
     ) -> tuple[list[schema.Instance], np.ndarray]:
-        """Returns the record of each row and the pixels of what it shows, uint8 [rows * pictures, h, w, 3].
+        """Returns the record of each row and the pixels of what it shows, uint8 [rows * slots, h, w, 3].
 
         Args:
           rows: [rows, 3] of `Plan.step`.
-          num_images: Pictures of each row, as `Plan.step` says: tells in which bucket a successor is sought.
+          num_images: Slots of each row, as `Plan.step` says: tells in which bucket a successor is sought.
           shown: Which pictures a row shows; None reads the texts alone.
 
         Raises:
@@ -141,29 +137,34 @@ class RowReader:
         instances = [instance for _, instance in found]
         if shown is None:
             return instances, np.empty((0, self._size, self._size, 3), np.uint8)
-        encoded = [tuple(shown(instance, row[2])) for instance, row in zip(instances, planned, strict=True)]
-        count = len(encoded[0])
-        pixels = np.empty((len(rows), count, self._size, self._size, 3), np.uint8)
+        shots = [shown(instance, row[2]) for instance, row in zip(instances, planned, strict=True)]
+        for instance, own in zip(instances, shots, strict=True):
+            _check_slots(instance, own, num_images)
+        owners = [place for place, own in enumerate(shots) for _ in own]  # of each picture, its row
+        pixels = np.empty((len(rows), num_images, self._size, self._size, 3), np.uint8)
         flat, by = pixels.reshape(-1, self._size, self._size, 3), decoders.fastest()
-        failed = decode_all(list(itertools.chain(*encoded)), flat, fit=self._fit, by=by)
-        for place in sorted({number // count for number in failed}):
+        failed = decode_all(list(itertools.chain(*shots)), flat, fit=self._fit, by=by)
+        for place in sorted({owners[number] for number in failed}):
             source, first, epoch = planned[place]
-            again = {number: failed[number] for number in failed if number // count == place}
+            again = {number: failed[number] for number in failed if owners[number] == place}
             record = found[place][0]
             while again:
                 following = self._successor(source, record, num_images, first=first, error=again[min(again)])
                 record, instances[place] = self._record(source, following, num_images, first=first)
-                again = decode_all(shown(instances[place], epoch), pixels[place], fit=self._fit, by=by)
+                shots[place] = shown(instances[place], epoch)
+                _check_slots(instances[place], shots[place], num_images)
+                again = decode_all(shots[place], pixels[place], fit=self._fit, by=by)
         return instances, flat
 
-    def pictures(self, encoded: Sequence[bytes]) -> np.ndarray:
-        """Returns pictures, uint8 [n, h, w, 3].
+    def pictures(self, shots: Sequence[tiling.Shot]) -> np.ndarray:
+        """Returns pictures, uint8 [slots, h, w, 3].
 
         Raises:
           PictureError: one cannot be decoded.
         """
-        pixels = np.empty((len(encoded), self._size, self._size, 3), np.uint8)
-        for error in decode_all(encoded, pixels, fit=self._fit, by=decoders.fastest()).values():
+        slots = sum(cut.slots for _, cut in shots)
+        pixels = np.empty((slots, self._size, self._size, 3), np.uint8)
+        for error in decode_all(shots, pixels, fit=self._fit, by=decoders.fastest()).values():
             raise error
         return pixels
 
@@ -189,3 +190,14 @@ class RowReader:
             name = self._plan.source_names[source]
             raise errors.UserError(f"{name}: no record with {num_images} pictures can be read ({error})")
         return following
+
+
+def _check_slots(instance: schema.Instance, shots: Sequence[tiling.Shot], planned: int) -> None:
+    """Refuses a record whose pictures take other slots than the order says (UserError)."""
+    slots = sum(cut.slots for _, cut in shots)
+    if slots != planned:
+        raise errors.UserError(
+            f"record {instance.id}: its pictures take {slots} slots, the counts beside the data say {planned}; the "
+            f"records were changed under their fingerprint: delete the folder {token_lengths.FOLDER}, or build the "
+            "data again"
+        )

@@ -66,14 +66,15 @@ def whole(rows: Rows, folder: records.DataFolder, *, sources: Sequence[str], pla
 
 def parts(rows: Rows, folder: records.DataFolder, *, sources: Sequence[str]) -> dict[str, str]:
     """Returns the hashes of the parts by what a user calls them, so that a change can be named."""
-    data = rows.data
+    data, layout = rows.data, rows.layout.facts()
+    tiles = layout.pop("tiles", None)
     shape = [data.temperature, data.source_cap] if data.temperature != 1 or data.source_cap else []
     version = [packed_plan.VERSION] if data.packing in configuration.PACKED else []
     found: dict[str, Any] = {
         "records": [data.split, data.validation_share, [(name, folder.sources[name].fingerprint) for name in sources]],
         "instructions": [data.redraw_instructions, [folder.sources[name].instructions for name in sources]],
         "tokenizer": [one.fingerprint for one in rows.tokenizers],
-        "template and limits": [prompts.TEMPLATE_VERSION, rows.layout.facts(), data.supervised_answers],
+        "template and limits": [prompts.TEMPLATE_VERSION, layout, data.supervised_answers],
         "mixture": [sources, data.mixture, data.allow, data.weight_by, *shape],
         "packing": [data.packing.replace("off", "none"), data.row_len, data.row_images, data.too_long, *version],
         "batch sizes": [data.global_batch_size, data.max_images],
@@ -81,6 +82,8 @@ def parts(rows: Rows, folder: records.DataFolder, *, sources: Sequence[str]) -> 
         "objective": rows.objective,
         "seed": rows.seed,
     }
+    if tiles:  # runs from before there were tiles have no such part
+        found["tiles"] = tiles
     return {name: _hash(value)[:16] for name, value in found.items()}
 
 

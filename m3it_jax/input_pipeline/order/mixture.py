@@ -4,6 +4,7 @@ Three words. A *stream* is all records of one source with the same number of pic
 the same number of pictures; the rows of a step come from one bucket, so every bucket has one static shape. A *block*
 is a run of steps (or of a bucket's rows) in which each bucket (stream) has a fixed count, in an order drawn for that
 block alone. What a step holds is found by dividing its number by the block's length: nothing earlier is looked at.
+Where large pictures are cut into tiles, each tile and the overview count as a picture here (`picture_slots`).
 """
 
 import dataclasses
@@ -19,7 +20,8 @@ import numpy.typing as npt
 
 from m3it_jax import config as configuration
 from m3it_jax import errors, licences, records, rng
-from m3it_jax.input_pipeline.order import held_pictures
+from m3it_jax.input_pipeline.order import held_pictures, picture_slots
+from m3it_jax.input_pipeline.pixels import tiling
 
 # CHOICE: long enough that a source with one part in a hundred is met once a block, short enough that the shares hold
 # over any stretch of training that a learning curve shows.
@@ -279,18 +281,32 @@ def loss_by_task(folder: records.DataFolder, data: configuration.DataConfig) -> 
     return lines
 
 
-def make_plan(folder: records.DataFolder, data: configuration.DataConfig, *, objective: str, seed: int) -> Plan:
-    """Returns the order for a data folder; reads its index files and nothing else.
+def make_plan(
+    folder: records.DataFolder,
+    data: configuration.DataConfig,
+    *,
+    objective: str,
+    seed: int,
+    cut: tiling.Tiling = tiling.Tiling(),  # noqa: B008  (frozen)
+) -> Plan:
+    """Returns the order for a data folder; reads its index files, and with tiles their counts (`picture_slots`).
 
     Raises:
       ConfigError: see `make_streams` and `Plan`.
     """
-    found = streams(folder, data, objective=objective, seed=seed)
+    found = streams(folder, data, objective=objective, seed=seed, cut=cut)
     return Plan(found, seed=seed, global_batch_size=data.global_batch_size, max_images=data.max_images)
 
 
-def streams(folder: records.DataFolder, data: configuration.DataConfig, *, objective: str, seed: int) -> list[Stream]:
-    """Returns the streams of a data folder; reads its index files and nothing else.
+def streams(
+    folder: records.DataFolder,
+    data: configuration.DataConfig,
+    *,
+    objective: str,
+    seed: int,
+    cut: tiling.Tiling = tiling.Tiling(),  # noqa: B008  (frozen)
+) -> list[Stream]:
+    """Returns the streams of a data folder; reads its index files, and with tiles their counts (`picture_slots`).
 
     `objective` is the kind of rows, `response` or `towers`. With `towers` a row shows one picture of its record, so all
     records share one bucket.
@@ -306,7 +322,7 @@ def streams(folder: records.DataFolder, data: configuration.DataConfig, *, objec
             continue
         split, numbers = held_pictures.part(folder, data, name, seed=seed)
         if folder.sources[name].splits.get(split) and (numbers is None or len(numbers)):
-            pictures = np.asarray(folder.table(name, split).num_images)
+            pictures = picture_slots.load(folder, name, split, cut=cut)
             if objective == "towers":  # a tower learns nothing of a row without a picture
                 numbers = np.flatnonzero(pictures) if numbers is None else numbers[pictures[numbers] > 0]
                 pictures = np.ones_like(pictures)

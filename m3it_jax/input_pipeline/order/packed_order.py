@@ -7,7 +7,7 @@ import numpy as np
 
 from m3it_jax import config as configuration
 from m3it_jax import errors, records
-from m3it_jax.input_pipeline.order import bins, held_pictures, mixture, token_lengths
+from m3it_jax.input_pipeline.order import bins, held_pictures, mixture, picture_slots, token_lengths
 from m3it_jax.input_pipeline.order.packed_plan import PackedPlan, Stream
 
 _CUT, _ANSWER, _PICTURES = (token_lengths.FITS.index(name) for name in ("cut", "answer", "pictures"))
@@ -41,11 +41,12 @@ def make_plan(
     """
     room = budgets(data)
     streams = []
-    for source, found in _by_source(mixture.streams(folder, data, objective="response", seed=seed)).items():
+    cut = rules.layout.tiling
+    for source, found in _by_source(mixture.streams(folder, data, objective="response", seed=seed, cut=cut)).items():
         split, _ = held_pictures.part(folder, data, source, seed=seed)
         lengths = token_lengths.load(folder, source, split, rules=rules)
         table = folder.table(source, split)
-        num_images = np.asarray(table.num_images, np.int32) * (room.images > 0)
+        num_images = picture_slots.load(folder, source, split, cut=cut) * np.int32(room.images > 0)
         numbers = np.sort(np.concatenate([stream.records for stream in found]))
         verdicts = lengths.fits[numbers]
         verdicts = np.where((num_images[numbers] > room.images) | (lengths.targets[numbers] == 0), _PICTURES, verdicts)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from m3it_jax import errors, progress, prompts, records, schema, user_cache
 from m3it_jax import tokenizer as tokenization
 from m3it_jax.input_pipeline.order import kept_arrays
+from m3it_jax.input_pipeline.pixels import tiling
 from m3it_jax.input_pipeline.rows import packing, record_rows, tower_rows, transforms
 
 FOLDER = "lengths"
@@ -81,17 +82,18 @@ class Rules:
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def limited(self, num_images: int) -> transforms.Layout | None:
-        """Returns the layout in which a record with so many pictures fits into a row; None: the pictures do not."""
-        room = self.row_len - num_images * self.layout.block_len(self.picture_len)
+    def limited(self, instance: schema.Instance) -> transforms.Layout | None:
+        """Returns the layout in which a record fits into a row; None: its pictures do not."""
+        room = self.row_len - self._pictures_len(instance)
         if room < self.layout.least_response + len(self.layout.begin_ids) + 1:
             return None
         return dataclasses.replace(self.layout, max_text_len=min(self.layout.max_text_len, room))
 
-    @property
-    def picture_len(self) -> int:
-        """Most positions of a picture."""
-        return self.layout.picture_len if self.picture_as == "embeddings" else tower_rows.CAPTION_LEN
+    def _pictures_len(self, instance: schema.Instance) -> int:
+        """Returns the most tokens that a record's pictures and their marks take."""
+        if self.picture_as == "captions":
+            return self.layout.pictures_len([1] * len(instance.images), tower_rows.CAPTION_LEN)
+        return self.layout.pictures_len([cut.slots for cut in record_rows.cuts(self.layout, instance)])
 
     def text(self, instance: schema.Instance, instruction: str) -> transforms.Text:
         """Returns the text of a record asked with an instruction, within the limits.
@@ -99,9 +101,9 @@ class Rules:
         Raises:
           UserError: the pictures or the instruction alone are too long.
         """
-        layout = self.limited(len(instance.images))
+        layout = self.limited(instance)
         if layout is None:
-            taken = len(instance.images) * self.layout.block_len(self.picture_len)
+            taken = self._pictures_len(instance)
             raise errors.UserError(
                 f"its {len(instance.images)} pictures take {taken} of data.row_len={self.row_len} tokens and leave no "
                 "room for text; raise data.row_len"
@@ -117,7 +119,7 @@ class Rules:
         """
         if self.picture_as == "captions":
             return record_rows.captioned(self.layout, self.tokenizer, instance, text=text)
-        return transforms.make_row(self.layout, text, num_images=len(instance.images))
+        return record_rows.shown(self.layout, instance, text)
 
 
 class _Remembering:
@@ -139,7 +141,7 @@ def measure(rules: Rules, instance: schema.Instance, pool: Sequence[str]) -> tup
       UserError: the record's texts or descriptions are none that a row can be made of.
     """
     nothing = [0] * (1 + len(pool))
-    if rules.limited(len(instance.images)) is None:
+    if rules.limited(instance) is None:
         return nothing, 0, 0, 0, FITS.index("pictures")
     whole = len(transforms.response_ids(rules.layout, rules.tokenizer, instance.outputs))
     rows, verdict = [], 0
@@ -154,11 +156,17 @@ def measure(rules: Rules, instance: schema.Instance, pool: Sequence[str]) -> tup
     tokens = [len(row["token_ids"]) for row in rows]
     tokens += tokens[:1] * (1 + len(pool) - len(tokens))
     targets = max(int(row["loss_mask"].sum()) for row in rows)
-    shared, key = _shared(rows, instance) if rules.picture_as == "embeddings" else (0, 0)
+    shared, key = (
+        _shared(rows, instance, record_rows.cuts(rules.layout, instance))
+        if rules.picture_as == "embeddings"
+        else (0, 0)
+    )
     return tokens, targets, shared, key, verdict
 
 
-def _shared(rows: Sequence[packing.Row], instance: schema.Instance) -> tuple[int, int]:
+def _shared(
+    rows: Sequence[packing.Row], instance: schema.Instance, cuts: Sequence[tiling.Grid] = ()
+) -> tuple[int, int]:
     """Returns `shared` and `keys` of a record; both 0 if no beginning that shows all pictures is always the same."""
     shared = packing.shared_len(rows[0])
     begin = rows[0]["token_ids"][:shared]
@@ -169,6 +177,8 @@ def _shared(rows: Sequence[packing.Row], instance: schema.Instance) -> tuple[int
     digest = hashlib.blake2b(begin.tobytes(), digest_size=8)
     for image in instance.images:
         digest.update(hashlib.blake2b(image, digest_size=16).digest())
+    if any(cut != tiling.WHOLE for cut in cuts):
+        digest.update(repr([tuple(cut) for cut in cuts]).encode())
     return shared, max(int.from_bytes(digest.digest(), "little"), 1)
 
 

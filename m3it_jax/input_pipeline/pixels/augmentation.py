@@ -1,8 +1,12 @@
 """Random changes of training pictures: one affine move, a wave and light, all in a single pass of numpy."""
 
+import copy
+from collections.abc import Sequence
+
 import numpy as np
 
 from m3it_jax import config as configuration
+from m3it_jax.input_pipeline.pixels import tiling
 
 _EVEN = np.uint32(0x00FF00FF)  # every second byte of a word
 
@@ -24,6 +28,24 @@ def augment(images: np.ndarray, config: configuration.AugmentConfig, rng: np.ran
     if config.shift or config.scale or config.rotate or config.wave:
         images = _sample(images, *_source_points(images.shape[1:3], config, draw))
     return _shade(images, config.jitter, draw) if config.jitter else images
+
+
+def augment_cut(
+    pictures: np.ndarray,
+    cuts: Sequence[tiling.Grid],
+    config: configuration.AugmentConfig,
+    *,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Returns the pictures of one row changed at random, the tiles of each as the one picture that they are parts of.
+
+    Args:
+      pictures: uint8 [slots, h, w, 3], the slots of all pictures in order.
+      cuts: How each picture is cut.
+      config: Largest changes.
+      rng: Source of chance, which stays as it is.
+    """
+    return tiling.changed(pictures, cuts, lambda part: augment(part, config, copy.deepcopy(rng)))
 
 
 def _shade(images: np.ndarray, jitter: float, draw: np.ndarray) -> np.ndarray:

@@ -4,10 +4,11 @@ Two fits: `stretch` resizes to a square, `crop` resizes the shorter side and cut
 bicubic on uint8, which the published processors use.
 """
 
+import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,6 +27,9 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, O
 _MAX_SQUARES = 32
 
 _ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4
+_FIRST_SIDEWAYS = 5  # values from here on exchange rows and columns, same section
+# Where Pillow 13 looks in a PNG for how it is to be turned (`Image.getexif`).
+_TURNED_PNG = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 # (height, width) of a picture, side of the square -> (height, width) that it is resized to; the middle of it is kept.
 Fit = Callable[[tuple[int, int], int], tuple[int, int]]
@@ -53,21 +57,55 @@ def decode_image(
       PictureError: no PNG or JPEG, more than MAX_PIXELS by its header (nothing is decoded then), or damaged.
     """
     out = np.empty((size, size, 3), np.uint8) if out is None else out
+    with decoded(data, by=by) as pixels:
+        _write_square(pixels, out, fit=FITS[fit], resize=by.resize)
+    return out
+
+
+@contextlib.contextmanager
+def decoded(data: bytes, *, by: Decoders = decoders.PILLOW) -> Iterator[Image.Image | np.ndarray]:
+    """Gives the pixels of an encoded picture, upright and RGB on white; as uint8 [h, w, 3] by a faster decoder.
+
+    Raises:
+      PictureError: as `decode_image`; also where the pixels prove damaged while they are used.
+    """
+    with _opened(data) as image:
+        yield _decoded(image, data, by.jpeg) if by.jpeg else _upright(image)
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Returns (height, width) of an encoded picture as it is shown, from its header.
+
+    Raises:
+      PictureError: no PNG or JPEG, more than MAX_PIXELS, or a damaged header.
+    """
+    with _opened(data) as image:
+        # A PNG may say at its end how it is to be turned, and Pillow decodes it all to look.
+        says = image.format != "PNG" or any(name in data for name in _TURNED_PNG)
+        is_turned = says and image.getexif().get(_ORIENTATION, 1) >= _FIRST_SIDEWAYS
+        return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Gives an opened picture, of which nothing but the header was read.
+
+    Raises:
+      PictureError: it cannot be used; also for what goes wrong while it is.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=schema.PICTURE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise PictureError(
                     f"picture of {image.width} x {image.height} pixels is above the limit of {MAX_PIXELS}; shrink it"
                 )
-            pixels = _decoded(image, data, by.jpeg) if by.jpeg else _upright(image)
-            _write_square(pixels, out, fit=FITS[fit], resize=by.resize)
+            yield image
     except UnidentifiedImageError as error:
         raise PictureError("picture is no readable PNG or JPEG; convert or replace it") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"picture is above the limit of {MAX_PIXELS} pixels; shrink it") from error
     except _DAMAGED as error:
         raise PictureError(f"picture is damaged or cut off ({error}); replace it") from error
-    return out
 
 
 def _decoded(image: Image.Image, data: bytes, decode_jpeg: decoders.DecodeJpeg) -> Image.Image | np.ndarray:

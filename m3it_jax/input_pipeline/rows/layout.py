@@ -1,10 +1,12 @@
 """Where tokens stand in a row: a prompt format with the ids of one tokenizer and the limits of one model or run."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from m3it_jax import errors, prompts
 from m3it_jax import tokenizer as tokenization
+from m3it_jax.input_pipeline.pixels.tiling import Tiling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Layout:
       max_text_len: Tokens of the text, the ids of begin and end counted, pictures and their marks not.
       max_response_len: Tokens of the response, `closing_ids` counted.
       qformer_text_len: Tokens of the text that the Q-Former reads in training; 0 if it reads none.
+      tiling: How pictures are cut; `picture_len` positions go to each tile and to the overview.
     """
 
     format: prompts.PromptFormat
@@ -37,6 +40,7 @@ class Layout:
     max_text_len: int
     max_response_len: int
     qformer_text_len: int = 0
+    tiling: Tiling = Tiling()
 
     @classmethod
     def of(
@@ -48,6 +52,7 @@ class Layout:
         max_text_len: int,
         max_response_len: int,
         qformer_text_len: int = 0,
+        tiling: Tiling = Tiling(),  # noqa: B008  (frozen)
     ) -> "Layout":
         """Returns the layout of a format with the tokenizer's ids for begin, end and the marks around pictures.
 
@@ -72,6 +77,7 @@ class Layout:
             max_text_len=max_text_len,
             max_response_len=max_response_len,
             qformer_text_len=qformer_text_len,
+            tiling=tiling,
         )
 
     @property
@@ -88,8 +94,15 @@ class Layout:
         """Returns the tokens of one picture and its marks when `picture_len` of them stand between the marks."""
         return len(self.open_ids) + picture_len + len(self.close_ids)
 
+    def pictures_len(self, slots: Sequence[int], picture_len: int | None = None) -> int:
+        """Returns the tokens of pictures and their marks; `slots` has those of each picture, its tiles and overview."""
+        return len(slots) * self.block_len(0) + sum(slots) * (picture_len or self.picture_len)
+
     def row_len(self, num_images: int, picture_len: int | None = None) -> int:
-        """Returns T of a training row; `picture_len` defaults to that of a picture's embeddings."""
+        """Returns T of a training row; `picture_len` defaults to that of a picture's embeddings.
+
+        Of pictures that are cut, `num_images` are the slots: each has room for marks, though a picture has them once.
+        """
         return num_images * self.block_len(picture_len or self.picture_len) + self.max_text_len
 
     def text_room(self, num_images: int) -> int:
@@ -105,6 +118,8 @@ class Layout:
             "max_text_len": self.max_text_len,
             "max_response_len": self.max_response_len,
         }
+        if self.tiling.most > 1:
+            facts["tiles"] = dataclasses.astuple(self.tiling)
         if self.format == prompts.YING_VLM:
             return facts
         more = {"format": dataclasses.asdict(self.format)}

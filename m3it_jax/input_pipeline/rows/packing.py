@@ -42,7 +42,7 @@ class Group:
     Attributes:
       rows: The records' rows without padding, as `transforms.make_row` gives them.
       sources: Each record's place among the sources of the mixture.
-      num_images: Pictures that they show, the same for all.
+      num_images: Slots that their pictures take, the same for all.
     """
 
     rows: Sequence[Row]

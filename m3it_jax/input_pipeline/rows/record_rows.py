@@ -7,6 +7,7 @@ import numpy as np
 
 from m3it_jax import errors, prompts, records, schema
 from m3it_jax import tokenizer as tokenization
+from m3it_jax.input_pipeline.pixels import tiling
 from m3it_jax.input_pipeline.rows import tower_rows, transforms
 
 Row = dict[str, np.ndarray]
@@ -48,6 +49,22 @@ def fitted(
     turns = schema.turns_of(dataclasses.replace(instance, instruction=instruction))
     text = transforms.fit(layout, tokenizer, turns, system=instance.meta.get("system", ""))
     return dataclasses.replace(text, learned=()) if supervised_answers == "last" else text
+
+
+def cuts(layout: transforms.Layout, instance: schema.Instance) -> list[tiling.Grid]:
+    """Returns how each picture of a record is cut."""
+    return tiling.grids(instance.images, schema.turns_of(instance), layout.tiling)
+
+
+def shots(layout: transforms.Layout, instance: schema.Instance) -> list[tiling.Shot]:
+    """Returns the pictures of a record, encoded, and how each is cut."""
+    return list(zip(instance.images, cuts(layout, instance), strict=True))
+
+
+def shown(layout: transforms.Layout, instance: schema.Instance, text: transforms.Text) -> Row:
+    """Returns the row of a record whose pictures are shown as what the model sees of them, without padding."""
+    slots = [cut.slots for cut in cuts(layout, instance)]
+    return transforms.make_row(layout, text, num_images=len(slots), slots=slots)
 
 
 def captioned(

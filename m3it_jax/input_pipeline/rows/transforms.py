@@ -21,6 +21,7 @@ them in a training row, as in any other; the objective gives it to the decoder.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -217,7 +218,12 @@ def _cut_inputs(whole: list[int], encoded: Callable[[str], list[int]], inputs: s
 
 
 def make_row(
-    layout: Layout, text: Text, *, num_images: int, captions: Sequence[Sequence[int]] | None = None
+    layout: Layout,
+    text: Text,
+    *,
+    num_images: int,
+    captions: Sequence[Sequence[int]] | None = None,
+    slots: Sequence[int] = (),
 ) -> dict[str, np.ndarray]:
     """Returns a row without padding: pictures, begin id, prompt and response in the order of the format.
 
@@ -226,6 +232,8 @@ def make_row(
       text: From `fit` or `lay_out`.
       num_images: Pictures of the row.
       captions: Token ids to stand in each picture's place instead of its embeddings; the loss counts them too.
+      slots: How many slots each picture takes, its tiles and overview; (): one each. They stand one behind the other
+        between the marks of one picture.
 
     Returns:
       token_ids, image_token_index, segment_ids, positions (int32 [T]) and loss_mask (float32 [T]); drawn above.
@@ -237,6 +245,7 @@ def make_row(
     if inside != (num_images if layout.format.has_pictures_inside else 0):
         raise ValueError(f"{inside} places inside the prompt for {num_images} pictures")
     numbers = iter(range(num_images))
+    ends = list(itertools.accumulate(slots or [1] * num_images, initial=0))
     cells: list[tuple[int, int, int]] = []  # of each position: token id, place in the row's pictures, loss
 
     def add_text(ids: Iterable[int], counted: int = 0) -> None:
@@ -245,8 +254,8 @@ def make_row(
     def add_picture() -> None:
         number = next(numbers)
         if captions is None:
-            first = number * layout.picture_len
-            cells.extend((0, place, 0) for place in range(first, first + layout.picture_len))
+            first, stop = (end * layout.picture_len for end in ends[number : number + 2])
+            cells.extend((0, place, 0) for place in range(first, stop))
         else:
             add_text(captions[number], counted=1)
 
@@ -274,38 +283,40 @@ def make_row(
 
 
 def given_row(
-    layout: Layout, ids: Sequence[int], *, num_images: int, image_token_id: int | None
+    layout: Layout, ids: Sequence[int], *, slots: Sequence[int], image_token_id: int | None
 ) -> dict[str, np.ndarray]:
     """Returns the row of ids that are taken as they are, without padding: nothing but pictures is added.
 
     Args:
       layout: Marks and length of pictures.
-      ids: All ids of the text; `picture_len` times `image_token_id` stand for a picture inside it.
-      num_images: Pictures of the row. They come first, with their marks, if no id stands for one.
+      ids: All ids of the text; for each slot of a picture, `picture_len` times `image_token_id` stand inside it.
+      slots: Of each picture of the row, as `make_row` takes them. Pictures come first, with their marks, if no id
+        stands for one.
       image_token_id: The placeholder, None if there is none.
 
     Raises:
       UserError: the placeholders are not those of so many pictures.
     """
-    inside = [index for index in ids if index == image_token_id]
-    wanted = num_images * layout.picture_len
-    if len(inside) != wanted and (inside or (layout.format.has_pictures_inside and num_images)):
+    inside, wanted = sum(index == image_token_id for index in ids), sum(slots) * layout.picture_len
+    if inside != wanted and (inside or (layout.format.has_pictures_inside and slots)):
+        tiles = f" in {sum(slots)} tiles and overviews" if sum(slots) > len(slots) else ""
         raise errors.UserError(
-            f"token_ids: {len(inside)} image placeholders ({image_token_id}) for {num_images} pictures, each of which "
-            f"takes {layout.picture_len}; give {wanted}"
+            f"token_ids: {inside} image placeholders ({image_token_id}) for {len(slots)} pictures{tiles}, each of "
+            f"which takes {layout.picture_len}; give {wanted}"
         )
+    begins = {first * layout.picture_len for first in itertools.accumulate(slots, initial=0)}
     prompt: list[int] = []
     num_seen = 0
     for index in ids:
         if index != image_token_id:
             prompt.append(index)
             continue
-        if num_seen % layout.picture_len == 0:
+        if num_seen in begins:
             prompt.append(PICTURE)
         num_seen += 1
     bare = prompts.PromptFormat("", has_begin_id=False, has_end_id=False, has_pictures_inside=bool(inside))
     text = Text(prompt, [], num_dropped=0)
-    return make_row(dataclasses.replace(layout, format=bare), text, num_images=num_images)
+    return make_row(dataclasses.replace(layout, format=bare), text, num_images=len(slots), slots=slots)
 
 
 def pad_row(row: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:

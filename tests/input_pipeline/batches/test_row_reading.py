@@ -9,7 +9,7 @@ import pytest
 
 from m3it_jax import errors, records
 from m3it_jax.input_pipeline.batches import row_reading
-from m3it_jax.input_pipeline.pixels import decoders
+from m3it_jax.input_pipeline.pixels import decoders, tiling
 
 
 def broken_picture(tiny, number: int):
@@ -43,12 +43,9 @@ def test_a_row_that_cannot_be_read_takes_its_successor(damaged, make_pipeline, t
             number = int(name.split("-")[1])
             seen.add(number)
             sound = tiny.instance("ones", instead.get(number, number))
-            pixels = row_reading.decode_all(
-                sound.images, np.empty((1, tiny.SIZE, tiny.SIZE, 3), np.uint8), fit="stretch", by=decoders.PILLOW
-            )
-            assert pixels == {}
+            shots = [(image, tiling.WHOLE) for image in sound.images]
             wanted = np.empty((1, tiny.SIZE, tiny.SIZE, 3), np.uint8)
-            row_reading.decode_all(sound.images, wanted, fit="stretch", by=decoders.PILLOW)
+            assert row_reading.decode_all(shots, wanted, fit="stretch", by=decoders.PILLOW) == {}
             np.testing.assert_array_equal(shown, wanted[0])
     assert set(range(20)) == seen
     assert set(made.bad_records) == {"ones-3", "ones-4", "ones-7", "ones-19"}
@@ -133,6 +130,8 @@ def test_a_fault_of_the_program_is_not_taken_for_a_bad_picture(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(row_reading.preprocessing, "decode_image", fail)
+    monkeypatch.setattr(row_reading.tiling, "decode", fail)
     with pytest.raises(RuntimeError, match="a fault"):
-        row_reading.decode_all([b""] * 5, np.empty((5, 8, 8, 3), np.uint8), fit="stretch", by=decoders.PILLOW)
+        row_reading.decode_all(
+            [(b"", tiling.WHOLE)] * 5, np.empty((5, 8, 8, 3), np.uint8), fit="stretch", by=decoders.PILLOW
+        )

@@ -159,7 +159,7 @@ def test_a_row_of_a_family_is_what_its_processor_in_transformers_makes(name):
         shown = row["image_token_index"] >= 0
         assert np.where(shown, placeholder, row["token_ids"]).tolist() == wanted
         assert row["image_token_index"][shown].tolist() == list(range(layout.picture_len))
-        given = transforms.given_row(layout, wanted, num_images=1, image_token_id=placeholder)
+        given = transforms.given_row(layout, wanted, slots=[1], image_token_id=placeholder)
         for field in ("token_ids", "image_token_index", "positions"):
             np.testing.assert_array_equal(given[field], row[field])
 
@@ -212,9 +212,9 @@ def test_pictures_inside_a_text_take_none_of_its_room_with_their_marks():
 def test_placeholders_that_do_not_fit_the_pictures_are_refused():
     layout, _, notes = family("llava")
     with pytest.raises(errors.UserError, match="1 image placeholders .* for 1 pictures"):
-        transforms.given_row(layout, [1, notes["placeholder"], 5], num_images=1, image_token_id=notes["placeholder"])
+        transforms.given_row(layout, [1, notes["placeholder"], 5], slots=[1], image_token_id=notes["placeholder"])
     with pytest.raises(errors.UserError, match="0 image placeholders"):
-        transforms.given_row(layout, [1, 5], num_images=1, image_token_id=notes["placeholder"])
+        transforms.given_row(layout, [1, 5], slots=[1], image_token_id=notes["placeholder"])
 
 
 def test_places_inside_a_prompt_must_be_those_of_the_pictures():

@@ -39,17 +39,18 @@ def tiny() -> tuple[vlm.VLM, dict]:
     return model, jax.tree.map(lambda leaf: leaf * 2.0, params)
 
 
-def make(max_rows: int = 8) -> Assistant:
-    return Assistant(Sampler(*tiny(), words(), max_rows=max_rows), {}, 0)
+def make(max_rows: int = 8, tiles: int = 1) -> Assistant:
+    return Assistant(Sampler(*tiny(), words(), max_rows=max_rows, tiles=tiles), {}, 0)
 
 
-def picture(seed: int = 0, size: int = 64) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8))
+def picture(seed: int = 0, size: int = 64, width: int = 0) -> Image.Image:
+    """Returns a picture of noise, `size` pixels high and, if no width is given, as wide."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, width or size, 3), dtype=np.uint8))
 
 
-def png(seed: int = 0) -> bytes:
+def png(seed: int = 0, **sides: int) -> bytes:
     stream = io.BytesIO()
-    picture(seed).save(stream, "PNG")
+    picture(seed, **sides).save(stream, "PNG")
     return stream.getvalue()
 
 

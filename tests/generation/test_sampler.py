@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tiny_assistant
 
-from m3it_jax import errors, prompts
+from m3it_jax import errors, prompts, schema
 from m3it_jax.generation import decoding, request
 from m3it_jax.generation.sampler import Sampler
-from m3it_jax.input_pipeline.rows import transforms
+from m3it_jax.input_pipeline.pixels import tiling
+from m3it_jax.input_pipeline.rows import record_rows, transforms
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,74 @@ def test_an_answer_goes_on_from_the_begin_that_it_is_given(assistant, monkeypatc
 def test_a_cache_has_room_for_what_is_written_alone_where_an_encoder_reads_the_prompt():
     assert Sampler.slots(types.SimpleNamespace(start_ids=()), 40, 8) == 48
     assert Sampler.slots(types.SimpleNamespace(start_ids=(0,)), 40, 8) == 9
+
+
+@pytest.fixture(scope="module")
+def tiled():
+    return tiny_assistant.make(tiles=4)
+
+
+PAGE = {"size": 100, "width": 200}  # two tiles and the overview
+
+
+def record(images, **meta) -> schema.Instance:
+    return schema.Instance("1", "s", "vqa", "en", "What colour?", "left or right", "blue", tuple(images), meta)
+
+
+TURNS = {"turns": [{"instruction": "Why?", "outputs": "red", "new_pictures": 1}], "new_pictures": 1}
+
+
+@pytest.mark.parametrize(
+    ("images", "meta", "slots"),
+    [
+        ([tiny_assistant.png(1, **PAGE)], {}, [3]),
+        ([tiny_assistant.png(1)], {}, [1]),
+        ([tiny_assistant.png(1, **PAGE), tiny_assistant.png(2, **PAGE)], {}, [1, 1]),
+        ([tiny_assistant.png(1, **PAGE), tiny_assistant.png(2, **PAGE)], TURNS, [3, 3]),
+        ([tiny_assistant.png(number, **PAGE) for number in range(8)], {}, [1] * 8),
+    ],
+)
+def test_a_model_with_tiles_is_asked_as_it_was_trained(tiled, images, meta, slots):
+    sampler, one = tiled.sampler, record(images, **meta)
+    cuts = record_rows.cuts(sampler.layout, one)
+    assert [cut.slots for cut in cuts] == slots
+    text = transforms.fit(sampler.layout, sampler.tokenizer, schema.turns_of(one))
+    wanted = record_rows.shown(sampler.layout, one, text)
+    asked = {"instruction": one.instruction, "inputs": one.inputs, "images": list(one.images), **meta}
+    prepared = sampler.prepare(request.Request.of(asked | {"max_new_tokens": 4}))
+    assert prepared.length == len(wanted["token_ids"]) - len(text.response_ids)
+    for name in ("token_ids", "image_token_index", "positions"):
+        np.testing.assert_array_equal(prepared.row[name], wanted[name][: prepared.length])
+    pixels = [np.zeros((count, 64, 64, 3), np.uint8) for count in slots]
+    for shot, out in zip(record_rows.shots(sampler.layout, one), pixels, strict=True):
+        tiling.decode(shot, out, fit="stretch")
+    assert len({picture.key for picture in prepared.pictures}) == sum(slots)
+    np.testing.assert_array_equal([picture.pixels(64) for picture in prepared.pictures], np.concatenate(pixels))
+
+
+def test_the_parts_of_a_picture_are_what_the_model_scores(tiled, assistant):
+    page = tiny_assistant.png(1, **PAGE)
+    tokenizer = tiled.sampler.tokenizer
+    ids = [tokenizer.bos_id, *tokenizer.encode(prompts.YING_VLM.prompt("What colour?", "blue or red"))]
+    wanted = [*tokenizer.encode("blue\n"), tokenizer.eos_id]
+    scores = tiled.logits([page], [*ids, *wanted])
+    assert len(scores) == tiled.sampler.layout.pictures_len([3]) + len(ids) + len(wanted)
+    log_p = np.asarray(jax.nn.log_softmax(scores))
+    places = len(log_p) - len(wanted) - 1 + np.arange(len(wanted))
+    found = tiled.log_likelihood("What colour?", "blue or red", [page], "blue")
+    assert found == pytest.approx(float(log_p[places, wanted].sum()), rel=1e-5)
+    whole = assistant.log_likelihood("What colour?", "blue or red", [page], "blue")
+    assert abs(found - whole) > 1e-3
+    small = tiny_assistant.png(1)
+    assert tiled.log_likelihood("What?", "", [small], "blue") == assistant.log_likelihood("What?", "", [small], "blue")
+
+
+def test_tiles_that_do_not_fit_are_told(tiled):
+    pages = [tiny_assistant.png(number, size=200) for number in range(30)]
+    turns = [{"instruction": "Why?", "outputs": "red", "new_pictures": 1}] * 29
+    with pytest.raises(errors.UserError, match=r"30 pictures in 150 tiles and overviews \(\d+ tokens\).*smaller pict"):
+        tiled.generate("What?", images=pages, turns=turns, new_pictures=1, max_new_tokens=4)
+    with pytest.raises(errors.UserError, match=r"images\[0\]: picture is no readable"):
+        tiled.generate("What?", images=[b"broken"], max_new_tokens=4)
+    normalised = np.zeros((3, 64, 64), np.float32)
+    assert tiled.sampler.prepare(request.Request("What?", images=[normalised])).pictures[0].part is None

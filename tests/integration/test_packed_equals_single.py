@@ -27,8 +27,9 @@ if LONG:  # its shared pictures are those of blip2, its decoder is llava's
     FAMILIES["ying_vlm"] = "ying_vlm"
 
 # (pictures by number, turns as (question, answer, new pictures), source): captions and questions about one picture, a
-# pair, a video, conversations (one with a later picture), text alone; answers of very unequal lengths.
-CIRCLE, OTHER = (0,), (1,)
+# pair, a video, conversations (one with a later picture), text alone; answers of very unequal lengths. A page is cut:
+# its three numbers are two tiles and the overview, the slots of one picture.
+CIRCLE, OTHER, PAGE = (0,), (1,), (2, 4, 6)
 RECORDS = (
     (CIRCLE, (("What is this?", "a picture with number 1", 1),), 0),
     (CIRCLE, (("Name the picture.", "a", 1),), 1),
@@ -41,6 +42,8 @@ RECORDS = (
     ((), (("Say number 11.", "number 11, a picture with number", 0),), 2),
     ((), (("Say a.", "a", 0), ("Say hint.", "hint hint hint", 0)), 1),
     (OTHER, (("hint 3", "picture with", 1),), 0),
+    (PAGE, (("Say what you see.", "a picture with number 2", 1),), 3),
+    (PAGE, (("What is this?", "number", 1), ("hint", "a number with a", 0)), 1),
 )
 # Which records stand in which groups of which rows; eight rows, so that eight devices have one each.
 ROWS = (
@@ -49,7 +52,7 @@ ROWS = (
     ((6,), (8,)),
     ((7,),),
     ((9,), (3, 10)),
-    ((0,), (1,)),
+    ((11, 12),),
     ((8,), (9,), (10, 3)),
     ((5,), (2,)),
 )
@@ -78,11 +81,12 @@ class Family:
             max_response_len=40,
         )
         self.rows = []
-        for _, turns, _ in RECORDS:
+        for pictures, turns, _ in RECORDS:
             asked = [schema.Turn(question, "", answer, new) for question, answer, new in turns]
             text = transforms.fit(self.layout, words, asked, system="A.")
             assert not text.num_dropped
-            self.rows.append(transforms.make_row(self.layout, text, num_images=sum(new for *_, new in turns)))
+            slots = [len(pictures)] if pictures == PAGE else [1] * len(pictures)
+            self.rows.append(transforms.make_row(self.layout, text, num_images=len(slots), slots=slots))
         self.task = objectives.Task(
             variant=self.variant,
             dtype="float32",

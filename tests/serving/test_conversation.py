@@ -57,6 +57,29 @@ def test_pictures_that_cannot_be_shown_are_not_kept():
     assert conversation.num_pictures == 0
 
 
+def test_a_cut_picture_stays_cut_when_another_is_shown_and_its_turn_is_forgotten():
+    assistant = tiny_assistant.make(tiles=4)
+    first, second = (tiny_assistant.png(number, size=100, width=200) for number in (1, 2))
+    for history in (0, 3):
+        conversation = Conversation(assistant, history=history, sampling=SamplingConfig(max_new_tokens=4))
+        conversation.show(pictures.read([first]))
+        say(conversation, "What colour?")
+        conversation.show(pictures.read([second]))
+        (turn, said) = conversation._turns[0]
+        assert turn.new_pictures == 1
+        prepared = conversation._asked(schema.Turn("Which?", new_pictures=1), conversation._pictures)
+        assert len(prepared.pictures) == 6
+        if history:
+            turns = (turn, schema.Turn("Which?", new_pictures=1))
+            cut = assistant.sampler.cut(pictures.read([first, second]), turns)
+            wanted = assistant.sampler.lay_out_turns(turns, cut, SamplingConfig(), said=[said])
+            assert prepared.row["token_ids"].tolist() == wanted.row["token_ids"].tolist()
+            assert [one.key for one in prepared.pictures] == [one.key for one in wanted.pictures]
+        say(conversation, "Which?")
+        conversation.replace(pictures.read([first, second]))  # together in one turn, so both are whole
+        assert len(conversation._asked(schema.Turn("Which?", new_pictures=2), conversation._pictures).pictures) == 2
+
+
 def test_beam_search_and_empty_lines_are_refused():
     with pytest.raises(errors.ConfigError, match="num_beams=2"):
         begin(num_beams=2)

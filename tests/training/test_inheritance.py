@@ -72,3 +72,22 @@ def test_a_run_that_resumes_needs_no_source_any_more(fresh_run, tmp_path) -> Non
 def test_a_source_that_is_missing_is_told(tmp_path) -> None:
     with pytest.raises(errors.UserError, match="gone: no checkpoint here"):
         inheritance.resolved(experiment(tmp_path / "gone"), tmp_path / "new")
+
+
+def test_tiles_go_with_the_variant_of_another_run(fresh_run, tmp_path) -> None:
+    run = shutil.copytree(fresh_run, tmp_path / "tiled")
+    stored = json.loads((run / "config.json").read_text())
+    assert inheritance.resolved(experiment(run), tmp_path / "new").model.tiles == 1
+    stored["model"]["tiles"] = 6
+    (run / "config.json").write_text(json.dumps(stored))
+    assert inheritance.resolved(experiment(run), tmp_path / "new").model.tiles == 6
+    given = experiment(run)
+    given.model.tiles = 3
+    assert inheritance.resolved(given, tmp_path / "new").model.tiles == 3
+    named = experiment(run)
+    named.model.variant = "tiny"
+    assert inheritance.resolved(named, tmp_path / "new").model.tiles == 1
+    stored["model"]["tiles"] = "many"
+    (run / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(errors.UserError, match=r"model\.tiles='many': must be from 1"):
+        inheritance.resolved(experiment(run), tmp_path / "new")

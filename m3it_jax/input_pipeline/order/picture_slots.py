@@ -15,7 +15,7 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
-from m3it_jax import errors, progress, records, schema
+from m3it_jax import errors, progress, records
 from m3it_jax.input_pipeline.order import kept_arrays, token_lengths
 from m3it_jax.input_pipeline.pixels import tiling
 from m3it_jax.records.framing import BrokenRecordError
@@ -57,7 +57,7 @@ def _slots(table: records.RecordTable, number: int, cut: tiling.Tiling) -> int:
         instance = table.read(number)
     except BrokenRecordError:
         return int(table.num_images[number])
-    count = sum(grid.slots for grid in tiling.grids(instance.images, schema.turns_of(instance), cut))
+    count = sum(grid.slots for grid in tiling.grids(instance, cut))
     if count > _MOST:
         raise errors.UserError(f"record {instance.id}: its pictures take {count} slots, must be at most {_MOST}")
     return count

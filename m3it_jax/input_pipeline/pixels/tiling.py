@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from m3it_jax import schema
+from m3it_jax import errors, schema
 from m3it_jax.input_pipeline.pixels import decoders, preprocessing
 from m3it_jax.input_pipeline.pixels.decoders import Decoders
 
@@ -94,17 +94,20 @@ def grid(size: tuple[int, int], tiling: Tiling) -> Grid:
     return best
 
 
-def grids(images: Sequence[bytes], turns: Sequence[schema.Turn], tiling: Tiling) -> list[Grid]:
-    """Returns how each picture of a record is cut; one that cannot be read is WHOLE, and refused where it is decoded.
+def grids(instance: schema.Instance, tiling: Tiling) -> list[Grid]:
+    """Returns how each picture of a record is cut.
 
-    Args:
-      images: Encoded.
-      turns: Of the record, all of them: `schema.turns_of`.
-      tiling: How pictures are cut.
+    A picture that cannot be read is whole, and so are those of turns that are of no form: they are refused, with the
+    record's name, where they are decoded or laid out.
     """
+    whole = [WHOLE] * len(instance.images)
     if tiling.most == 1:
-        return [WHOLE] * len(images)
-    return alone(turns, lambda number: _of_picture(images[number], tiling))
+        return whole
+    try:
+        turns = schema.turns_of(instance)
+    except errors.UserError:
+        return whole
+    return alone(turns, lambda number: _of_picture(instance.images[number], tiling))
 
 
 @functools.lru_cache(maxsize=32)  # the rows of one record, each with another instruction, ask in turn

@@ -53,7 +53,7 @@ def fitted(
 
 def cuts(layout: transforms.Layout, instance: schema.Instance) -> list[tiling.Grid]:
     """Returns how each picture of a record is cut."""
-    return tiling.grids(instance.images, schema.turns_of(instance), layout.tiling)
+    return tiling.grids(instance, layout.tiling)
 
 
 def shots(layout: transforms.Layout, instance: schema.Instance) -> list[tiling.Shot]:

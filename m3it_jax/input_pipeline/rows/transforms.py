@@ -232,8 +232,7 @@ def make_row(
       text: From `fit` or `lay_out`.
       num_images: Pictures of the row.
       captions: Token ids to stand in each picture's place instead of its embeddings; the loss counts them too.
-      slots: How many slots each picture takes, its tiles and overview; (): one each. They stand one behind the other
-        between the marks of one picture.
+      slots: Of each picture, its tiles and overview, which stand between its marks; (): one each.
 
     Returns:
       token_ids, image_token_index, segment_ids, positions (int32 [T]) and loss_mask (float32 [T]); drawn above.
@@ -244,8 +243,7 @@ def make_row(
     inside = text.prompt_ids.count(PICTURE)
     if inside != (num_images if layout.format.has_pictures_inside else 0):
         raise ValueError(f"{inside} places inside the prompt for {num_images} pictures")
-    numbers = iter(range(num_images))
-    ends = list(itertools.accumulate(slots or [1] * num_images, initial=0))
+    numbers, ends = iter(range(num_images)), list(itertools.accumulate(slots or [1] * num_images, initial=0))
     cells: list[tuple[int, int, int]] = []  # of each position: token id, place in the row's pictures, loss
 
     def add_text(ids: Iterable[int], counted: int = 0) -> None:
@@ -253,11 +251,10 @@ def make_row(
 
     def add_picture() -> None:
         number = next(numbers)
-        if captions is None:
-            first, stop = (end * layout.picture_len for end in ends[number : number + 2])
-            cells.extend((0, place, 0) for place in range(first, stop))
-        else:
-            add_text(captions[number], counted=1)
+        if captions is not None:
+            return add_text(captions[number], counted=1)
+        first, stop = (end * layout.picture_len for end in ends[number : number + 2])
+        cells.extend((0, place, 0) for place in range(first, stop))
 
     for _ in range(num_images - inside):
         add_text(layout.open_ids)

@@ -1,5 +1,6 @@
 import io
 import pathlib
+from collections.abc import Sequence
 
 import hypothesis
 import hypothesis.strategies as st
@@ -27,8 +28,15 @@ def png(width: int, height: int) -> bytes:
     return encoded(Image.new("RGB", (width, height), (9, 80, 200)))
 
 
+def grids(images: list[bytes], new: Sequence[int], how: tiling.Tiling) -> list[tiling.Grid]:
+    """Returns how the pictures of a record are cut whose turns show so many new ones."""
+    turns = [{"instruction": "Read.", "outputs": "a", "new_pictures": count} for count in new[:-1]]
+    meta = {"turns": turns, "new_pictures": new[-1]}
+    return tiling.grids(schema.Instance("1", "s", "vqa", "en", "Read.", "", "a", tuple(images), meta), how)
+
+
 def tiles(data: bytes, most: int, side: int, fit: str = "stretch", by=decoders.PILLOW) -> np.ndarray:
-    (cut,) = tiling.grids([data], [schema.Turn("Read.", new_pictures=1)], tiling.Tiling(most, side))
+    (cut,) = grids([data], [1], tiling.Tiling(most, side))
     out = np.zeros((cut.slots, side, side, 3), np.uint8)
     tiling.decode((data, cut), out, fit=fit, by=by)
     return out
@@ -94,7 +102,7 @@ def test_a_picture_is_cut_where_its_turn_shows_it_alone():
     two, whole = tiling.Grid(2, 1), tiling.WHOLE
 
     def cut(images, *new):
-        return tiling.grids(images, [schema.Turn("Read.", new_pictures=count) for count in new], how)
+        return grids(images, new, how)
 
     assert cut([large], 1) == [two]
     assert cut([small], 1) == [whole]
@@ -103,7 +111,8 @@ def test_a_picture_is_cut_where_its_turn_shows_it_alone():
     assert cut([large, large, large, small, large], 1, 2, 0, 1, 1) == [two, whole, whole, whole, two]
     assert cut([], 0) == []
     assert cut([b"no picture"], 1) == [whole]
-    assert tiling.grids([large], [schema.Turn("Read.", new_pictures=1)], tiling.Tiling(1, 0)) == [whole]
+    assert grids([large], [1], tiling.Tiling(1, 0)) == [whole]
+    assert grids([large], ["two"], how) == [whole]  # turns of no form, which `check` names
 
 
 def test_a_turned_picture_is_cut_as_it_is_shown():
@@ -114,7 +123,7 @@ def test_a_turned_picture_is_cut_as_it_is_shown():
     for kind in ("JPEG", "PNG"):
         data = encoded(image, kind, exif=exif)
         assert preprocessing.upright_size(data) == (300, 100)
-        assert tiling.grids([data], [schema.Turn("Read.", new_pictures=1)], how) == [(1, 3)]
+        assert grids([data], [1], how) == [(1, 3)]
     assert preprocessing.upright_size(encoded(image)) == (100, 300)
 
 

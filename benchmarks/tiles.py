@@ -140,8 +140,11 @@ def measure(arm: Arm, args: argparse.Namespace, *, seed: int, place: pathlib.Pat
     given = [f"--{name}={value}" for name, value in settings.items()]
     m3it("train", "configs/finetune.py", "--run-dir", str(run), *given)
     seconds = time.perf_counter() - begin
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    steps = sorted(row["perf/step_s"] for row in rows if "perf/step_s" in row)
+    rows, perf = (
+        [json.loads(line) for line in (run / name).read_text("utf-8").splitlines()]
+        for name in ("metrics.jsonl", "perf.jsonl")
+    )
+    steps = sorted(row["perf/step_s"] for row in perf)
     out = place / f"eval-{arm.tiles}-{seed}"
     m3it("eval", str(run), str(place / "data"), "--out", str(out), "--controls", "--max-new-tokens", "8")
     tasks = json.loads((out / "scores.json").read_text("utf-8"))["tasks"]

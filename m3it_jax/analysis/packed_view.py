@@ -79,7 +79,7 @@ def article(
     names: list[str],
     *,
     picture_len: int,
-    picture: Callable[[int], str],
+    pictures: Callable[[list[int], str], str],
     tokens: Callable[[np.ndarray], str],
     mask: str,
 ) -> str:
@@ -89,7 +89,7 @@ def article(
       row: Its arrays, [T].
       names: Its records' ids, in order.
       picture_len: Positions of a picture.
-      picture: Returns the picture of a slot as HTML.
+      pictures: Returns the pictures in slots as HTML, by the slots and the id of a record that shows them.
       tokens: Returns tokens by their places as HTML.
       mask: The picture of the mask as HTML.
     """
@@ -97,12 +97,13 @@ def article(
     waiting = iter(names)
     parts = []
     for group in found:
-        shown = "".join(picture(slot) for slot in group.slots)
+        own = [next(waiting) for _ in group.records]
+        shown = pictures(group.slots, own[0])
         if len(group.shared):
             count = len(group.records)
             shown += f"<p>Shared by {count} records: <code>{tokens(group.shared)}</code></p>"
-        for places in group.records:
-            shown += f"<p><b>{html.escape(next(waiting))}</b> <code>{tokens(places)}</code></p>"
+        for name, places in zip(own, group.records, strict=True):
+            shown += f"<p><b>{html.escape(name)}</b> <code>{tokens(places)}</code></p>"
         parts.append(f'<div class="group">{shown}</div>')
     used, length = int((row["segment_ids"] > 0).sum()), len(row["segment_ids"])
     slots = sum(len(group.slots) for group in found)

@@ -8,7 +8,7 @@ step, so a batch is a pure function of (data folder, configuration, seed, step, 
 import collections
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -218,6 +218,10 @@ class Pipeline:
         """
         firsts = [[table.read(number) for number in range(min(_FIRST_FEW, len(table)))] for table in self._tables]
         return [max(records, key=lambda one: len(one.meta.get("turns", ()))) for records in firsts]
+
+    def cuts(self, ids: Iterable[str]) -> dict[str, list[tiling.Grid]]:
+        """Returns how the pictures of records are cut, by the records' ids; nothing where none is ever cut."""
+        return record_rows.cuts_by_id(self._layout, self._tables, ids)
 
     def instances(self, count: int) -> list[schema.Instance]:
         """Returns the records of the first `count` rows, each once.

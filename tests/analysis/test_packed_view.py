@@ -36,9 +36,9 @@ def test_a_row_names_its_records_and_says_how_full_it_is():
         ROW,
         ["a<1", "b-2", "c-3"],
         picture_len=2,
-        picture=lambda slot: f"[picture {slot}]",
+        pictures=lambda slots, name: f"[pictures {slots} of {name}]",
         tokens=lambda places: f"[{len(places)} tokens]",
         mask="[mask]",
     )
     assert "3 records, 2 pictures, 9 of 10 tokens, 2 learned" in page
-    assert "a&lt;1" in page and "[picture 1]" in page and "Shared by 2 records: <code>[3 tokens]" in page
+    assert "a&lt;1" in page and "[pictures [1] of c-3]" in page and "Shared by 2 records: <code>[3 tokens]" in page

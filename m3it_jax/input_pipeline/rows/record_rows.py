@@ -1,7 +1,7 @@
 """One record as a row of tokens, alone and without padding: the same for the order's lengths and for the rows made."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -54,6 +54,24 @@ def fitted(
 def cuts(layout: transforms.Layout, instance: schema.Instance) -> list[tiling.Grid]:
     """Returns how each picture of a record is cut."""
     return tiling.grids(instance, layout.tiling)
+
+
+def cuts_by_id(
+    layout: transforms.Layout, tables: Iterable[records.RecordTable], ids: Iterable[str]
+) -> dict[str, list[tiling.Grid]]:
+    """Returns how the pictures of some records are cut, by the records' ids; nothing where none is ever cut.
+
+    Raises:
+      UserError: a record cannot be read.
+    """
+    wanted = sorted(set(ids))
+    if layout.tiling.most == 1 or not wanted:
+        return {}
+    return {
+        str(table.ids[number]): cuts(layout, table.read(number))
+        for table in tables
+        for number in np.flatnonzero(np.isin(table.ids, wanted)).tolist()
+    }
 
 
 def shots(layout: transforms.Layout, instance: schema.Instance) -> list[tiling.Shot]:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from m3it_jax import errors
+from m3it_jax.generation import pictures
 from m3it_jax.generation.batching import Prepared
 from m3it_jax.generation.request import SamplingConfig
 from m3it_jax.input_pipeline.rows import transforms
@@ -181,19 +182,21 @@ class Service:
         """Returns the rows of a request; runs in a thread."""
         sampler, config = self.sampler, self.sampler.model.vit.config
         known = self.engine.scheduler.features
-        missing = [picture for picture in chat.shown if picture not in known]
+        cut = picture_parts.cut(chat.shown, chat.turns, sampler)
+        slots, parts = pictures.slots(cut), pictures.parts(cut)
+        missing = [picture for picture in parts if picture not in known]
         decoded = {p.key: p for p in picture_parts.decoded(missing, config.image_size, config.image_fit)}
-        shown = [decoded.get(picture.key, picture) for picture in chat.shown]
+        shown = [decoded.get(picture.key, picture) for picture in parts]
         shown = list(sampler.beside(shown, chat.turns[-1].instruction))
         text = transforms.lay_out(sampler.layout, sampler.tokenizer, chat.turns, system=chat.system)
         num_slots = self.engine.scheduler.num_slots
-        row = transforms.make_row(sampler.layout, text, num_images=len(shown))
+        row = transforms.make_row(sampler.layout, text, num_images=len(slots), slots=slots)
         room = num_slots - len(row["token_ids"])
         if room < 1:
             # In the words that clients look for (openai-python and its users match them).
             raise invalid(
                 f"messages: this model's maximum context length is {num_slots} tokens, the messages with "
-                f"{len(shown)} pictures have {len(row['token_ids'])}; shorten them or show fewer pictures",
+                f"{len(slots)} pictures have {len(row['token_ids'])}; shorten them or show fewer pictures",
                 "messages",
                 "context_length_exceeded",
             )

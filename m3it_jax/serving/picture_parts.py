@@ -1,5 +1,6 @@
 """Pictures of a request -> pictures of the model: sizes are read before anything is decoded, formats from bytes."""
 
+import dataclasses
 import io
 from collections.abc import Callable, Collection, Sequence
 
@@ -8,6 +9,7 @@ from PIL import Image
 
 from m3it_jax import errors, schema
 from m3it_jax.generation import pictures
+from m3it_jax.generation.sampler import Sampler
 from m3it_jax.llm_client import picture_fetch
 from m3it_jax.serving.api_errors import ApiError, invalid
 
@@ -88,8 +90,29 @@ def decoded(shown: Sequence[pictures.Picture], size: int, fit: str) -> list[pict
     Raises:
       ApiError: one is damaged, or they are too large.
     """
+    _check_pixels(shown)
+    return [_decoded(picture, size, fit) for picture in shown]
+
+
+def cut(shown: Sequence[pictures.Picture], turns: Sequence[schema.Turn], sampler: Sampler) -> list[pictures.Picture]:
+    """Returns the pictures of turns, each with how the model has it cut into tiles; nothing is decoded.
+
+    Raises:
+      ApiError: one is damaged, or they are too large.
+    """
+    if sampler.layout.tiling.most == 1:
+        return list(shown)
+    _check_pixels(shown)
+    try:
+        return list(sampler.cut([_still(picture) for picture in shown], turns))
+    except errors.UserError as error:
+        raise invalid(f"{shown[0].name}: a picture cannot be decoded", shown[0].name, "invalid_image") from error
+
+
+def _check_pixels(shown: Sequence[pictures.Picture]) -> None:
+    """Refuses pictures that are too large together, by their headers; the parts of one count once (ApiError)."""
     total = 0
-    for picture in shown:
+    for picture in {id(picture.content): picture for picture in shown}.values():
         total += _num_pixels(picture)
         if total > MOST_PIXELS:
             raise ApiError(
@@ -98,7 +121,6 @@ def decoded(shown: Sequence[pictures.Picture], size: int, fit: str) -> list[pict
                 param=picture.name,
                 code="image_too_large",
             )
-    return [_decoded(picture, size, fit) for picture in shown]
 
 
 def _num_pixels(picture: pictures.Picture) -> int:
@@ -115,11 +137,16 @@ def _num_pixels(picture: pictures.Picture) -> int:
     return count
 
 
+def _still(picture: pictures.Picture) -> pictures.Picture:
+    """Returns the picture as PNG or JPEG, which the model's own reader takes."""
+    data = bytes(picture.content)
+    return (
+        dataclasses.replace(picture, content=pictures.read([data])[0].content) if kind_of(data) == "WEBP" else picture
+    )
+
+
 def _decoded(picture: pictures.Picture, size: int, fit: str) -> pictures.Picture:
     try:
-        if kind_of(bytes(picture.content)) == "WEBP":  # the model's own reader takes PNG and JPEG
-            still = pictures.read([bytes(picture.content)])[0]
-            return pictures.Picture(picture.key, picture.name, still.content, picture.text_ids).decoded(size, fit)
-        return picture.decoded(size, fit)
+        return _still(picture).decoded(size, fit)
     except errors.UserError as error:
         raise invalid(f"{picture.name}: the picture cannot be decoded", picture.name, "invalid_image") from error

@@ -9,6 +9,8 @@ import tiny_assistant
 import tiny_server
 from PIL import Image
 
+from m3it_jax import schema
+from m3it_jax.generation import pictures, request
 from m3it_jax.serving import picture_parts
 from m3it_jax.serving.api_errors import ApiError
 
@@ -132,3 +134,23 @@ def test_addresses_of_allowed_hosts_are_fetched_within_one_budget(monkeypatch):
     with pytest.raises(ApiError):
         picture_parts.reader((), 100_000)("https://pictures.example/a.png", "image")
     assert len(limits) == 2
+
+
+def test_a_model_with_tiles_is_served_the_parts_that_generate_shows():
+    sampler = tiny_assistant.make(tiles=4).sampler
+    page = tiny_assistant.png(1, size=100, width=200)
+    webp = io.BytesIO()
+    Image.open(io.BytesIO(page)).save(webp, "WEBP", lossless=True)
+    for data in (page, webp.getvalue()):
+        asked = [pictures.Picture(pictures.key_of(data), "messages[0]", data)]
+        cut = picture_parts.cut(asked, [schema.Turn("What?", new_pictures=1)], sampler)
+        assert pictures.slots(cut) == [3]
+        parts = picture_parts.decoded(pictures.parts(cut), 64, "stretch")
+        wanted = sampler.prepare(request.Request("What?", images=[data])).pictures
+        for part, other in zip(parts, wanted, strict=True):
+            np.testing.assert_array_equal(part.content, other.pixels(64))
+    both = [pictures.Picture(str(number), "messages[0]", page) for number in range(2)]
+    assert pictures.slots(picture_parts.cut(both, [schema.Turn("What?", new_pictures=2)], sampler)) == [1, 1]
+    broken = [pictures.Picture("1", "messages[0]", page[:30])]
+    with pytest.raises(ApiError, match="damaged"):
+        picture_parts.cut(broken, [schema.Turn("What?", new_pictures=1)], sampler)

@@ -85,7 +85,7 @@ def _run_folder(args: argparse.Namespace, config: "Experiment", prepared: "Setup
         if args.accept_data_change:
             if changed := data_changes.accept(args.run_dir, prepared.pipeline):
                 print(f"{args.run_dir}: goes on with other data ({changed} changed), as accepted", file=sys.stderr)
-            free += ["data", "seed"]
+            free += ["data", "seed", "model.tiles"]
         data_changes.check(args.run_dir, prepared.pipeline)
         run_folder.write_config(config, args.run_dir, free=free)
         run_folder.write_env(args.run_dir, prepared.tokenizer_path)

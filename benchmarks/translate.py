@@ -4,8 +4,8 @@ usage: python benchmarks/translate.py [--rows 1000000] [--folder DIR]
 
 A row is a record as M3IT has them: one of ten instructions, a question that no other row has, an answer of a few words.
 The translator is a dictionary that costs almost nothing, so what is measured is all else: texts cut and masked, keys,
-the store, marks looked for. `asked` writes every text into an empty store, `kept` finds it there, `made` puts records
-together from the store, with their scores. One process, whose processor time counts; pictures are not read.
+the store, marks looked for. `asked` writes every text into an empty store, `kept` is the same run again, `made` puts
+records together from the store, with their scores. One process, whose processor time counts; no pictures are read.
 """
 
 import argparse

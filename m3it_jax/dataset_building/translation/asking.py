@@ -1,8 +1,8 @@
 """Asks a translator for everything that records need, in portions; what it says is in the store before the next one.
 
-A portion's texts are asked in one batch, then those pieces whose marks got lost, then the back-translations. Each batch
-is stored as a whole, and what is asked depends on what is stored alone, so that a run which was killed goes on with
-the very batches it would have asked.
+A portion's texts are asked in one batch, then those pieces whose marks got lost, then the back-translations; a note
+says that it is done. Each batch is stored as a whole, and what is asked depends on what is stored alone, so that a run
+which was killed goes on with the very batches it would have asked.
 """
 
 import dataclasses
@@ -66,14 +66,40 @@ def ask(
         part = [dataclasses.replace(row, images=()) if row.images else row for row in part]
         for each in steps:
             mine = [row for row in part if step.is_in(row, each.source)]
-            given = dict.fromkeys(text for row in mine for text in texts.of(row))
-            found = counts[each.target.code]
-            said = ask_texts(given, each, engine, store=store, counts=found)
-            if each.is_back_translated:
-                _ask_back(given, said, each, engine=engine, store=store, counts=found)
+            if mine:
+                _ask_part(mine, each, engine=engine, store=store, counts=counts[each.target.code])
             if judge is not None and each.judge is not None:
                 _ask_judge(mine, each, judge=judge, store=store)
         on_record(len(part) * len(steps))
+
+
+def _ask_part(
+    rows: Sequence[schema.Instance],
+    each: step.Translation,
+    *,
+    engine: engines.Engine,
+    store: Store,
+    counts: Counts,
+) -> None:
+    """Asks for one portion, unless the store has a note that all of it was answered before.
+
+    The note is the number of its texts, under a hash of them all: a run that goes on finds whole portions by one key.
+    """
+    given = [text for row in rows for text in texts.of(row)]
+    told = "".join([f"{len(text)}:{text}" for text in given])
+    note = each.key()(f"portion {step.VERSION} {each.is_back_translated} {told}")
+    known = store.get([note]).get(note)
+    if known is not None:
+        counts.texts += int(known)
+        counts.from_store += int(known)
+        return
+    before = counts.texts, counts.unanswered
+    different = dict.fromkeys(given)
+    said = ask_texts(different, each, engine, store=store, counts=counts)
+    if each.is_back_translated:
+        _ask_back(different, said, each, engine=engine, store=store, counts=counts)
+    if counts.unanswered == before[1]:
+        store.put({note: str(counts.texts - before[0])})
 
 
 def ask_texts(

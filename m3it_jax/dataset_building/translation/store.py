@@ -19,7 +19,6 @@ FILE = "translations.sqlite"
 _AT_ONCE = 500  # keys in one question; SQLite allows 999 in its older versions (sqlite.org/limits.html)
 _HOT = 1 << 15  # texts kept in memory: instructions and options come again and again
 _BUSY_S = 60.0
-_PAGES_KIB = 32 * 1024  # CHOICE: of the file in memory; keys are random, so the upper levels of the tree must fit
 
 
 class Key:
@@ -59,7 +58,6 @@ class Store:
                 self._db.execute("CREATE TABLE IF NOT EXISTS said (key BLOB PRIMARY KEY, text TEXT) WITHOUT ROWID")
             else:
                 self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", timeout=_BUSY_S, uri=True)
-            self._db.execute(f"PRAGMA cache_size = -{_PAGES_KIB}")
             self._db.execute("SELECT key FROM said LIMIT 1")
         except (OSError, sqlite3.Error) as error:
             raise errors.UserError(

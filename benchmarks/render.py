@@ -12,7 +12,7 @@ import re
 
 import harness
 
-DOCUMENTS = [harness.ROOT / "docs" / name for name in ("performance.md", "evaluation.md", "weights.md")]
+DOCUMENTS = [harness.ROOT / "docs" / name for name in ("performance.md", "evaluation.md", "weights.md", "serve.md")]
 _PLACE = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 

@@ -77,7 +77,6 @@ class Engine:
         self.scheduler = scheduler
         self.most_pending = scheduler.num_rows + most_waiting
         self.num_pending = 0
-        self.turn_seconds = 0.0
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._followers: dict[Answer, _Follower] = {}
         self._thread = threading.Thread(target=self._work, name="scheduler", daemon=True)

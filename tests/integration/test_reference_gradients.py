@@ -65,7 +65,8 @@ def test_loss_and_gradients_equal_those_of_transformers(family: str) -> None:
     assert wanted.keys() <= ours.keys() | {"language_model.lm_head.weight"}
     compared = 0
     for name in wanted.keys() & ours.keys():
-        norm = max(wanted[name][0], 1e-3)  # a key's bias has no gradient
+        least = 1e-2 if name.endswith("key.bias") else 1e-3  # a key's bias has no gradient, only noise
+        norm = max(wanted[name][0], least)
         np.testing.assert_allclose(projected(name, ours[name]), wanted[name], rtol=0, atol=3e-5 * norm, err_msg=name)
         compared += 1
     assert compared > 0.9 * len(ours), sorted(ours.keys() - wanted.keys())

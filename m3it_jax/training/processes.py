@@ -5,6 +5,7 @@ told by the environment: launch/local.sh and launch/gke set JAX' own variables, 
 have theirs, which JAX knows.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 
@@ -85,6 +86,7 @@ def join(environ: Mapping[str, str] = os.environ) -> None:
         }
     # A process that is lost would end all others at once, without a word; peers.py names it before.
     jax.config.update("jax_enable_recoverability", True)
+    logging.getLogger("jax._src.distributed").setLevel(logging.ERROR)  # it warns of every proxy variable
     try:
         jax.distributed.initialize(**own, initialization_timeout=_MEET_S)
     except (RuntimeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """Real processes on this machine, started as launch/local.sh starts them: they train as one does, and miss each other.
 
 A process that is killed is named by the other one in under a minute, and the run goes on in one process, from the step
-that was saved, as if nothing had happened. With M3IT_LONG set: also one that is stopped, the first one killed, four
-processes, and a stop by SIGTERM that all agree on.
+that was saved, as if nothing had happened; so is one that is stopped, and the first one. Four processes agree on a
+step to stop after. A series of minutes, so it runs with M3IT_LONG set; the parts are tested in tests/training.
 """
 
 import json
@@ -23,12 +23,14 @@ from m3it_jax.cli import main
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "tiny.py"
 STEPS = 40
 
-pytestmark = pytest.mark.slow
-only_long = pytest.mark.skipif("M3IT_LONG" not in os.environ, reason="a long series: set M3IT_LONG")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("M3IT_LONG" not in os.environ, reason="a long series: set M3IT_LONG"),
+]
 
 
 def words(folder, run_dir: pathlib.Path, steps: int = STEPS) -> list[str]:
-    sizes = {"global_batch_size": 8, "max_images": 16, "max_text_len": 80, "max_response_len": 40}
+    sizes = {"global_batch_size": 8, "max_images": 64, "max_text_len": 80, "max_response_len": 40}
     options = [f"--data.{name}={value}" for name, value in sizes.items()]
     options += [f"--data.path={folder.path}", f"--num_steps={steps}", "--log.every=2", "--validation.every=0"]
     return ["train", str(CONFIG), "--run-dir", str(run_dir), *options, "--checkpoint.every=4"]
@@ -115,7 +117,6 @@ def test_a_killed_process_is_named_and_one_goes_on_as_if_two_had_never_stopped(f
     np.testing.assert_allclose(list(found.values()), list(wanted.values()), rtol=1e-5)
 
 
-@only_long
 @pytest.mark.parametrize(("victim", "number"), [(0, signal.SIGKILL), (1, signal.SIGSTOP), (0, signal.SIGSTOP)])
 def test_whatever_happens_to_a_process_the_other_names_it_in_a_minute(folder, start, tmp_path, victim, number):
     two = start(words(folder, tmp_path / "run", 100_000))
@@ -125,7 +126,6 @@ def test_whatever_happens_to_a_process_the_other_names_it_in_a_minute(folder, st
     assert f"process {victim} (host " in two.logs[1 - victim].read_text()
 
 
-@only_long
 def test_four_processes_stop_after_the_same_step_when_one_gets_sigterm(folder, start, tmp_path):
     four = start(words(folder, tmp_path / "run", 100_000), count=4)
     wait_for(tmp_path / "run", 6, four)

@@ -20,7 +20,7 @@ import numpy as np
 
 import m3it_jax
 from m3it_jax import parameter_paths, records
-from m3it_jax.evaluation import controls, runner, tasks
+from m3it_jax.evaluation import asking, controls, runner, tasks
 from m3it_jax.generation.assistant import Assistant
 
 # (name of a row, arguments of load)
@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 def ask(
-    assistant: Assistant, questions: Sequence[runner.Question], images: Sequence[Sequence[bytes]]
+    assistant: Assistant, questions: Sequence[asking.Question], images: Sequence[Sequence[bytes]]
 ) -> tuple[list[str], list[float]]:
     """Returns (the answers, log p of each question's first reference)."""
     requests = [
@@ -56,7 +56,7 @@ def ask(
 
 
 def compare(
-    name: str, questions: Sequence[runner.Question], found: Mapping[str, tuple[Sequence[str], Sequence[float]]]
+    name: str, questions: Sequence[asking.Question], found: Mapping[str, tuple[Sequence[str], Sequence[float]]]
 ) -> dict[str, Any]:
     """Returns the row of one task."""
     matches = {

@@ -6,12 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from m3it_jax import errors, progress, prompts, records, schema
-from m3it_jax.evaluation import conditions, controls, corruptions, output, task_row, tasks
+from m3it_jax.evaluation import asking, conditions, controls, corruptions, output, task_row, tasks
+from m3it_jax.evaluation.asking import Question, Request
 from m3it_jax.input_pipeline.pixels import preprocessing
-
-# A chunk is answered and written in one piece: large enough to keep a model busy, small enough to lose little.
-CHUNK_ROWS = 256
-CHUNK_IMAGES = 512
 
 
 class Model(Protocol):
@@ -27,53 +24,6 @@ class Model(Protocol):
         The last answer of a conversation is asked for with its `turns`, `new_pictures` and `system` as well, which are
         those of the record's `meta`.
         """
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """One record to be answered, without its pictures: `number` is its place in the table of its source.
-
-    Of a conversation the last answer is wanted; `before` holds `turns`, `new_pictures` and `system` of its `meta`, and
-    the begin of the answer where the suite sets one. `people` are the answers of single people, repeated ones repeated,
-    where the task compares with those. `slots` are the record's texts for the slots of other instructions.
-    """
-
-    id: str
-    source: str
-    number: int
-    skill: str
-    family: str
-    language: str
-    group: str
-    instruction: str
-    inputs: str
-    references: tuple[str, ...]
-    num_images: int
-    people: tuple[str, ...] = ()
-    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    slots: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def row(self) -> dict[str, Any]:
-        """Returns the fields as a line of the predictions has them."""
-        row = dataclasses.asdict(self)
-        del row["slots"]
-        if not self.people:
-            del row["people"]
-        return row | row.pop("before")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Request:
-    """A question in one variant; its pictures are those of `pictures_of` (the question itself but for `shuffled`).
-
-    `strength` is 0 where they are shown as they are, else they are made worse by `corruption` (`corruptions.py`).
-    """
-
-    question: Question
-    variant: str
-    pictures_of: Question
-    corruption: str = ""
-    strength: int = 0
 
 
 def tables(folder: records.DataFolder, protocol: tasks.Protocol) -> dict[str, records.RecordTable]:
@@ -213,22 +163,30 @@ def predict(
     missing = [
         request
         for request in _requests(every, limited(every, limit), variants=variants, seed=protocol.seed, wordings=wordings)
-        if _key(request.question.row() | {"variant": request.variant}) not in done
+        if (request.question.source, request.question.id, request.variant, request.question.instruction) not in done
     ]
     guesses = [request for request in missing if request.variant == controls.MAJORITY]
     if guesses:
         majority = train_majority(folder, sorted({request.question.source for request in guesses}))
         answers = (majority.answer(each.question.skill, each.question.inputs) for each in guesses)
-        store.append(_rows(guesses, enumerate(answers)))
+        store.append(_rows([[guess] for guess in guesses], enumerate(answers)))
     requests = [request for request in missing if request.variant != controls.MAJORITY]
     found = tables(folder, protocol)
+
+    def ask(request: Request) -> Mapping[str, Any]:
+        try:
+            return asking.asked(request, found, protocol)
+        except errors.UserError as error:
+            raise _blamed(folder, [request], tables=found, error=error) from error
+
     with progress.Progress(len(requests), "answering") as counter:
-        for chunk in _chunks(requests):
+        for chunk in asking.chunks(requests, ask):
             try:
-                asked = [_asked(request, found, protocol) for request in chunk]
-                store.append(_rows(chunk, _finished(model, asked), counter=counter))
+                answers = _finished(model, [each.content for each in chunk])
+                store.append(_rows([each.requests for each in chunk], answers, counter=counter))
             except errors.UserError as error:
-                raise _blamed(folder, chunk, tables=found, error=error) from error
+                every_one = [request for each in chunk for request in each.requests]
+                raise _blamed(folder, every_one, tables=found, error=error) from error
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -243,7 +201,7 @@ def _requests(
     variants: Sequence[str],
     seed: int,
     wordings: conditions.Wordings | None = None,
-) -> Iterator[_Request]:
+) -> Iterator[Request]:
     partner: dict[str, Question] = {}
     if controls.SHUFFLED in variants:  # partners come from the whole split, so that a limit does not change them
         kinds = [(question.skill, question.num_images) for question in every]
@@ -259,14 +217,14 @@ def _requests(
             if condition:
                 yield from _conditioned(question, condition, wordings=wordings, seed=seed)
             elif variant != controls.SHUFFLED:
-                yield _Request(question, variant, question)
+                yield Request(question, variant, question)
             elif question.id in partner:
-                yield _Request(question, variant, partner[question.id])
+                yield Request(question, variant, partner[question.id])
 
 
 def _conditioned(
     question: Question, condition: conditions.Condition, *, wordings: conditions.Wordings | None, seed: int
-) -> Iterator[_Request]:
+) -> Iterator[Request]:
     """Yields a question under a condition, if it applies: there are other words for it, there is a picture."""
     asked: Question | None = question
     if condition.is_reworded:
@@ -274,62 +232,12 @@ def _conditioned(
         asked = dataclasses.replace(question, instruction=text) if text else None
     if asked and (question.num_images or not condition.strength):
         corruption = corruptions.corruption_of(question.id, seed=seed) if condition.strength else ""
-        yield _Request(asked, condition.variant, question, corruption, condition.strength)
-
-
-def _chunks(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
-    """Yields requests of similar size together: as many pictures, answers and texts of about one length.
-
-    A batch is decoded until its longest answer has ended, and answers to one skill are of about one length.
-    """
-
-    def size(request: _Request) -> tuple[int, str, int]:
-        question = request.question
-        earlier = sum(
-            len(text) for turn in question.before.get("turns", ()) for text in turn.values() if isinstance(text, str)
-        )
-        return question.num_images, question.skill, len(question.instruction) + len(question.inputs) + earlier
-
-    chunk: list[_Request] = []
-    for request in sorted(requests, key=size):
-        images = request.question.num_images
-        rows = max(1, min(CHUNK_ROWS, CHUNK_IMAGES // max(images, 1)))
-        if chunk and (len(chunk) >= rows or chunk[0].question.num_images != images):
-            yield chunk
-            chunk = []
-        chunk.append(request)
-    if chunk:
-        yield chunk
-
-
-def _asked(request: _Request, tables: Mapping[str, records.RecordTable], protocol: tasks.Protocol) -> dict[str, Any]:
-    pictures_of = request.pictures_of
-    images = list(tables[pictures_of.source].read(pictures_of.number).images)
-    if request.variant == controls.BLANK:
-        images = [controls.blank(image) for image in images]
-    if request.strength:
-        images = [
-            corruptions.corrupted(
-                image,
-                request.corruption,
-                strength=request.strength,
-                seed=protocol.seed,
-                name=f"{pictures_of.id} {place}",
-            )
-            for place, image in enumerate(images)
-        ]
-    return {
-        "instruction": request.question.instruction,
-        "inputs": request.question.inputs,
-        "images": images,
-        "max_new_tokens": protocol.max_new_tokens,
-        **request.question.before,
-    }
+        yield Request(asked, condition.variant, question, corruption, condition.strength)
 
 
 def _blamed(
     folder: records.DataFolder,
-    chunk: Sequence[_Request],
+    chunk: Sequence[Request],
     *,
     tables: Mapping[str, records.RecordTable],
     error: errors.UserError,
@@ -361,14 +269,17 @@ def _finished(model: Model, asked: Sequence[Mapping[str, Any]]) -> Iterator[tupl
 
 
 def _rows(
-    requests: Sequence[_Request], answers: Iterable[tuple[int, str]], *, counter: progress.Progress | None = None
+    requests: Sequence[Sequence[Request]],
+    answers: Iterable[tuple[int, str]],
+    *,
+    counter: progress.Progress | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yields a line of the predictions for each answer, as it comes."""
+    """Yields a line of the predictions for each request that an answer belongs to, as the answers come."""
     for number, answer in answers:
-        request = requests[number]
-        yield {**request.question.row(), "variant": request.variant, "prediction": prompts.one_line(answer)}
-        if counter is not None:
-            counter.update()
+        for request in requests[number]:
+            yield {**request.question.row(), "variant": request.variant, "prediction": prompts.one_line(answer)}
+            if counter is not None:
+                counter.update()
 
 
 def train_majority(folder: records.DataFolder, sources: Sequence[str]) -> controls.Majority:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from m3it_jax import errors
-from m3it_jax.evaluation import controls, report, runner, scores, tasks
+from m3it_jax.evaluation import asking, controls, report, runner, scores, tasks
 
 PROTOCOL = tasks.Protocol(max_new_tokens=5)
 EVERY = (controls.OWN, *controls.CONTROLS)
@@ -15,6 +15,15 @@ def predict(model, folder, store, **options) -> list[dict]:
     options = {"identity": {"checkpoint": 1}, "protocol": PROTOCOL, **options}
     runner.predict(model, folder, store, **options)
     return store.predictions()
+
+
+@pytest.fixture
+def all_different(folder):
+    """The folder, each question in other words, so that each is asked."""
+    for table in folder.tables.values():
+        for number, record in enumerate(table):
+            table[number] = dataclasses.replace(record, instruction=f"What is number {number}?")
+    return folder
 
 
 def test_a_row_holds_what_scoring_needs(fakes, folder, store) -> None:
@@ -54,18 +63,18 @@ def test_majority_asks_no_model(fakes, folder, store) -> None:
     assert {row["prediction"] for row in rows if row["skill"] == "digit"} == {"often"}
 
 
-def test_a_cut_off_evaluation_goes_on(fakes, folder, store, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(runner, "CHUNK_ROWS", 7)
+def test_a_cut_off_evaluation_goes_on(fakes, all_different, store, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(asking, "CHUNK_ROWS", 7)
     whole = type(store)(tmp_path / "whole")
-    wanted = predict(fakes.Reader(), folder, whole, variants=EVERY)
+    wanted = predict(fakes.Reader(), all_different, whole, variants=EVERY)
     with pytest.raises(KeyboardInterrupt):
-        predict(fakes.Reader(fail_after=14), folder, store, variants=EVERY)
+        predict(fakes.Reader(fail_after=14), all_different, store, variants=EVERY)
     before = len(store.predictions())
     assert 14 <= before < len(wanted)
     with open(store.path / "predictions.jsonl", "ab") as file:
         file.write(b'{"id": "torn')
     model = fakes.Reader()
-    rows = predict(model, folder, store, variants=EVERY)
+    rows = predict(model, all_different, store, variants=EVERY)
     assert len(model.asked) == len(wanted) - before
     key = lambda row: (row["id"], row["variant"])  # noqa: E731
     assert sorted(rows, key=key) == sorted(wanted, key=key)
@@ -78,10 +87,10 @@ def test_another_identity_is_refused(fakes, folder, store) -> None:
         predict(fakes.Reader(), folder, store, identity={"checkpoint": 2})
 
 
-def test_controls_can_be_added_later(fakes, folder, store) -> None:
-    predict(fakes.Reader(), folder, store)
+def test_controls_can_be_added_later(fakes, all_different, store) -> None:
+    predict(fakes.Reader(), all_different, store)
     model = fakes.Reader()
-    rows = predict(model, folder, store, variants=EVERY)
+    rows = predict(model, all_different, store, variants=EVERY)
     assert len(model.asked) == 60  # blank and shuffled alone
     assert len(rows) == 120
 
@@ -106,9 +115,9 @@ def test_an_unknown_task_is_refused_with_those_there_are(fakes, folder, store) -
         predict(fakes.Reader(), folder, store, only=["digits"])
 
 
-def test_chunks_are_of_one_number_of_pictures_and_bounded(fakes, folder, store, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "CHUNK_ROWS", 8)
-    monkeypatch.setattr(runner, "CHUNK_IMAGES", 6)
+def test_chunks_are_of_one_number_of_pictures_and_bounded(fakes, all_different, store, monkeypatch) -> None:
+    monkeypatch.setattr(asking, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(asking, "CHUNK_IMAGES", 6)
     sizes = []
 
     class Watching(fakes.Reader):
@@ -116,18 +125,18 @@ def test_chunks_are_of_one_number_of_pictures_and_bounded(fakes, folder, store, 
             sizes.append({len(request["images"]) for request in requests} | {-len(requests)})
             return super().generate_batch(requests)
 
-    predict(Watching(), folder, store)
+    predict(Watching(), all_different, store)
     assert all(len(size) == 2 for size in sizes)
     assert {(max(size), -min(size)) for size in sizes} == {(1, 6), (1, 2), (2, 3), (2, 1)}
 
 
-def test_more_answers_than_requests_are_an_error(folder, store) -> None:
+def test_more_answers_than_requests_are_an_error(all_different, store) -> None:
     class Chatty:
         def generate_batch(self, requests):
             return ["yes"] * (len(requests) + 1)
 
     with pytest.raises(ValueError, match="answers to"):
-        predict(Chatty(), folder, store)
+        predict(Chatty(), all_different, store)
 
 
 def test_references_hold_every_right_answer_on_one_line(folder) -> None:
@@ -158,18 +167,6 @@ def test_a_record_with_wrong_meta_is_told(folder, meta) -> None:
     folder.tables["one", "test"][0] = dataclasses.replace(folder.tables["one", "test"][0], meta=meta)
     with pytest.raises(errors.UserError, match=rf"record one-0 of one: meta.{next(iter(meta))} is .*m3it check"):
         runner.read_questions(folder, tasks.Protocol(split="test"))
-
-
-def test_a_chunk_holds_questions_of_about_one_length_instruction_and_inputs_together() -> None:
-    def request(number: int, instruction: str, inputs: str) -> runner._Request:
-        question = runner.Question(
-            *(str(number), "one", number, "digit", "vqa", "en", "g"), instruction, inputs, references=(), num_images=1
-        )
-        return runner._Request(question, controls.OWN, question)
-
-    asked = [request(0, "a" * 9, ""), request(1, "a", "b" * 20), request(2, "a" * 4, "b"), request(3, "a" * 30, "")]
-    (chunk,) = runner._chunks(asked)
-    assert [request.question.number for request in chunk] == [2, 0, 1, 3]
 
 
 SCORED = tasks.Protocol(max_new_tokens=5, resamples=50)
@@ -234,7 +231,7 @@ def test_what_stood_before_a_question_is_asked_with_it(fakes, folder, store) -> 
     assert {name: row[name] for name in wanted} == wanted
 
 
-def test_answers_are_kept_one_by_one_as_they_are_finished(fakes, folder, store) -> None:
+def test_answers_are_kept_one_by_one_as_they_are_finished(fakes, all_different, store) -> None:
     kept_before = []
 
     class Streams(fakes.Reader):
@@ -246,10 +243,10 @@ def test_answers_are_kept_one_by_one_as_they_are_finished(fakes, folder, store) 
                 yield number, super().generate_batch([requests[number]])[0]
 
     with pytest.raises(KeyboardInterrupt):
-        predict(Streams(), folder, store)
+        predict(Streams(), all_different, store)
     assert kept_before == list(range(13)), "each answer is in the file before the next one comes"
     model = fakes.Reader()
-    rows = predict(model, folder, store)
+    rows = predict(model, all_different, store)
     assert len(model.asked) == 30 - 12
     assert all(row["prediction"] in row["references"] for row in rows)
 

@@ -182,8 +182,8 @@ def predict(
     with progress.Progress(len(requests), "answering") as counter:
         for chunk in asking.chunks(requests, ask):
             try:
-                answers = _finished(model, [each.content for each in chunk])
-                store.append(_rows([each.requests for each in chunk], answers, counter=counter))
+                finished = _finished(model, [each.content for each in chunk])
+                store.append(_rows([each.requests for each in chunk], finished, counter=counter))
             except errors.UserError as error:
                 every_one = [request for each in chunk for request in each.requests]
                 raise _blamed(folder, every_one, tables=found, error=error) from error

@@ -121,6 +121,7 @@ def shell(clone: pathlib.Path, script: str) -> subprocess.CompletedProcess:
         "PATH": f"{clone}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(clone),
         "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"],  # quick to compile, as conftest.py has it
     }
     environment["JAX_COMPILATION_CACHE_DIR"] = str(clone.parent / "compiled")
     done = subprocess.run(

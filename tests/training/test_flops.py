@@ -142,8 +142,9 @@ def test_the_heads_of_a_tower_cost_what_their_products_multiply(objective: str) 
 def test_formula_is_the_count_of_the_unrolled_program(unrolled, objective: str, table) -> None:
     batch = make_batch()
     counted = counted_by_compiler(objective, table, batch)
-    # The compiler's count holds norms, activations and the optimiser as well, which are not useful work by convention.
-    assert 0.93 <= formula(objective, table, batch) / counted <= 1.0
+    # The compiler's count holds norms, activations and the optimiser as well, and the norms of gradients and updates
+    # that metrics tell, none of which is useful work by convention.
+    assert 0.92 <= formula(objective, table, batch) / counted <= 1.0
 
 
 @functools.cache

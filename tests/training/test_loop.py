@@ -23,7 +23,7 @@ from m3it_jax.config import (
     OptimizerConfig,
     ValidationConfig,
 )
-from m3it_jax.training import data_changes, flops, loop, run_folder, setup, step
+from m3it_jax.training import data_changes, flops, loop, peers, run_folder, setup, step
 from m3it_jax.training.objectives import OBJECTIVES
 
 STAGE_2 = (
@@ -373,7 +373,7 @@ def test_what_is_due_after_a_step(config, step_number: int, last: bool, stop: bo
     assert kept == [name for name in found if name == "_save"]
 
 
-def test_compiling_is_told_once_for_each_kind_of_batch() -> None:
+def test_compiling_is_told_once_for_each_kind_of_batch(tmp_path) -> None:
     labels: list[str] = []
 
     class Told:
@@ -382,7 +382,8 @@ def test_compiling_is_told_once_for_each_kind_of_batch() -> None:
             labels.append(label)
             return contextlib.nullcontext()
 
-    update = loop._Telling(lambda state, batch: (state, len(batch["source_index"])), Told())
+    watch = peers.Watch(tmp_path, 0, 1)
+    update = loop._Telling(lambda state, batch: (state, len(batch["source_index"])), Told(), watch)
     batches = [{"source_index": np.zeros(rows), "images": np.zeros(pictures)} for rows, pictures in ((2, 3), (2, 5))]
     for batch in (*batches, {"source_index": np.zeros(4)}, *batches):
         assert update("state", batch) == ("state", len(batch["source_index"]))

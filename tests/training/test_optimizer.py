@@ -192,7 +192,8 @@ CHANGED = {
 
 
 def test_the_list_of_changes_names_every_field() -> None:
-    assert CHANGED.keys() | {"name"} == {field.name for field in dataclasses.fields(OptimizerConfig)}
+    # `accumulation` leaves the update as it is: test_micro_batches.py.
+    assert CHANGED.keys() | {"name", "accumulation"} == {field.name for field in dataclasses.fields(OptimizerConfig)}
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

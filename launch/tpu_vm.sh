@@ -149,9 +149,9 @@ for ((try = 0; try <= restarts; try++)); do
     code=255
   fi
   if [ "$code" -ne 0 ] && [ "$(state)" = ACTIVE ]; then
-    # ssh gives 255 when a host is gone; 75 is a lost peer, 130 and 143 a signal: worth another try. Else a mistake.
+    # ssh gives 255 when a host is gone; 75 is a lost peer, 134 the loss of the first, 130 and 143 a signal: worth another try. Else a mistake.
     case "$code" in
-      75 | 130 | 143 | 255) say "ended with exit code $code; started again, it goes on from the newest checkpoint" ;;
+      75 | 130 | 134 | 143 | 255) say "ended with exit code $code; started again, it goes on from the newest checkpoint" ;;
       *)
         say "ended with exit code $code: see the messages above. The slice is left there; delete it with"
         say "  gcloud compute tpus queued-resources delete $name --force --zone $zone${project:+ --project $project}"

@@ -137,7 +137,7 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(cluster):
     assert cluster.verbs().count("queued-resources delete") == 2
 
 
-@pytest.mark.parametrize("code", [75, 143, 255])
+@pytest.mark.parametrize("code", [75, 134, 143, 255])
 def test_a_lost_host_or_a_signal_starts_the_run_again(cluster, code):
     cluster.on("gcloud", "describe", answers=[(0, "ACTIVE")] * 5)
     cluster.on("gcloud", "m3it train", answers=[(code, ""), (0, "")])
@@ -209,7 +209,9 @@ def test_slurm_starts_one_process_a_node(cluster):
     )
 
 
-@pytest.mark.parametrize(("code", "again"), [(0, False), (1, False), (2, False), (75, True), (137, True), (143, True)])
+@pytest.mark.parametrize(
+    ("code", "again"), [(0, False), (1, False), (2, False), (75, True), (134, True), (137, True), (143, True)]
+)
 def test_slurm_puts_a_lost_job_back_and_a_wrong_one_not(cluster, code, again):
     cluster.on("srun", answers=[(code, "")])
     done = cluster.run("slurm.sbatch", *TRAINED, M3IT="true", SLURM_JOB_ID="7", JAX_PROCESS_ID="3")

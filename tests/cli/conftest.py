@@ -2,9 +2,11 @@
 
 import pathlib
 import shutil
+from collections.abc import Callable
 
 import pytest
 
+from m3it_jax.cli import main
 from m3it_jax.dataset_building import mini
 from m3it_jax.dataset_building.steps import pipeline
 from m3it_jax.dataset_building.writing import builder, edition
@@ -22,6 +24,19 @@ def one_source(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         edition._train_tokenizer(order, {spec.name: edition._train_lines(out / spec.name / spec.version)})
         edition._write_manifest(order)
     return out
+
+
+@pytest.fixture
+def exit_code() -> Callable[[list[str]], int]:
+    """Runs `m3it` with some words and returns its exit code, also where argparse leaves by itself."""
+
+    def run(words: list[str]) -> int:
+        try:
+            return main.main(words)
+        except SystemExit as left:
+            return left.code
+
+    return run
 
 
 @pytest.fixture

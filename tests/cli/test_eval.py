@@ -50,12 +50,8 @@ def test_a_dry_run_counts_and_writes_nothing(run_folder, one_source, tmp_path, c
         (("--rescore",), 1, "no answer to score"),
     ],
 )
-def test_mistakes_are_named(run_folder, one_source, tmp_path, capsys, more, code, message):
-    try:
-        found = main.main(words(run_folder, one_source, tmp_path / "eval", *more))
-    except SystemExit as error:
-        found = error.code
-    assert found == code
+def test_mistakes_are_named(run_folder, one_source, tmp_path, capsys, exit_code, more, code, message):
+    assert exit_code(words(run_folder, one_source, tmp_path / "eval", *more)) == code
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 

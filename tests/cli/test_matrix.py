@@ -45,12 +45,8 @@ def test_the_matrix_is_answered_once_and_measured_again(run_folder, one_source, 
         (("--rescore",), 1, "no answer to measure"),
     ],
 )
-def test_mistakes_are_named(run_folder, one_source, tmp_path, capsys, more, code, message):
-    try:
-        found = main.main(words(run_folder, one_source, tmp_path / "eval", *more))
-    except SystemExit as error:
-        found = error.code
-    assert found == code
+def test_mistakes_are_named(run_folder, one_source, tmp_path, capsys, exit_code, more, code, message):
+    assert exit_code(words(run_folder, one_source, tmp_path / "eval", *more)) == code
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "eval" / "predictions.jsonl").exists()
 

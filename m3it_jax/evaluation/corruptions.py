@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from m3it_jax import errors, rng, schema
+from m3it_jax import rng
+from m3it_jax.input_pipeline.pixels import preprocessing
 
 STRENGTHS = (1, 2, 3, 4, 5)
 SIDE = 224  # pixels of the shorter side that the strengths are made for
@@ -71,7 +72,7 @@ def corruption_of(name: str, *, seed: int) -> str:
 
 
 def corrupted(image: bytes, corruption: str, *, strength: int, seed: int, name: str) -> bytes:
-    """Returns a picture made worse, as PNG.
+    """Returns a picture made worse, as PNG, upright and on white as a model is shown it.
 
     Args:
       image: An encoded picture.
@@ -81,24 +82,19 @@ def corrupted(image: bytes, corruption: str, *, strength: int, seed: int, name: 
       name: Of the picture; noise differs between names.
 
     Raises:
-      UserError: it is no picture, or its header asks for more pixels than a record may have.
+      UserError: it is no picture, damaged, or its header asks for more pixels than a record may have.
     """
     change, amounts = CORRUPTIONS[corruption]
     chance = rng.generator(seed, "corrupted", corruption, strength, name)
     file = io.BytesIO()
-    change(_opened(image), amounts[strength - 1], chance).save(file, "PNG")
+    with preprocessing.decoded(image) as pixels:
+        picture = _reduced(Image.fromarray(np.asarray(pixels)))
+    change(picture, amounts[strength - 1], chance).save(file, "PNG")
     return file.getvalue()
 
 
-def _opened(image: bytes) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(image), formats=schema.PICTURE_FORMATS) as opened:
-            if opened.width * opened.height > schema.MAX_PIXELS:
-                size = f"{opened.width} x {opened.height}"
-                raise errors.UserError(f"picture of {size} pixels is above {schema.MAX_PIXELS}; shrink it")
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise errors.UserError(f"picture cannot be read ({error}); replace it") from error
+def _reduced(picture: Image.Image) -> Image.Image:
+    """Returns a picture whose shorter side has at most `SIDE` pixels."""
     share = SIDE / min(picture.size)
     if share >= 1:
         return picture

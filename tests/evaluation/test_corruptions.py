@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3it_jax import errors, schema
+from m3it_jax import errors
 from m3it_jax.evaluation import corruptions
+from m3it_jax.input_pipeline.pixels import preprocessing
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -96,13 +97,32 @@ def test_every_record_has_one_way_and_all_ways_are_used():
     assert ways != [corruptions.corruption_of(f"id-{number}", seed=1) for number in range(200)]
 
 
-@pytest.mark.parametrize("broken", [b"", b"no picture", encoded(photo())[:100]])
-def test_what_is_no_picture_is_refused(broken):
-    with pytest.raises(errors.UserError, match="cannot be read"):
+def test_a_picture_is_made_worse_as_it_is_shown_upright_and_on_white():
+    pixels = np.zeros((40, 80, 4), np.uint8)
+    pixels[:, :20, 3] = 255  # a black bar at the left, the rest is see-through
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn to the right
+    Image.fromarray(pixels).save(file, "PNG", exif=exif)
+    shown = decoded(corruptions.corrupted(file.getvalue(), "contrast", strength=1, seed=0, name="p"))
+    assert shown.shape == (80, 40, 3)
+    assert shown[:20].max() < shown[20:].min()  # the bar lies at the top, and what is see-through is white
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (b"", "is no readable PNG or JPEG"),
+        (b"no picture", "is no readable PNG or JPEG"),
+        (encoded(photo())[:100], "is damaged or cut off"),
+    ],
+)
+def test_what_is_no_picture_is_refused(broken, message):
+    with pytest.raises(errors.UserError, match=message):
         corruptions.corrupted(broken, "blur", strength=1, seed=0, name="p")
 
 
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header(monkeypatch):
-    monkeypatch.setattr(schema, "MAX_PIXELS", 100)
-    with pytest.raises(errors.UserError, match="96 pixels is above 100"):
+    monkeypatch.setattr(preprocessing, "MAX_PIXELS", 100)
+    with pytest.raises(errors.UserError, match="128 x 96 pixels is above the limit of 100"):
         corruptions.corrupted(encoded(photo()), "blur", strength=1, seed=0, name="p")
